@@ -1,0 +1,3 @@
+//! nativeport
+#![deny(unsafe_code)]
+pub mod status;
