@@ -1,3 +1,4 @@
 //! nativeport
 #![deny(unsafe_code)]
+pub mod config;
 pub mod status;

@@ -1,0 +1,315 @@
+//! From the document to settings: which sections are ours, and what keys mean together.
+//!
+//! Promises: pure; all findings, in file order, those about values that the program set
+//! at the end. What one key may hold is left to `check`, files and names to their users.
+
+use super::check::{Values, at, broken_finding, check, place};
+use super::document::{Document, Entry, Section};
+use super::finding::{Finding, Origin, Severity, quoted};
+use super::keys::SectionType;
+use super::name::{Name, fold, name_of};
+use super::settings::{
+    AccepterPriority, Compression, LogLevel, PortSettings, RuntimeSettings, Settings, SslMode,
+    TlsSettings, TlsVersion,
+};
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+/// The name of the section that all ports share.
+pub(super) const RUNTIME: &str = "Runtime";
+
+/// Checks everything and gives the settings. They are usable if no finding is an error.
+pub(super) fn resolve(document: &Document) -> (Settings, Vec<Finding>) {
+    let mut findings = Vec::new();
+    for broken in &document.broken {
+        findings.push(broken_finding(broken, ""));
+    }
+    let runtime = match document.find(RUNTIME) {
+        Some(section) => {
+            warn_of_repeats(section, &mut findings);
+            runtime(&check(section, SectionType::Runtime, &mut findings))
+        }
+        None => runtime(&Values::defaults(SectionType::Runtime)),
+    };
+    let mut tls = HashMap::new();
+    let mut ports = Vec::new();
+    for section in document.sections.iter().filter(|section| section.is_port) {
+        let values = check(section, SectionType::Port, &mut findings);
+        if let Some(first) = &section.duplicate_of {
+            findings.push(duplicate(section, first));
+        }
+        let tls = tls_of(document, section, &values, &mut tls, &mut findings);
+        let settings = port(section, &values, tls, &mut findings);
+        if section.duplicate_of.is_none() {
+            ports.push(settings);
+        }
+    }
+    findings.sort_by_key(|finding| file_order(document, finding));
+    (Settings { runtime, ports }, findings)
+}
+
+fn file_order(document: &Document, finding: &Finding) -> (usize, u32) {
+    let sources = &document.sources;
+    let source = sources.iter().position(|source| *source == finding.file);
+    match (finding.line, source) {
+        (1.., Some(source)) => (source, finding.line),
+        _ => (sources.len(), 0),
+    }
+}
+
+fn runtime(values: &Values) -> RuntimeSettings {
+    RuntimeSettings {
+        io_threads: values.number("ioThreads"),
+        handshake_threads: values.number("handshakeThreads"),
+        memory_limit_bytes: values.number("memoryLimit"),
+        log_level: values.word("logLevel", LogLevel::from_word),
+        accepter_priority: values.word("accepterPriority", AccepterPriority::from_word),
+    }
+}
+
+fn port(
+    section: &Section,
+    values: &Values,
+    tls: Option<TlsSettings>,
+    findings: &mut Vec<Finding>,
+) -> PortSettings {
+    if section.entry("port").is_none() {
+        let message = "the section has no port";
+        let mut finding = about(section, message, "valid: port = a number from 0 to 65535");
+        finding.key = "port".to_owned();
+        findings.push(finding);
+    }
+    PortSettings {
+        name: section.canonical.clone(),
+        written: section.written.clone(),
+        origin: section.origin.clone(),
+        port: values.number("port"),
+        map_to_port: match values.entry("mapToPort") {
+            Some(_) => values.number("mapToPort"),
+            None => values.number("port"),
+        },
+        bind_addresses: values.list("bindAddress"),
+        queue_length: values.number("queueLength"),
+        tls,
+        ssl: values.word("ssl", SslMode::from_word),
+        read_timeout_ms: values.number("readTimeout"),
+        handshake_timeout_ms: values.number("handshakeTimeout"),
+        frame_timeout_ms: values.number("frameTimeout"),
+        idle_timeout_ms: values.number("idleTimeout"),
+        write_timeout_ms: values.number("writeTimeout"),
+        accepter_threads: values.number("accepterThreads"),
+        max_connections: values.number("maxConnections"),
+        max_connections_per_address: values.number("maxConnectionsPerAddress"),
+        max_handshakes: values.number("maxHandshakes"),
+        max_handshakes_per_address: values.number("maxHandshakesPerAddress"),
+        max_frame_size_bytes: values.number("maxFrameSize"),
+        max_inflated_size_bytes: values.number("maxInflatedSize"),
+        compression: values.word("compression", Compression::from_word),
+        compress_threshold_bytes: values.number("compressThreshold"),
+        compress_level: values.number("compressLevel"),
+        send_queue_limit_bytes: values.number("sendQueueLimit"),
+        keep_alive_ms: values.number("keepAlive"),
+    }
+}
+
+/// The TLS settings of a port. A section that several ports name is checked once.
+fn tls_of(
+    document: &Document,
+    section: &Section,
+    values: &Values,
+    known: &mut HashMap<String, TlsSettings>,
+    findings: &mut Vec<Finding>,
+) -> Option<TlsSettings> {
+    let named = values
+        .entry("sslSection")
+        .filter(|entry| !entry.value.is_empty());
+    let Some(entry) = named else {
+        if let Some(ssl) = values.entry("ssl") {
+            findings.push(ssl_without_section(section, ssl));
+        }
+        return None;
+    };
+    let Some(tls_section) = tls_section(document, &entry.value) else {
+        let (message, valid) = no_such_section(document, &entry.value);
+        findings.push(at(section, entry, Severity::Error, message, valid));
+        return None;
+    };
+    let name = fold(&tls_section.canonical);
+    if !known.contains_key(&name) {
+        warn_of_repeats(tls_section, findings);
+        let values = check(tls_section, SectionType::Tls, findings);
+        known.insert(name.clone(), tls(tls_section, &values, findings));
+    }
+    known.get(&name).cloned()
+}
+
+/// The section that an `sslSection` names: any but a port and `Runtime`.
+pub(super) fn tls_section<'a>(document: &'a Document, name: &str) -> Option<&'a Section> {
+    let ours = !matches!(name_of(name), Name::Other(_)) || name.eq_ignore_ascii_case(RUNTIME);
+    (!ours).then(|| document.find(name)).flatten()
+}
+
+fn no_such_section(document: &Document, name: &str) -> (String, String) {
+    if document.find(name).is_some() {
+        let message = format!("[{name}] is no TLS section");
+        return (
+            message,
+            "valid: the name of a section that is neither a port nor Runtime".into(),
+        );
+    }
+    let names = document.sections.iter().filter(|section| !section.is_port);
+    let names = names.filter(|section| !section.canonical.eq_ignore_ascii_case(RUNTIME));
+    let names: Vec<String> = names
+        .map(|section| format!("[{}]", section.written))
+        .collect();
+    let valid = match names.as_slice() {
+        [] => "there is no section but ports and Runtime".to_owned(),
+        names => format!("the sections there are: {}", names.join(", ")),
+    };
+    (format!("there is no section {}", quoted(name)), valid)
+}
+
+fn ssl_without_section(section: &Section, ssl: &Entry) -> Finding {
+    let auto = ssl.value.eq_ignore_ascii_case(SslMode::Auto.word());
+    let (severity, message) = match auto {
+        true => (Severity::Error, "ssl = auto needs an sslSection"),
+        false => (Severity::Warning, "without an sslSection the port is plain"),
+    };
+    at(
+        section,
+        ssl,
+        severity,
+        message,
+        "valid: sslSection = the name of a TLS section, or no ssl",
+    )
+}
+
+fn tls(section: &Section, values: &Values, findings: &mut Vec<Finding>) -> TlsSettings {
+    let certificate = values
+        .entry("certificate")
+        .filter(|entry| !entry.value.is_empty());
+    let private_key = values
+        .entry("privateKey")
+        .filter(|entry| !entry.value.is_empty());
+    let self_signed = values.list("selfSigned");
+    let valid = "valid: certificate and privateKey, or selfSigned";
+    match (
+        self_signed.is_empty(),
+        values.entry("selfSigned"),
+        certificate,
+        private_key,
+    ) {
+        (false, Some(entry), certificate, key) if certificate.is_some() || key.is_some() => {
+            let message = "selfSigned excludes certificate and privateKey";
+            findings.push(at(section, entry, Severity::Error, message, valid));
+        }
+        (true, _, None, None) => {
+            findings.push(about(section, "the section has no identity", valid))
+        }
+        (true, _, Some(alone), None) => {
+            let message = "certificate needs its privateKey";
+            findings.push(at(section, alone, Severity::Error, message, valid));
+        }
+        (true, _, None, Some(alone)) => {
+            let message = "privateKey needs its certificate";
+            findings.push(at(section, alone, Severity::Error, message, valid));
+        }
+        _ => {}
+    }
+    let min_version = values.word("minVersion", TlsVersion::from_word);
+    let max_version = values.word("maxVersion", TlsVersion::from_word);
+    // The defaults do not exclude each other, so at least one is set if they do.
+    let version = values.entry("minVersion").or(values.entry("maxVersion"));
+    if let (true, Some(entry)) = (min_version > max_version, version) {
+        let (min, max) = (min_version.word(), max_version.word());
+        let message = format!("minVersion {min} is above maxVersion {max}");
+        let valid = "valid: minVersion up to maxVersion";
+        findings.push(at(section, entry, Severity::Error, message, valid));
+    }
+    TlsSettings {
+        section: section.written.clone(),
+        origin: section.origin.clone(),
+        certificate: certificate.map(path),
+        private_key: private_key.map(path),
+        min_version,
+        max_version,
+        cipher_suites: values.list("cipherSuites"),
+        groups: values.list("groups"),
+        alpn: values.list("alpn"),
+        self_signed,
+    }
+}
+
+fn path(entry: &Entry) -> (PathBuf, Origin) {
+    let path = match &entry.folder {
+        // An absolute value replaces the folder.
+        Some(folder) => folder.join(&entry.value),
+        None => PathBuf::from(&entry.value),
+    };
+    (path, entry.origin.clone())
+}
+
+fn warn_of_repeats(section: &Section, findings: &mut Vec<Finding>) {
+    for repeat in &section.repeats {
+        let message = format!("the section stands {} already", place(&section.origin));
+        let mut finding = about(section, message, "both are taken as one");
+        finding.severity = Severity::Warning;
+        finding.file.clone_from(&repeat.file);
+        finding.line = repeat.line;
+        findings.push(finding);
+    }
+}
+
+fn duplicate(section: &Section, first: &Origin) -> Finding {
+    let message = format!(
+        "the port {} stands {} already",
+        section.canonical,
+        place(first)
+    );
+    about(
+        section,
+        message,
+        "valid: another name, or [Port] without one",
+    )
+}
+
+/// An error about a section as a whole.
+fn about(section: &Section, message: impl Into<String>, valid: impl Into<String>) -> Finding {
+    Finding {
+        severity: Severity::Error,
+        file: section.origin.file.clone(),
+        line: section.origin.line,
+        section: section.written.clone(),
+        key: String::new(),
+        found: String::new(),
+        message: message.into(),
+        valid: valid.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::kind::Kind;
+
+    #[test]
+    fn every_word_of_every_choice_has_its_variant() {
+        for kind in SectionType::ALL {
+            for key in kind.keys().iter().filter(|key| key.built) {
+                let Kind::Choice(words) = key.kind else {
+                    continue;
+                };
+                for word in words {
+                    let known = match key.name {
+                        "logLevel" => LogLevel::from_word(word).is_some(),
+                        "accepterPriority" => AccepterPriority::from_word(word).is_some(),
+                        "ssl" => SslMode::from_word(word).is_some(),
+                        "compression" => Compression::from_word(word).is_some(),
+                        name => panic!("{name} has no enum"),
+                    };
+                    assert!(known, "{} = {word}", key.name);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The typed settings: what a valid configuration comes to, defaults included.
+//!
+//! Promises: every number is in the range of its key. What the operating system or the
+//! TLS library makes of addresses, files, cipher suites and groups is left to those who
+//! use them.
+
+pub use super::finding::Origin;
+use std::path::PathBuf;
+
+/// Everything.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Of `[Runtime]`.
+    pub runtime: RuntimeSettings,
+    /// Of the port sections, in file order.
+    pub ports: Vec<PortSettings>,
+}
+
+/// What all ports share.
+#[derive(Clone, Debug)]
+pub struct RuntimeSettings {
+    /// `ioThreads`.
+    pub io_threads: usize,
+    /// `handshakeThreads`.
+    pub handshake_threads: usize,
+    /// `memoryLimit`.
+    pub memory_limit_bytes: u64,
+    /// `logLevel`.
+    pub log_level: LogLevel,
+    /// `accepterPriority`.
+    pub accepter_priority: AccepterPriority,
+}
+
+/// One port.
+#[derive(Clone, Debug)]
+pub struct PortSettings {
+    /// The canonical name.
+    pub name: String,
+    /// The name as the file writes it.
+    pub written: String,
+    /// The section's header.
+    pub origin: Origin,
+    /// `port`; 0 = any free one.
+    pub port: u16,
+    /// `mapToPort`; 0 = the bound one.
+    pub map_to_port: u16,
+    /// `bindAddress` as written; empty = all.
+    pub bind_addresses: Vec<String>,
+    /// `queueLength`.
+    pub queue_length: u32,
+    /// What `sslSection` names; `None` = plain.
+    pub tls: Option<TlsSettings>,
+    /// `ssl`; without meaning on a plain port.
+    pub ssl: SslMode,
+    /// `readTimeout`; 0 = none.
+    pub read_timeout_ms: u64,
+    /// `handshakeTimeout`, never 0.
+    pub handshake_timeout_ms: u64,
+    /// `frameTimeout`; 0 = none.
+    pub frame_timeout_ms: u64,
+    /// `idleTimeout`; 0 = never.
+    pub idle_timeout_ms: u64,
+    /// `writeTimeout`, never 0.
+    pub write_timeout_ms: u64,
+    /// `accepterThreads`.
+    pub accepter_threads: usize,
+    /// `maxConnections`; 0 = none.
+    pub max_connections: u64,
+    /// `maxConnectionsPerAddress`; 0 = none.
+    pub max_connections_per_address: u64,
+    /// `maxHandshakes`; 0 = none.
+    pub max_handshakes: u64,
+    /// `maxHandshakesPerAddress`; 0 = none.
+    pub max_handshakes_per_address: u64,
+    /// `maxFrameSize`, at most 2,147,483,647.
+    pub max_frame_size_bytes: u64,
+    /// `maxInflatedSize`, at most 2,147,483,647.
+    pub max_inflated_size_bytes: u64,
+    /// `compression`.
+    pub compression: Compression,
+    /// `compressThreshold`.
+    pub compress_threshold_bytes: u64,
+    /// `compressLevel`, 0 to 9.
+    pub compress_level: u32,
+    /// `sendQueueLimit`.
+    pub send_queue_limit_bytes: u64,
+    /// `keepAlive`; 0 = off.
+    pub keep_alive_ms: u64,
+}
+
+/// One TLS section.
+#[derive(Clone, Debug)]
+pub struct TlsSettings {
+    /// The section's name as the file writes it.
+    pub section: String,
+    /// The section's header.
+    pub origin: Origin,
+    /// `certificate`, with the place of the key; there exactly if `self_signed` is empty.
+    pub certificate: Option<(PathBuf, Origin)>,
+    /// `privateKey`, with the place of the key; there exactly if `self_signed` is empty.
+    pub private_key: Option<(PathBuf, Origin)>,
+    /// `minVersion`, never above `max_version`.
+    pub min_version: TlsVersion,
+    /// `maxVersion`.
+    pub max_version: TlsVersion,
+    /// `cipherSuites`, unchecked; empty = the library's.
+    pub cipher_suites: Vec<String>,
+    /// `groups`, unchecked; empty = the library's.
+    pub groups: Vec<String>,
+    /// `alpn`; empty = none.
+    pub alpn: Vec<String>,
+    /// `selfSigned`: the names; empty = off.
+    pub self_signed: Vec<String>,
+}
+
+/// Builds an enum of the words of a choice in `keys`.
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident: $($variant:ident = $word:literal, $about:literal;)*) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $name { $(#[doc = $about] $variant,)* }
+
+        impl $name {
+            /// As the INI file writes it.
+            pub const fn word(self) -> &'static str {
+                match self { $($name::$variant => $word,)* }
+            }
+
+            /// The variant with this word, if there is one.
+            pub(super) fn from_word(word: &str) -> Option<$name> {
+                match word { $($word => Some($name::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+words! {
+    /// `logLevel`; a later one includes all before it.
+    LogLevel:
+    Off = "off", "No records.";
+    Error = "error", "Something does not work.";
+    Warn = "warn", "Something is doubtful.";
+    Info = "info", "What an operator wants to see.";
+    Debug = "debug", "What a developer wants to see.";
+    Trace = "trace", "Every step.";
+}
+
+words! {
+    /// `accepterPriority`.
+    AccepterPriority:
+    Normal = "normal", "Accepter threads make way for the loops.";
+    Raised = "raised", "Accepter threads go first, best effort.";
+}
+
+words! {
+    /// `ssl`: which clients a port with TLS takes.
+    SslMode:
+    Required = "required", "TLS only.";
+    Auto = "auto", "TLS and plain, told apart by the first byte.";
+}
+
+words! {
+    /// `compression`.
+    Compression:
+    Auto = "auto", "Reads zlib and raw, writes zlib.";
+    Zlib = "zlib", "Reads and writes zlib.";
+    Raw = "raw", "Reads and writes raw deflate.";
+    Off = "off", "Reads zlib and raw, never writes compressed.";
+}
+
+words! {
+    /// `minVersion`, `maxVersion`.
+    TlsVersion:
+    Tls12 = "1.2", "TLS 1.2.";
+    Tls13 = "1.3", "TLS 1.3.";
+}
