@@ -75,7 +75,10 @@ pub(super) fn check<'a>(
                 let place = place(earlier);
                 let message = format!("the key was set before, {place}");
                 let valid = "this one, the last, counts";
-                findings.push(at(section, entry, Severity::Warning, message, valid));
+                let mut finding = at(section, entry, Severity::Warning, message, valid);
+                // The value may be a password.
+                finding.found.clone_from(&entry.key);
+                findings.push(finding);
                 *earlier = &entry.origin;
             }
             None => seen.push((name, &entry.origin)),

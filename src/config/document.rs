@@ -1,5 +1,7 @@
 //! The document: the raw sections of all sources, in file order.
 //!
+//! What the program adds and sets is in `edit`.
+//!
 //! Promises: nothing that a file says is lost, and every entry knows its place. Port
 //! sections stay apart under canonical names, others with one name are one section.
 //! Whether keys and values are right is left to `resolve`.
@@ -21,7 +23,8 @@ pub(super) struct Document {
     pub sources: Vec<String>,
     /// Lines that are an error whatever section they are in.
     pub broken: Vec<Broken>,
-    bare_ports: usize,
+    /// How many `[Port]` there are.
+    pub bare_ports: usize,
 }
 
 /// One section.
@@ -115,7 +118,11 @@ impl Document {
                 Content::Blank | Content::Comment => {}
                 Content::Header(name) => current = self.begin(&name, origin),
                 Content::BrokenHeader(text) => {
-                    let fault = Fault::Header(text);
+                    // A file with the line ends of the old Mac is one such line.
+                    let fault = match text.contains('\r') {
+                        true => Fault::StrayReturn,
+                        false => Fault::Header(text),
+                    };
                     self.broken.push(Broken { origin, fault });
                     current = Place::Nowhere;
                 }
@@ -156,7 +163,7 @@ impl Document {
 
     fn begin(&mut self, written: &str, origin: Origin) -> Place {
         let (canonical, is_port) = match name_of(written) {
-            Name::PortWithoutName => {
+            Name::Unnamed => {
                 let fault = Fault::PortWithoutName(written.to_owned());
                 self.broken.push(Broken { origin, fault });
                 return Place::Nowhere;
@@ -182,72 +189,13 @@ impl Document {
         }
     }
 
-    fn next_bare_port(&mut self) -> String {
+    /// The canonical name of one more `[Port]`.
+    pub(super) fn next_bare_port(&mut self) -> String {
         self.bare_ports += 1;
         match self.bare_ports {
             1 => "Port".to_owned(),
             n => format!("Port.#{n}"),
         }
-    }
-
-    /// Adds an empty port section; gives its canonical name. An empty name, or `Port`,
-    /// is the next bare one.
-    pub(super) fn add_port(&mut self, name: &str) -> Result<String, Error> {
-        let name = checked(name, "the name of a port section")?;
-        let before = self.bare_ports;
-        let canonical = match name_of(name) {
-            _ if name.is_empty() => self.next_bare_port(),
-            Name::BarePort => self.next_bare_port(),
-            Name::Port(canonical) => canonical,
-            Name::Other(name) => format!("Port.{name}"),
-            Name::PortWithoutName => {
-                let message = "a port section needs a name behind the dot";
-                return Err(Error::new(Status::Argument, message));
-            }
-        };
-        if self.index_of(&canonical).is_some() {
-            self.bare_ports = before;
-            let message = format!("there is a section [{canonical}] already");
-            return Err(Error::new(Status::Argument, message));
-        }
-        let written = canonical.clone();
-        let section = Section::new(canonical.clone(), written, Origin::default(), true);
-        self.sections.push(section);
-        Ok(canonical)
-    }
-
-    /// Sets a key, in place of all that the files say about it. A section that is no
-    /// port is made if there is none.
-    pub(super) fn set(&mut self, section: &str, key: &str, value: &str) -> Result<(), Error> {
-        let section = checked(section, "the name of a section")?;
-        let key = checked(key, "a key")?;
-        let value = checked(value, "a value")?;
-        if section.is_empty() || key.is_empty() || key.contains('=') {
-            let message = "a section and a key are needed, and a key has no '='";
-            return Err(Error::new(Status::Argument, message));
-        }
-        let index = match (self.find_index(section), name_of(section)) {
-            (Some(index), _) => index,
-            (None, Name::Other(canonical)) => {
-                let written = canonical.clone();
-                let section = Section::new(canonical, written, Origin::default(), false);
-                self.sections.push(section);
-                self.sections.len() - 1
-            }
-            (None, _) => {
-                let message = format!("there is no port section [{section}]; add it first");
-                return Err(Error::new(Status::NotFound, message));
-            }
-        };
-        let entries = &mut self.sections[index].entries;
-        entries.retain(|entry| !entry.key.eq_ignore_ascii_case(key));
-        entries.push(Entry {
-            key: key.to_owned(),
-            value: value.to_owned(),
-            origin: Origin::default(),
-            folder: None,
-        });
-        Ok(())
     }
 
     /// The section of this name, canonical or as a file may write it.
@@ -261,15 +209,17 @@ impl Document {
         ports.filter(|section| section.duplicate_of.is_none())
     }
 
-    fn find_index(&self, section: &str) -> Option<usize> {
+    /// Where `find` finds it.
+    pub(super) fn find_index(&self, section: &str) -> Option<usize> {
         match name_of(section.trim_matches(BLANKS)) {
-            Name::PortWithoutName => None,
+            Name::Unnamed => None,
             Name::BarePort => self.index_of("Port"),
             Name::Port(canonical) | Name::Other(canonical) => self.index_of(&canonical),
         }
     }
 
-    fn index_of(&self, canonical: &str) -> Option<usize> {
+    /// Where the section with this canonical name is.
+    pub(super) fn index_of(&self, canonical: &str) -> Option<usize> {
         let wanted = fold(canonical);
         let same = |section: &Section| fold(&section.canonical) == wanted;
         self.sections.iter().position(same)
@@ -277,7 +227,13 @@ impl Document {
 }
 
 impl Section {
-    fn new(canonical: String, written: String, origin: Origin, is_port: bool) -> Section {
+    /// An empty section.
+    pub(super) fn new(
+        canonical: String,
+        written: String,
+        origin: Origin,
+        is_port: bool,
+    ) -> Section {
         Section {
             canonical,
             written,
@@ -303,14 +259,6 @@ enum Place {
     Section(usize),
     /// Behind a header that cannot be read.
     Nowhere,
-}
-
-fn checked<'a>(text: &'a str, what: &str) -> Result<&'a str, Error> {
-    if text.contains(['\n', '\r', '\0']) {
-        let message = format!("{what} has no line end and no NUL");
-        return Err(Error::new(Status::Argument, message));
-    }
-    Ok(text.trim_matches(BLANKS))
 }
 
 #[cfg(test)]
@@ -389,47 +337,6 @@ mod tests {
         let document = document("[A]\na = C:\\certs\\\nb = 1\n");
         assert_eq!(document.sections[0].entries[0].value, "C:\\certs\\");
         assert_eq!(document.sections[0].entries[1].value, "1");
-    }
-
-    #[test]
-    fn set_replaces_what_the_files_say() {
-        let mut document = document("[Runtime]\na=1\nA=2\n");
-        document
-            .set("RUNTIME", "a", " 3 ")
-            .expect("the section exists");
-        let entries = &document.sections[0].entries;
-        assert_eq!((entries.len(), entries[0].value.as_str()), (1, "3"));
-        assert_eq!(entries[0].origin, Origin::default());
-    }
-
-    #[test]
-    fn set_makes_a_section_but_never_a_port() {
-        let mut document = document("");
-        document.set("Tls", "a", "1").expect("the section is made");
-        assert_eq!(names(&document), ["Tls"]);
-        let error = document.set("Port1", "a", "1").expect_err("no such port");
-        assert_eq!(error.status, Status::NotFound);
-        for (section, key, value) in [
-            ("", "a", "1"),
-            ("T", "", "1"),
-            ("T", "a=b", "1"),
-            ("T", "a", "1\n2"),
-        ] {
-            let error = document.set(section, key, value).expect_err("bad argument");
-            assert_eq!(error.status, Status::Argument);
-        }
-    }
-
-    #[test]
-    fn added_ports_get_canonical_names() {
-        let mut document = document("[Port]\n");
-        let mut add = |name| document.add_port(name).map_err(|error| error.status);
-        assert_eq!(add(""), Ok("Port.#2".into()));
-        assert_eq!(add("port"), Ok("Port.#3".into()));
-        assert_eq!(add("Port 4"), Ok("Port.4".into()));
-        assert_eq!(add("web"), Ok("Port.web".into()));
-        assert_eq!(add("Port.WEB"), Err(Status::Argument));
-        assert_eq!(add("Port."), Err(Status::Argument));
     }
 
     #[test]

@@ -135,7 +135,7 @@ const FRAME_BYTES: u64 = 0x7fff_ffff;
 const QUEUE_BYTES: u64 = 1 << 46;
 const COUNT: u64 = 0x7fff_ffff;
 const LONGEST_MS: u64 = 720 * 3_600_000;
-/// Linux takes at most 32,767 s and whole seconds only.
+/// Linux takes at most 32,767 s.
 const KEEP_ALIVE_MS: u64 = 9 * 3_600_000;
 
 const THREADS: Kind = Kind::Integer {

@@ -174,12 +174,12 @@ impl fmt::Display for Kind {
                 let off = if zero { "0, or " } else { "" };
                 write!(
                     f,
-                    "{off}a duration from {min} to {max} (ms unless ms, s, m, h)"
+                    "{off}a duration from {min} to {max} (units: ms, s, m, h)"
                 )
             }
             Kind::Size { min, max } => {
                 let (min, max) = (units::show_size(min), units::show_size(max));
-                write!(f, "a size from {min} to {max} (bytes unless K, M, G)")
+                write!(f, "a size from {min} to {max} (units: K, M, G)")
             }
             Kind::Choice(words) => f.write_str(&words.join(", ")),
             Kind::TlsVersion => f.write_str(&TLS_VERSIONS.join(", ")),

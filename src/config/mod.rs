@@ -1,7 +1,8 @@
 //! The configuration: INI files and what the program sets, checked and typed.
 //!
 //! In the order in which a file walks it: `scan` (bytes to lines), `values` (through
-//! rust-ini), `document` (raw sections, `name`s made canonical), `check` (one section
+//! rust-ini), `document` (raw sections, `name`s made canonical; `edit` is
+//! what the program adds), `check` (one section
 //! against `keys`, whose types are in `kind` and `units`), `resolve` (what sections mean
 //! together), `settings`. A `finding` is what is wrong or doubtful.
 //!
@@ -10,6 +11,7 @@
 
 mod check;
 mod document;
+mod edit;
 mod finding;
 pub mod keys;
 mod kind;
@@ -96,10 +98,10 @@ impl Config {
             Some(found) if self.is_tls(found) => Some(SectionType::Tls),
             _ => None,
         };
-        if let Some(entry) = found.and_then(|found| found.entry(key)) {
+        if let Some(entry) = found.and_then(|found| found.entry(key.trim())) {
             return Some(entry.value.clone());
         }
-        match kind?.key(key)?.default {
+        match kind?.key(key.trim())?.default {
             DefaultValue::SameAs(other) => self.get(section, other),
             default => check::default_text(default),
         }

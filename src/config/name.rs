@@ -17,7 +17,7 @@ pub(super) enum Name {
     /// A port with this canonical name.
     Port(String),
     /// `Port.` with nothing behind it.
-    PortWithoutName,
+    Unnamed,
     /// No port; the name as written.
     Other(String),
 }
@@ -38,7 +38,7 @@ pub(super) fn name_of(written: &str) -> Name {
     }
     if let Some(name) = tail.strip_prefix('.') {
         return match name.trim_matches(BLANKS) {
-            "" => Name::PortWithoutName,
+            "" => Name::Unnamed,
             name => Name::Port(format!("Port.{name}")),
         };
     }
@@ -68,7 +68,7 @@ mod tests {
     fn port_dot_name_keeps_its_name() {
         assert_eq!(name_of("Port.web"), Name::Port("Port.web".into()));
         assert_eq!(name_of("port.a.b"), Name::Port("Port.a.b".into()));
-        assert_eq!(name_of("Port."), Name::PortWithoutName);
+        assert_eq!(name_of("Port."), Name::Unnamed);
     }
 
     #[test]

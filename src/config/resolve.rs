@@ -193,28 +193,29 @@ fn tls(section: &Section, values: &Values, findings: &mut Vec<Finding>) -> TlsSe
         .filter(|entry| !entry.value.is_empty());
     let self_signed = values.list("selfSigned");
     let valid = "valid: certificate and privateKey, or selfSigned";
-    match (
-        self_signed.is_empty(),
-        values.entry("selfSigned"),
-        certificate,
-        private_key,
-    ) {
-        (false, Some(entry), certificate, key) if certificate.is_some() || key.is_some() => {
+    let names = values
+        .entry("selfSigned")
+        .filter(|_| !self_signed.is_empty());
+    match (names, certificate, private_key) {
+        (Some(entry), None, None) => {
+            let message = "selfSigned is for trying things out: clients cannot verify it";
+            let valid = "for real use: certificate and privateKey";
+            findings.push(at(section, entry, Severity::Warning, message, valid));
+        }
+        (Some(entry), _, _) => {
             let message = "selfSigned excludes certificate and privateKey";
             findings.push(at(section, entry, Severity::Error, message, valid));
         }
-        (true, _, None, None) => {
-            findings.push(about(section, "the section has no identity", valid))
-        }
-        (true, _, Some(alone), None) => {
+        (None, None, None) => findings.push(about(section, "the section has no identity", valid)),
+        (None, Some(alone), None) => {
             let message = "certificate needs its privateKey";
             findings.push(at(section, alone, Severity::Error, message, valid));
         }
-        (true, _, None, Some(alone)) => {
+        (None, None, Some(alone)) => {
             let message = "privateKey needs its certificate";
             findings.push(at(section, alone, Severity::Error, message, valid));
         }
-        _ => {}
+        (None, Some(_), Some(_)) => {}
     }
     let min_version = values.word("minVersion", TlsVersion::from_word);
     let max_version = values.word("maxVersion", TlsVersion::from_word);
