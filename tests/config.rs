@@ -1089,3 +1089,111 @@ fn the_manual_has_exactly_the_keys_of_the_table() {
     }
     assert_eq!(found.len(), expected.len(), "{}", expected.join("\n"));
 }
+
+#[test]
+fn the_examples_of_the_manual_are_right() {
+    let manual = include_str!("../docs/configuration.md");
+    let examples: Vec<&str> = manual.split("```ini\n").skip(1).collect();
+    assert!(!examples.is_empty());
+    for example in examples {
+        let (example, _) = example.split_once("```").expect("the block ends");
+        clean(example);
+    }
+    let text = "[Port 1]\nport=1\n\n\n\n\nmaxFrameSize = 64X\n";
+    let message = only(text).replace("t.ini", "server.ini");
+    assert!(manual.contains(&message), "{message}");
+}
+
+// --- hostile input ---------------------------------------------------------------------
+
+/// xorshift64*: the same texts in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let mixed = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
+        usize::try_from(mixed).expect("31 bits fit") % n
+    }
+
+    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        from[self.below(from.len())]
+    }
+}
+
+const PIECES: &[&str] = &[
+    "\\", "=", ":", "#", ";", "[", "]", "\"", "'", "|", " ", "\t", "a", "1", "ü", "\u{a0}", ",",
+    ".", "%",
+];
+
+#[test]
+fn every_value_comes_back_as_it_stands_in_the_file() {
+    let mut random = Random(7);
+    for _ in 0..2_000 {
+        let value: String = (0..random.below(12)).map(|_| random.pick(PIECES)).collect();
+        let config = config(format!("[Host]\nx={value}\ny=next\n").as_bytes());
+        let expected = value.trim_matches([' ', '\t']);
+        assert_eq!(config.get("Host", "x").as_deref(), Some(expected));
+        assert_eq!(config.get("Host", "y").as_deref(), Some("next"));
+    }
+}
+
+#[test]
+fn whatever_a_file_holds_every_finding_is_one_line_with_its_place() {
+    const LINES: &[&str] = &[
+        "[Port]",
+        "[Port1]",
+        "[Runtime]",
+        "[T]",
+        "port",
+        "sslSection=T",
+        "alpn",
+        "selfSigned",
+        "ssl",
+        "minVersion=1.3",
+        "maxVersion=1.2",
+        "maxFrameSize",
+        "bindAddress",
+        "\n",
+        "\n",
+        "\n",
+        "\r",
+        "\u{1b}",
+        "9999999999999999999999",
+    ];
+    let mut random = Random(11);
+    for _ in 0..2_000 {
+        let pieces = random.below(60);
+        let text: String = (0..pieces)
+            .map(|_| match random.below(2) {
+                0 => random.pick(LINES),
+                _ => random.pick(PIECES),
+            })
+            .collect();
+        let last_line = text.split('\n').count();
+        let (settings, findings) = resolved(&text);
+        assert!(settings.ports.len() <= last_line);
+        for finding in findings {
+            let line = usize::try_from(finding.line).expect("32 bits fit");
+            assert!((1..=last_line).contains(&line), "{finding}");
+            assert!(!finding.to_string().contains(char::is_control), "{finding}");
+        }
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_never_do_more_than_fail() {
+    let mut random = Random(13);
+    for _ in 0..2_000 {
+        let bytes: Vec<u8> = (0..random.below(80))
+            .map(|_| u8::try_from(random.below(256)).expect("8 bits fit"))
+            .collect();
+        let mut config = Config::new();
+        if let Err(error) = config.load_string(&bytes, "t.ini") {
+            assert_eq!(error.status, Status::ConfigFile, "{error}");
+        }
+        config.resolve();
+    }
+}

@@ -120,8 +120,8 @@ pub(super) fn default_text(default: DefaultValue) -> Option<String> {
     }
 }
 
-/// A machine may have more cores than the table's largest number; `parse` fails then
-/// and the number is taken as it is.
+/// Cores are taken as they are: a machine may have more than the largest number that a
+/// file may name.
 fn default_value(key: &Key) -> Value {
     let cores = |n: usize| Value::Number(u64::try_from(n).unwrap_or(u64::MAX));
     match key.default {

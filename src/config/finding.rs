@@ -48,7 +48,8 @@ pub struct Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = match (self.file.as_str(), self.line) {
-            ("", _) => "set by the program: ".to_owned(),
+            ("", 0) => "set by the program: ".to_owned(),
+            ("", line) => format!("line {line}: "),
             (file, 0) => format!("{file}: "),
             (file, line) => format!("{file}:{line}: "),
         };
