@@ -1,3 +1,4 @@
 //! nativeport
 #![deny(unsafe_code)]
 pub mod status;
+pub mod tls;
