@@ -189,7 +189,7 @@ fn parse(body: &[u8]) -> Option<ClientHello> {
 
 /// A list of 16-bit numbers, without those of GREASE (RFC 8701: `0x?a?a`).
 fn numbers(list: &[u8]) -> Option<Vec<u16>> {
-    if list.len() % 2 != 0 {
+    if !list.len().is_multiple_of(2) {
         return None;
     }
     let mut numbers = Vec::with_capacity(list.len() / 2);

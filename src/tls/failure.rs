@@ -40,7 +40,7 @@ impl TlsError {
         hello: Option<&ClientHello>,
         min_version: Version,
     ) -> TlsError {
-        if let (Error::AlertReceived(alert), false) = (error, queued) {
+        if let Error::AlertReceived(alert) = error {
             return TlsError {
                 alert: Some(u8::from(*alert)),
                 sent_by_peer: true,
@@ -89,7 +89,6 @@ fn reason(error: &Error, hello: Option<&ClientHello>, min_version: Version) -> S
             "the peer accepts no signature that this port's certificate can make; use a certificate of another key type"
                 .into()
         }
-        (Error::AlertReceived(alert), _) => format!("the peer sent a malformed {}", named(*alert)),
         (Error::DecryptError, _) => "a record does not decrypt: it was changed on the way or the peer is broken".into(),
         (Error::PeerSentOversizedRecord, _) => "the peer sent a record beyond the limit of 16 KiB".into(),
         (Error::InvalidMessage(_), Some(_)) => format!("the peer's handshake cannot be read ({error})"),

@@ -229,21 +229,17 @@ fn chain(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, LoadE
 }
 
 fn key(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, LoadError> {
-    let fail = |reason: &str| {
-        Err(LoadError::new(
-            PRIVATE_KEY,
-            format!("{}: {reason}", path.display()),
-        ))
-    };
+    let place = path.display();
+    let fail = |reason: String| Err(LoadError::new(PRIVATE_KEY, format!("{place}: {reason}")));
     let has = |label: &str| {
         text.windows(label.len())
             .any(|part| part == label.as_bytes())
     };
     // PKCS#1 and SEC1 keys may be encrypted too, which only a header inside tells.
     if has("BEGIN ENCRYPTED PRIVATE KEY") || has("Proc-Type: 4,ENCRYPTED") {
-        return fail(
-            "encrypted private keys are not available in this version; decrypt it with: openssl pkey -in FILE -out NEWFILE",
-        );
+        return fail(format!(
+            "encrypted private keys are not available in this version; decrypt it with: openssl pkey -in {place} -out NEWFILE"
+        ));
     }
     let mut sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(text);
     let key = sections.find_map(|section| match section {
@@ -252,12 +248,13 @@ fn key(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, LoadError> {
     });
     match key {
         Some(Ok(key)) => Ok(key),
-        Some(Err(error)) => fail(&format!("the PEM text is broken ({error})")),
-        None if has("PRIVATE KEY-----") => fail(
-            "this kind of private key is not supported; convert it to PKCS#8 with: openssl pkey -in FILE -out NEWFILE",
-        ),
+        Some(Err(error)) => fail(format!("the PEM text is broken ({error})")),
+        None if has("PRIVATE KEY-----") => fail(format!(
+            "this kind of private key is not supported; convert it to PKCS#8 with: openssl pkey -in {place} -out NEWFILE"
+        )),
         None => fail(
-            "there is no private key in this file; a PEM one begins with -----BEGIN PRIVATE KEY-----",
+            "there is no private key in this file; a PEM one begins with -----BEGIN PRIVATE KEY-----"
+                .into(),
         ),
     }
 }

@@ -8,6 +8,7 @@
 //! | `acceptor` | identity and policy made ready; shared by all connections of a port |
 //! | `client_hello` | a bounded look at the first message |
 //! | `engine` | one connection: bytes in, plain text and bytes out |
+//! | `unbuffered` | how the TLS library is driven for it |
 //! | `failure` | why a handshake or connection failed, in words that help |
 //!
 //! Nothing here knows a socket or a clock: deadlines, flushing and closing are left to the
@@ -24,6 +25,7 @@ mod policy;
 mod test_peer;
 #[cfg(test)]
 mod tests;
+mod unbuffered;
 
 pub use acceptor::Acceptor;
 pub use client_hello::{ClientHello, MAX_HELLO, MAX_RECORDS, Peek, peek};
