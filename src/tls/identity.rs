@@ -258,3 +258,248 @@ fn key(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, LoadError> {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_peer::Folder;
+    use super::*;
+
+    struct Pems {
+        certificate: String,
+        pkcs8: Vec<u8>,
+    }
+
+    fn made(key: KeyPair) -> Pems {
+        let params = CertificateParams::new(vec!["host.example".to_string()]).unwrap();
+        Pems {
+            certificate: params.self_signed(&key).unwrap().pem(),
+            pkcs8: key.serialize_der(),
+        }
+    }
+
+    fn ecdsa() -> Pems {
+        made(KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap())
+    }
+
+    fn rsa() -> Pems {
+        made(KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap())
+    }
+
+    fn pem(label: &str, der: &[u8]) -> String {
+        const DIGITS: &[u8; 64] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let mut text = format!("-----BEGIN {label}-----\n");
+        for three in der.chunks(3) {
+            let bits = three.iter().fold(0u32, |bits, b| bits << 8 | u32::from(*b))
+                << (8 * (3 - three.len()));
+            for digit in 0..4 {
+                let value = bits >> (18 - 6 * digit) & 63;
+                text.push(if digit <= three.len() {
+                    DIGITS[value as usize] as char
+                } else {
+                    '='
+                });
+            }
+            text.push('\n');
+        }
+        text + &format!("-----END {label}-----\n")
+    }
+
+    /// Content of the first DER element and what stands behind it.
+    fn element(der: &[u8]) -> (&[u8], &[u8]) {
+        match der[1] {
+            0x82 => der[4..].split_at(usize::from(der[2]) << 8 | usize::from(der[3])),
+            0x81 => der[3..].split_at(usize::from(der[2])),
+            short => der[2..].split_at(usize::from(short)),
+        }
+    }
+
+    /// The key inside a PKCS#8 one: PKCS#1 or SEC1.
+    fn inner(pkcs8: &[u8]) -> &[u8] {
+        let (_version, rest) = element(element(pkcs8).0);
+        let (_algorithm, rest) = element(rest);
+        element(rest).0
+    }
+
+    fn load(
+        folder: &Folder,
+        certificate: &str,
+        key: &str,
+    ) -> Result<(Identity, Vec<String>), LoadError> {
+        let certificate = folder.write("cert.pem", certificate, 0o644);
+        let key = folder.write("key.pem", key, 0o600);
+        Identity::load(&certificate, &key)
+    }
+
+    #[track_caller]
+    fn refused(result: Result<(Identity, Vec<String>), LoadError>, key: &str, words: &str) {
+        let error = result.unwrap_err();
+        assert_eq!(error.key, key, "{error}");
+        assert!(error.message.contains(words), "{error}");
+        assert!(
+            error.message.contains(".pem: ") && !error.message.contains('\n'),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn pkcs8_pkcs1_and_sec1_keys_are_loaded() {
+        let folder = Folder::new();
+        let (ecdsa, rsa) = (ecdsa(), rsa());
+        for (pems, label, der) in [
+            (&ecdsa, "PRIVATE KEY", ecdsa.pkcs8.as_slice()),
+            (&ecdsa, "EC PRIVATE KEY", inner(&ecdsa.pkcs8)),
+            (&rsa, "PRIVATE KEY", &rsa.pkcs8),
+            (&rsa, "RSA PRIVATE KEY", inner(&rsa.pkcs8)),
+        ] {
+            let key =
+                "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
+                    .to_string()
+                    + &pem(label, der);
+            let (_, warnings) = load(&folder, &pems.certificate, &key).unwrap();
+            assert_eq!(warnings, Vec::<String>::new(), "{label}");
+        }
+    }
+
+    #[test]
+    fn chain_and_key_may_share_a_file() {
+        let folder = Folder::new();
+        let pems = ecdsa();
+        let both = folder.write(
+            "both.pem",
+            &(pems.certificate + &pem("PRIVATE KEY", &pems.pkcs8)),
+            0o600,
+        );
+        Identity::load(&both, &both).unwrap();
+    }
+
+    #[test]
+    fn a_key_of_another_certificate_is_refused() {
+        let key = pem("PRIVATE KEY", &ecdsa().pkcs8);
+        let result = load(&Folder::new(), &ecdsa().certificate, &key);
+        refused(
+            result,
+            "privateKey",
+            "the private key does not belong to the certificate in ",
+        );
+    }
+
+    #[test]
+    fn a_key_that_every_user_can_read_is_refused_with_the_remedy() {
+        let folder = Folder::new();
+        let pems = ecdsa();
+        let certificate = folder.write("cert.pem", &pems.certificate, 0o644);
+        let key = pem("PRIVATE KEY", &pems.pkcs8);
+        let path = folder.write("key.pem", &key, 0o604);
+        let remedy = format!("run: chmod 600 {}", path.display());
+        refused(Identity::load(&certificate, &path), "privateKey", &remedy);
+        let path = folder.write("key.pem", &key, 0o640);
+        let (_, warnings) = Identity::load(&certificate, &path).unwrap();
+        assert!(
+            warnings[0].contains("the group can read") && warnings[0].contains(&remedy),
+            "{warnings:?}"
+        );
+    }
+
+    #[test]
+    fn each_wrong_file_has_its_own_error() {
+        let folder = Folder::new();
+        let pems = ecdsa();
+        let (certificate, key) = (pems.certificate.as_str(), pem("PRIVATE KEY", &pems.pkcs8));
+        refused(load(&folder, "", &key), "certificate", "the file is empty");
+        refused(
+            load(&folder, certificate, ""),
+            "privateKey",
+            "the file is empty",
+        );
+        refused(
+            load(&folder, &key, &key),
+            "certificate",
+            "no certificate in this file",
+        );
+        refused(
+            load(&folder, certificate, certificate),
+            "privateKey",
+            "no private key in this file",
+        );
+        refused(
+            load(&folder, &pem("CERTIFICATE", b"noise"), &key),
+            "certificate",
+            "cannot be read",
+        );
+        refused(
+            load(&folder, certificate, &pem("PRIVATE KEY", b"noise")),
+            "privateKey",
+            "cannot be used",
+        );
+        refused(
+            load(&folder, certificate, "-----BEGIN PRIVATE KEY-----\n!\n"),
+            "privateKey",
+            "PEM text is broken",
+        );
+        let encrypted = pem("ENCRYPTED PRIVATE KEY", b"noise");
+        refused(
+            load(&folder, certificate, &encrypted),
+            "privateKey",
+            "not available in this version",
+        );
+        let encrypted = key.replace(
+            "PRIVATE KEY-----\n",
+            "PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n",
+        );
+        refused(
+            load(&folder, certificate, &encrypted),
+            "privateKey",
+            "not available in this version",
+        );
+        let dsa = pem("DSA PRIVATE KEY", b"noise");
+        refused(
+            load(&folder, certificate, &dsa),
+            "privateKey",
+            "kind of private key is not supported",
+        );
+    }
+
+    #[test]
+    fn a_missing_file_and_a_folder_are_named() {
+        let folder = Folder::new();
+        let key = folder.write("key.pem", "x", 0o600);
+        refused(
+            Identity::load(&folder.path("none.pem"), &key),
+            "certificate",
+            "does not exist",
+        );
+        std::fs::create_dir(folder.path("dir.pem")).unwrap();
+        refused(
+            Identity::load(&folder.path("dir.pem"), &key),
+            "certificate",
+            "not a regular file",
+        );
+    }
+
+    #[test]
+    fn a_self_signed_identity_has_its_names_and_a_warning() {
+        let names = vec!["localhost".to_string(), "127.0.0.1".into(), "::1".into()];
+        let (identity, warning) = Identity::self_signed(&names).unwrap();
+        assert_eq!(
+            warning,
+            "self-signed identity for localhost, 127.0.0.1, ::1, for trying things out"
+        );
+        let der = identity.key.cert[0].as_ref();
+        for part in [
+            b"localhost".as_slice(),
+            &[0x87, 4, 127, 0, 0, 1],
+            &[0x87, 16, 0, 0],
+        ] {
+            assert!(der.windows(part.len()).any(|window| window == part));
+        }
+        assert_eq!(format!("{identity:?}"), "Identity(1 certificates)");
+        assert_eq!(Identity::self_signed(&[]).unwrap_err().key, "selfSigned");
+        assert!(
+            Identity::self_signed(&["a b".to_string()])
+                .unwrap_err()
+                .message
+                .contains("\"a b\"")
+        );
+    }
+}

@@ -1,14 +1,19 @@
 //! The other side for tests: a TLS client in memory, and ways to cut a ClientHello.
 
+use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::cipher::{MessageEncrypter, OutboundChunks, OutboundPlainMessage};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme,
-    SupportedProtocolVersion,
+    ClientConfig, ClientConnection, ConnectionTrafficSecrets, ContentType, DigitallySignedStruct,
+    Error, ProtocolVersion, SignatureScheme, SupportedCipherSuite, SupportedProtocolVersion,
 };
 
 /// Trusts every certificate, but checks signatures: the handshake is what is tested.
@@ -88,6 +93,7 @@ impl Setup<'_> {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(TrustAll(provider)))
             .with_no_client_auth();
+        config.enable_secret_extraction = true;
         config.alpn_protocols = self.alpn.iter().map(|name| name.to_vec()).collect();
         let name = ServerName::try_from(self.name.to_owned()).unwrap();
         let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
@@ -154,4 +160,71 @@ pub fn cut_at(record: &[u8], at: usize) -> Vec<u8> {
         fragmented_body(second, 16384),
     ]
     .concat()
+}
+
+/// A client that seals what it is told to, valid or not.
+pub struct RawClient {
+    encrypter: Box<dyn MessageEncrypter>,
+    sequence: u64,
+}
+
+impl RawClient {
+    /// Takes over the keys of a TLS 1.3 client after its handshake.
+    pub fn from(client: ClientConnection) -> RawClient {
+        let Some(SupportedCipherSuite::Tls13(suite)) = client.negotiated_cipher_suite() else {
+            panic!("not TLS 1.3");
+        };
+        let (sequence, secrets) = client.dangerous_extract_secrets().unwrap().tx;
+        let ConnectionTrafficSecrets::Aes256Gcm { key, iv } = secrets else {
+            panic!("another cipher");
+        };
+        RawClient {
+            encrypter: suite.aead_alg.encrypter(key, iv),
+            sequence,
+        }
+    }
+
+    pub fn seal(&mut self, typ: ContentType, payload: &[u8]) -> Vec<u8> {
+        let message = OutboundPlainMessage {
+            typ,
+            version: ProtocolVersion::TLSv1_2,
+            payload: OutboundChunks::Single(payload),
+        };
+        self.sequence += 1;
+        self.encrypter
+            .encrypt(message, self.sequence - 1)
+            .unwrap()
+            .encode()
+    }
+}
+
+/// A folder of its own for a test, removed at its end.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Folder {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder =
+            std::env::temp_dir().join(format!("nativeport-tls-{}-{number}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        Folder(folder)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub fn write(&self, name: &str, text: &str, mode: u32) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }

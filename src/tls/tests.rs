@@ -1,9 +1,9 @@
 //! The engine against a TLS client in memory.
 
 use rustls::version::{TLS12, TLS13};
-use rustls::{AlertDescription, ClientConnection, Error};
+use rustls::{AlertDescription, ClientConnection, ContentType, Error};
 
-use super::test_peer::{self, Setup, received, sealed, sent};
+use super::test_peer::{self, Folder, RawClient, Setup, received, sealed, sent};
 use super::*;
 
 fn names() -> Vec<String> {
@@ -508,4 +508,113 @@ fn an_engine_is_small_and_can_move_between_threads() {
     moves::<Engine>();
     shared::<Acceptor>();
     assert!(size_of::<Engine>() <= 16);
+}
+
+fn raw(acceptor: &Acceptor) -> (Server, RawClient) {
+    let (server, client) = connected(acceptor, Setup::default());
+    (server, RawClient::from(client))
+}
+
+#[test]
+fn a_key_update_in_pieces_disturbs_neither_sealing_nor_empty_input() {
+    let (mut server, mut raw) = raw(&acceptor());
+    let bytes = raw.seal(ContentType::ApplicationData, b"before");
+    server.feed(&bytes).unwrap();
+    for piece in [[24].as_slice(), &[0, 0], &[1]] {
+        let bytes = raw.seal(ContentType::Handshake, piece);
+        server.feed(&bytes).unwrap();
+        assert!(server.input.is_empty());
+        server.feed(&[]).unwrap();
+        assert!(!server.seal(b"meanwhile").is_empty());
+    }
+    let bytes = raw.seal(ContentType::Handshake, &[0]);
+    server.feed(&bytes).unwrap();
+    // The peer's keys are new ones now, so the old ones no longer count.
+    let bytes = raw.seal(ContentType::ApplicationData, b"old keys");
+    assert_eq!(server.feed(&bytes).unwrap_err().alert, Some(20));
+    assert_eq!(server.plain, b"before");
+}
+
+#[test]
+fn a_message_after_the_handshake_is_bounded_in_records_and_bytes() {
+    for (size, most) in [(1, 64), (16000, 5)] {
+        let (mut server, mut raw) = raw(&acceptor());
+        let bytes = raw.seal(ContentType::Handshake, &[24, 0, 0xff, 0xf0]);
+        server.feed(&bytes).unwrap();
+        let mut records = 1;
+        let error = loop {
+            let bytes = raw.seal(ContentType::Handshake, &pattern(size));
+            match server.feed(&bytes) {
+                Ok(()) => records += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(error.text.contains("64 KiB"), "{error}");
+        assert!(records <= most, "{records}");
+    }
+}
+
+#[test]
+fn data_inside_a_message_of_the_handshake_ends_the_connection() {
+    let (mut server, mut raw) = raw(&acceptor());
+    let mut bytes = raw.seal(ContentType::Handshake, &[24, 0]);
+    bytes.extend(raw.seal(ContentType::ApplicationData, b"x"));
+    server.feed(&bytes).unwrap_err();
+    assert!(server.plain.is_empty() && server.engine.seal(b"", &mut [0; 200]).is_err());
+}
+
+#[test]
+fn a_cut_record_behind_a_held_one_is_not_waited_for_beyond_the_limit() {
+    let (mut server, mut raw) = raw(&acceptor());
+    let mut bytes = raw.seal(ContentType::Handshake, &[24, 0]);
+    bytes.extend([23, 3, 3, 0xff, 0xff, 0]);
+    server.feed(&bytes).unwrap_err();
+}
+
+#[test]
+fn an_rsa_identity_from_files_serves_both_versions() {
+    let folder = Folder::new();
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+    let params = rcgen::CertificateParams::new(names()).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let options = TlsOptions {
+        certificate: Some(folder.write("cert.pem", &certificate.pem(), 0o644)),
+        private_key: Some(folder.write("key.pem", &key.serialize_pem(), 0o600)),
+        ..TlsOptions::default()
+    };
+    let (acceptor, warnings) = Acceptor::load(&options).unwrap();
+    assert!(warnings.is_empty());
+    for setup in both_versions() {
+        let (mut server, mut client) = connected(&acceptor, setup);
+        server.feed(&sealed(&mut client, b"text")).unwrap();
+        assert_eq!(server.plain, b"text");
+    }
+    let options = TlsOptions {
+        cipher_suites: vec![
+            "TLS_AES_128_GCM_SHA256".into(),
+            "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256".into(),
+        ],
+        ..options
+    };
+    let (_, warnings) = Acceptor::load(&options).unwrap();
+    assert!(warnings[0].contains("one with _RSA_"), "{warnings:?}");
+}
+
+#[test]
+fn a_section_without_or_with_two_identities_is_an_error() {
+    let key = |change: fn(&mut TlsOptions)| {
+        let mut options = TlsOptions::default();
+        change(&mut options);
+        Acceptor::load(&options).map(drop).unwrap_err().key
+    };
+    assert_eq!(key(|_| {}), "certificate");
+    assert_eq!(key(|o| o.certificate = Some("c.pem".into())), "privateKey");
+    assert_eq!(key(|o| o.private_key = Some("k.pem".into())), "certificate");
+    assert_eq!(
+        key(|o| {
+            o.certificate = Some("c.pem".into());
+            o.self_signed = vec!["localhost".into()];
+        }),
+        "selfSigned"
+    );
 }
