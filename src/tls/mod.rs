@@ -1,0 +1,36 @@
+//! TLS, stage 3 of the path: the only module that names types of the TLS library.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `options` | what a TLS section of the configuration says, and the error that names its key |
+//! | `identity` | certificate chain and private key, from files or made for trying things out |
+//! | `policy` | versions, suites, groups and ALPN, checked |
+//! | `acceptor` | identity and policy made ready; shared by all connections of a port |
+//! | `client_hello` | a bounded look at the first message |
+//! | `engine` | one connection: bytes in, plain text and bytes out |
+//! | `unbuffered` | how the TLS library is driven for it |
+//! | `failure` | why a handshake or connection failed, in words that help |
+//!
+//! Nothing here knows a socket or a clock: deadlines, flushing and closing are left to the
+//! connection machine. Nothing is global: the crypto provider belongs to each acceptor.
+
+mod acceptor;
+mod client_hello;
+mod engine;
+mod failure;
+mod identity;
+mod options;
+mod policy;
+#[cfg(test)]
+mod test_peer;
+#[cfg(test)]
+mod tests;
+mod unbuffered;
+
+pub use acceptor::Acceptor;
+pub use client_hello::{ClientHello, MAX_HELLO, MAX_RECORDS, Peek, peek};
+pub use engine::{Engine, Facts, MAX_HANDSHAKE, SealError};
+pub use failure::TlsError;
+pub use identity::Identity;
+pub use options::{LoadError, TlsOptions, Version};
+pub use policy::Policy;

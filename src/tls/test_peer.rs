@@ -1,0 +1,230 @@
+//! The other side for tests: a TLS client in memory, and ways to cut a ClientHello.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::cipher::{MessageEncrypter, OutboundChunks, OutboundPlainMessage};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, ClientConnection, ConnectionTrafficSecrets, ContentType, DigitallySignedStruct,
+    Error, ProtocolVersion, SignatureScheme, SupportedCipherSuite, SupportedProtocolVersion,
+};
+
+/// Trusts every certificate, but checks signatures: the handshake is what is tested.
+#[derive(Debug)]
+struct TrustAll(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for TrustAll {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// How a client is set up.
+pub struct Setup<'a> {
+    pub versions: &'a [&'static SupportedProtocolVersion],
+    pub name: &'a str,
+    pub alpn: &'a [&'a [u8]],
+    pub provider: CryptoProvider,
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        Setup {
+            versions: rustls::ALL_VERSIONS,
+            name: "host.example",
+            alpn: &[],
+            provider: aws_lc_rs::default_provider(),
+        }
+    }
+}
+
+impl Setup<'_> {
+    pub fn connect(self) -> ClientConnection {
+        let provider = Arc::new(self.provider);
+        let mut config = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(self.versions)
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(TrustAll(provider)))
+            .with_no_client_auth();
+        config.enable_secret_extraction = true;
+        config.alpn_protocols = self.alpn.iter().map(|name| name.to_vec()).collect();
+        let name = ServerName::try_from(self.name.to_owned()).unwrap();
+        let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
+        client.set_buffer_limit(None);
+        client
+    }
+}
+
+/// Everything the client wants to send.
+pub fn sent(client: &mut ClientConnection) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while client.wants_write() {
+        client.write_tls(&mut bytes).unwrap();
+    }
+    bytes
+}
+
+/// Gives the client bytes and answers the plain text in them.
+pub fn received(client: &mut ClientConnection, mut bytes: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut plain = Vec::new();
+    while !bytes.is_empty() {
+        client.read_tls(&mut bytes).unwrap();
+        client.process_new_packets()?;
+        // Fails with WouldBlock where the text ends, which is no error here.
+        let _ = client.reader().read_to_end(&mut plain);
+    }
+    Ok(plain)
+}
+
+/// The records of `data`.
+pub fn sealed(client: &mut ClientConnection, data: &[u8]) -> Vec<u8> {
+    client.writer().write_all(data).unwrap();
+    sent(client)
+}
+
+/// A ClientHello in one record.
+pub fn client_hello(name: &str, alpn: &[&[u8]]) -> Vec<u8> {
+    let mut client = Setup {
+        name,
+        alpn,
+        ..Setup::default()
+    }
+    .connect();
+    sent(&mut client)
+}
+
+/// One handshake record, cut into records with `size` bytes each.
+pub fn fragmented(record: &[u8], size: usize) -> Vec<u8> {
+    fragmented_body(&record[5..], size)
+}
+
+/// A handshake message in records with `size` bytes each.
+pub fn fragmented_body(message: &[u8], size: usize) -> Vec<u8> {
+    let record =
+        |part: &[u8]| [&[22, 3, 1, (part.len() >> 8) as u8, part.len() as u8], part].concat();
+    message.chunks(size).flat_map(record).collect()
+}
+
+/// One handshake record as two, the first with `at` bytes.
+pub fn cut_at(record: &[u8], at: usize) -> Vec<u8> {
+    let (first, second) = record[5..].split_at(at);
+    [
+        fragmented_body(first, 16384),
+        fragmented_body(second, 16384),
+    ]
+    .concat()
+}
+
+/// A client that seals what it is told to, valid or not.
+pub struct RawClient {
+    encrypter: Box<dyn MessageEncrypter>,
+    sequence: u64,
+}
+
+impl RawClient {
+    /// Takes over the keys of a TLS 1.3 client after its handshake.
+    pub fn from(client: ClientConnection) -> RawClient {
+        let Some(SupportedCipherSuite::Tls13(suite)) = client.negotiated_cipher_suite() else {
+            panic!("not TLS 1.3");
+        };
+        let (sequence, secrets) = client.dangerous_extract_secrets().unwrap().tx;
+        let ConnectionTrafficSecrets::Aes256Gcm { key, iv } = secrets else {
+            panic!("another cipher");
+        };
+        RawClient {
+            encrypter: suite.aead_alg.encrypter(key, iv),
+            sequence,
+        }
+    }
+
+    pub fn seal(&mut self, typ: ContentType, payload: &[u8]) -> Vec<u8> {
+        let message = OutboundPlainMessage {
+            typ,
+            version: ProtocolVersion::TLSv1_2,
+            payload: OutboundChunks::Single(payload),
+        };
+        self.sequence += 1;
+        self.encrypter
+            .encrypt(message, self.sequence - 1)
+            .unwrap()
+            .encode()
+    }
+}
+
+/// A folder of its own for a test, removed at its end.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Folder {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder =
+            std::env::temp_dir().join(format!("nativeport-tls-{}-{number}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        Folder(folder)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub fn write(&self, name: &str, text: &str, mode: u32) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,620 @@
+//! The engine against a TLS client in memory.
+
+use rustls::version::{TLS12, TLS13};
+use rustls::{AlertDescription, ClientConnection, ContentType, Error};
+
+use super::test_peer::{self, Folder, RawClient, Setup, received, sealed, sent};
+use super::*;
+
+fn names() -> Vec<String> {
+    vec!["host.example".into(), "127.0.0.1".into()]
+}
+
+fn acceptor_with(change: impl FnOnce(&mut TlsOptions)) -> Acceptor {
+    let mut options = TlsOptions {
+        self_signed: names(),
+        ..TlsOptions::default()
+    };
+    change(&mut options);
+    Acceptor::load(&options).unwrap().0
+}
+
+fn acceptor() -> Acceptor {
+    acceptor_with(|_| {})
+}
+
+/// The server's side with the buffers that a connection would have.
+struct Server {
+    engine: Engine,
+    input: Vec<u8>,
+    plain: Vec<u8>,
+    wire: Vec<u8>,
+}
+
+impl Server {
+    fn new(acceptor: &Acceptor) -> Server {
+        Server {
+            engine: Engine::new(acceptor),
+            input: vec![],
+            plain: vec![],
+            wire: vec![],
+        }
+    }
+
+    fn feed(&mut self, bytes: &[u8]) -> Result<(), TlsError> {
+        self.input.extend_from_slice(bytes);
+        let used = self
+            .engine
+            .open(&mut self.input, &mut self.plain, &mut self.wire)?;
+        self.input.drain(..used);
+        Ok(())
+    }
+
+    fn seal(&mut self, data: &[u8]) -> Vec<u8> {
+        let mut out = vec![0; Engine::sealed_size(data.len())];
+        let written = self.engine.seal(data, &mut out).unwrap();
+        out.truncate(written);
+        out
+    }
+
+    fn take_wire(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.wire)
+    }
+}
+
+/// Runs the handshake, `step` bytes at a time towards the server.
+fn shake(server: &mut Server, client: &mut ClientConnection, step: usize) -> Result<(), TlsError> {
+    while server.engine.is_handshaking() || client.is_handshaking() {
+        let bytes = sent(client);
+        assert!(
+            !bytes.is_empty() || !server.wire.is_empty(),
+            "the handshake stands still"
+        );
+        for part in bytes.chunks(step) {
+            server.feed(part)?;
+        }
+        received(client, &server.take_wire()).unwrap();
+    }
+    Ok(())
+}
+
+fn connected(acceptor: &Acceptor, setup: Setup<'_>) -> (Server, ClientConnection) {
+    let (mut server, mut client) = (Server::new(acceptor), setup.connect());
+    shake(&mut server, &mut client, usize::MAX).unwrap();
+    (server, client)
+}
+
+fn both_versions() -> [Setup<'static>; 2] {
+    static ONLY: [[&rustls::SupportedProtocolVersion; 1]; 2] = [[&TLS12], [&TLS13]];
+    [0, 1].map(|i: usize| Setup {
+        versions: &ONLY[i],
+        ..Setup::default()
+    })
+}
+
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|i| (i * 7 + i / 251) as u8).collect()
+}
+
+#[test]
+fn data_of_every_size_goes_both_ways_in_both_versions() {
+    let acceptor = acceptor();
+    for setup in both_versions() {
+        let (mut server, mut client) = connected(&acceptor, setup);
+        for length in [0, 1, 2, 1000, 16384, 16385, 1 << 20] {
+            let data = pattern(length);
+            server.plain.clear();
+            let bytes = sealed(&mut client, &data);
+            server.feed(&bytes).unwrap();
+            assert_eq!(server.plain, data);
+            assert!(server.input.is_empty() && server.wire.is_empty());
+            let bytes = server.seal(&data);
+            assert!(bytes.len() <= Engine::sealed_size(length));
+            assert_eq!(received(&mut client, &bytes).unwrap(), data);
+        }
+    }
+}
+
+#[test]
+fn handshake_and_data_may_come_byte_by_byte() {
+    let acceptor = acceptor();
+    for setup in both_versions() {
+        let (mut server, mut client) = (Server::new(&acceptor), setup.connect());
+        shake(&mut server, &mut client, 1).unwrap();
+        let data = pattern(20_000);
+        for byte in sealed(&mut client, &data) {
+            server.feed(&[byte]).unwrap();
+        }
+        assert_eq!(server.plain, data);
+    }
+}
+
+#[test]
+fn a_client_hello_may_be_cut_anywhere_and_into_as_many_records_as_permitted() {
+    let acceptor = acceptor();
+    for setup in both_versions() {
+        let mut client = setup.connect();
+        let hello = sent(&mut client);
+        let many = {
+            // Single bytes as far as the limit lets them, with the client's Finished to come.
+            let mut records = test_peer::fragmented_body(&hello[5..5 + 56], 1);
+            records.extend(test_peer::fragmented_body(&hello[5 + 56..], 16384));
+            records
+        };
+        let mut server = Server::new(&acceptor);
+        server.feed(&many).unwrap();
+        received(&mut client, &server.take_wire()).unwrap();
+        shake(&mut server, &mut client, usize::MAX).unwrap();
+        for at in 1..hello.len() - 5 {
+            let mut server = Server::new(&acceptor);
+            server.feed(&test_peer::cut_at(&hello, at)).unwrap();
+            assert!(!server.wire.is_empty());
+        }
+    }
+}
+
+#[test]
+fn facts_tell_version_suite_group_name_and_protocol() {
+    let acceptor = acceptor_with(|o| o.alpn = vec!["np/1".into(), "http/1.1".into()]);
+    let setup = Setup {
+        alpn: &[b"http/1.1", b"np/1"],
+        ..Setup::default()
+    };
+    let (server, client) = connected(&acceptor, setup);
+    let facts = server.engine.facts().unwrap();
+    assert_eq!(client.alpn_protocol(), Some(b"np/1".as_slice()));
+    assert_eq!(
+        facts,
+        Facts {
+            version: "TLSv1.3",
+            suite: "TLS_AES_256_GCM_SHA384".into(),
+            group: "X25519",
+            alpn: Some("np/1".into()),
+            server_name: Some("host.example".into()),
+            resumed: false,
+        }
+    );
+    let setup = Setup {
+        versions: &[&TLS12],
+        name: "192.0.2.1",
+        ..Setup::default()
+    };
+    let facts = connected(&acceptor, setup).0.engine.facts().unwrap();
+    assert_eq!(
+        (facts.version, facts.server_name, facts.alpn),
+        ("TLSv1.2", None, None)
+    );
+    assert!(facts.suite.starts_with("TLS_ECDHE_ECDSA_WITH_"));
+}
+
+#[test]
+fn no_protocol_in_common_goes_on_without_alpn() {
+    let acceptor = acceptor_with(|o| o.alpn = vec!["np/1".into()]);
+    let (server, client) = connected(
+        &acceptor,
+        Setup {
+            alpn: &[b"h2"],
+            ..Setup::default()
+        },
+    );
+    assert_eq!(client.alpn_protocol(), None);
+    assert_eq!(server.engine.facts().unwrap().alpn, None);
+}
+
+#[test]
+fn the_chosen_suite_and_group_are_used() {
+    let acceptor = acceptor_with(|o| {
+        o.min_version = Version::Tls13;
+        o.cipher_suites = vec!["TLS_CHACHA20_POLY1305_SHA256".into()];
+        o.groups = vec!["X25519MLKEM768".into(), "P-384".into()];
+    });
+    // The client guesses X25519, so this goes through a HelloRetryRequest.
+    let facts = connected(&acceptor, Setup::default())
+        .0
+        .engine
+        .facts()
+        .unwrap();
+    assert_eq!(facts.suite, "TLS_CHACHA20_POLY1305_SHA256");
+    assert_eq!(facts.group, "secp384r1");
+}
+
+#[test]
+fn close_notify_goes_both_ways_and_either_side_may_close_half() {
+    let acceptor = acceptor();
+    for setup in both_versions() {
+        let (mut server, mut client) = connected(&acceptor, setup);
+        client.send_close_notify();
+        let mut bytes = sent(&mut client);
+        bytes.extend(b"data behind close_notify is ignored");
+        server.feed(&bytes).unwrap();
+        assert!(server.engine.peer_closed() && server.input.is_empty());
+        let bytes = server.seal(b"still here");
+        assert_eq!(received(&mut client, &bytes).unwrap(), b"still here");
+        server.engine.close_notify(&mut server.wire);
+        server.engine.close_notify(&mut server.wire);
+        let wire = server.take_wire();
+        assert!(client.read_tls(&mut wire.as_slice()).unwrap() > 0);
+        assert!(client.process_new_packets().unwrap().peer_has_closed());
+        let mut out = [0; 200];
+        assert_eq!(server.engine.seal(b"x", &mut out), Err(SealError::Closed));
+        server.feed(b"more").unwrap();
+        server.feed(b"").unwrap();
+    }
+    for setup in both_versions() {
+        let (mut server, mut client) = connected(&acceptor, setup);
+        server.engine.close_notify(&mut server.wire);
+        received(&mut client, &server.take_wire()).unwrap();
+        let bytes = sealed(&mut client, b"half-open");
+        server.feed(&bytes).unwrap();
+        assert_eq!(server.plain, b"half-open");
+        assert!(!server.engine.peer_closed());
+    }
+}
+
+#[test]
+fn key_updates_are_answered() {
+    let (mut server, mut client) = connected(&acceptor(), Setup::default());
+    for round in 0..3 {
+        client.refresh_traffic_keys().unwrap();
+        let bytes = sealed(&mut client, b"after");
+        server.plain.clear();
+        server.feed(&bytes).unwrap();
+        assert_eq!(server.plain, b"after");
+        let mut bytes = server.take_wire();
+        bytes.extend(server.seal(b"new keys"));
+        assert_eq!(
+            received(&mut client, &bytes).unwrap(),
+            b"new keys",
+            "round {round}"
+        );
+    }
+}
+
+#[test]
+fn sealing_needs_the_handshake_and_room() {
+    let acceptor = acceptor();
+    let mut engine = Engine::new(&acceptor);
+    assert_eq!(
+        engine.seal(b"x", &mut [0; 200]),
+        Err(SealError::Handshaking)
+    );
+    let (mut server, mut client) = connected(&acceptor, Setup::default());
+    let needed = Engine::sealed_size(5);
+    assert_eq!(
+        server.engine.seal(b"hello", &mut [0; 5]),
+        Err(SealError::TooSmall(needed))
+    );
+    let bytes = server.seal(b"hello");
+    assert_eq!(received(&mut client, &bytes).unwrap(), b"hello");
+}
+
+#[test]
+fn plain_http_is_named_and_gets_an_alert() {
+    let mut server = Server::new(&acceptor());
+    let error = server
+        .feed(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        .unwrap_err();
+    assert_eq!((error.alert, error.sent_by_peer), (Some(50), false));
+    assert!(error.text.contains("plain HTTP instead of TLS"), "{error}");
+    assert_eq!(server.wire, [21, 3, 3, 0, 2, 2, 50]);
+    assert_eq!(
+        server.engine.open(&mut [], &mut vec![], &mut vec![]),
+        Err(error.clone())
+    );
+    assert_eq!(
+        server.engine.seal(b"", &mut []),
+        Err(SealError::Failed(error))
+    );
+    server.take_wire();
+    server.engine.close_notify(&mut server.wire);
+    assert!(server.wire.is_empty());
+}
+
+#[test]
+fn a_cut_handshake_waits_and_sends_no_close_notify() {
+    let acceptor = acceptor();
+    let mut client = Setup::default().connect();
+    let hello = sent(&mut client);
+    for end in 0..hello.len() {
+        let mut server = Server::new(&acceptor);
+        server.feed(&hello[..end]).unwrap();
+        server.engine.close_notify(&mut server.wire);
+        assert!(server.engine.is_handshaking() && server.wire.is_empty());
+        assert_eq!(server.engine.facts(), None);
+    }
+}
+
+#[test]
+fn an_old_version_is_refused_with_what_the_peer_offers() {
+    let mut hello = test_peer::client_hello("a.example", &[]);
+    // 43 is the list of versions; under another number it is unknown and the 1.1 below counts.
+    let at = hello
+        .windows(6)
+        .position(|w| w[..2] == [0, 43] && w[3] == 5)
+        .unwrap();
+    hello[at..at + 2].copy_from_slice(&[0xee, 0xee]);
+    hello[9..11].copy_from_slice(&[3, 2]);
+    let mut server = Server::new(&acceptor());
+    let error = server.feed(&hello).unwrap_err();
+    assert_eq!(
+        error.alert,
+        Some(u8::from(AlertDescription::ProtocolVersion))
+    );
+    assert_eq!(server.wire[5..], [2, 70]);
+    assert!(
+        error.text.contains("at most TLS 1.1") && error.text.contains("proxy"),
+        "{error}"
+    );
+
+    let acceptor = acceptor_with(|o| o.min_version = Version::Tls13);
+    let mut client = Setup {
+        versions: &[&TLS12],
+        ..Setup::default()
+    }
+    .connect();
+    let mut server = Server::new(&acceptor);
+    let error = server.feed(&sent(&mut client)).unwrap_err();
+    assert!(error.text.contains("at most TLS 1.2"), "{error}");
+    let refused = received(&mut client, &server.take_wire()).unwrap_err();
+    assert_eq!(
+        refused,
+        Error::AlertReceived(AlertDescription::ProtocolVersion)
+    );
+}
+
+#[test]
+fn no_common_suite_is_refused_with_what_the_peer_offers() {
+    let acceptor = acceptor_with(|o| {
+        o.cipher_suites = vec![
+            "TLS_AES_256_GCM_SHA384".into(),
+            "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384".into(),
+        ];
+    });
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider
+        .cipher_suites
+        .retain(|s| format!("{:?}", s.suite()).contains("CHACHA20"));
+    let mut client = Setup {
+        versions: &[&TLS12],
+        provider,
+        ..Setup::default()
+    }
+    .connect();
+    let mut server = Server::new(&acceptor);
+    let error = server.feed(&sent(&mut client)).unwrap_err();
+    assert_eq!(
+        error.alert,
+        Some(u8::from(AlertDescription::HandshakeFailure))
+    );
+    assert!(
+        error
+            .text
+            .contains("the peer offers TLS_CHACHA20_POLY1305_SHA256, TLS_ECDHE_ECDSA_"),
+        "{error}"
+    );
+    assert!(error.text.contains("proxy in front"), "{error}");
+}
+
+#[test]
+fn the_peers_alert_is_reported_as_its_own() {
+    let mut server = Server::new(&acceptor());
+    let mut client = Setup::default().connect();
+    server.feed(&sent(&mut client)).unwrap();
+    let error = server.feed(&[21, 3, 3, 0, 2, 2, 48]).unwrap_err();
+    assert_eq!((error.alert, error.sent_by_peer), (Some(48), true));
+    assert!(error.text.contains("does not trust"), "{error}");
+}
+
+#[test]
+fn a_changed_record_ends_the_connection_with_bad_record_mac() {
+    for setup in both_versions() {
+        let (mut server, mut client) = connected(&acceptor(), setup);
+        let mut bytes = sealed(&mut client, b"text");
+        *bytes.last_mut().unwrap() ^= 1;
+        let error = server.feed(&bytes).unwrap_err();
+        assert_eq!((error.alert, error.sent_by_peer), (Some(20), false));
+        let refused = received(&mut client, &server.take_wire()).unwrap_err();
+        assert_eq!(
+            refused,
+            Error::AlertReceived(AlertDescription::BadRecordMac)
+        );
+    }
+}
+
+#[test]
+fn a_handshake_beyond_its_limits_ends_with_an_alert() {
+    let hello = test_peer::client_hello("a.example", &[]);
+    let mut server = Server::new(&acceptor());
+    let error = server.feed(&test_peer::fragmented(&hello, 1)).unwrap_err();
+    assert!(error.text.contains("64 records"), "{error}");
+    assert_eq!(server.wire, [21, 3, 3, 0, 2, 2, 50]);
+    // Behind the ClientHello: change_cipher_spec records are legal, but not any number of them.
+    let mut server = Server::new(&acceptor());
+    server.feed(&hello).unwrap();
+    let mut records = 0;
+    let error = loop {
+        records += 1;
+        // A cut-off Finished in tiny records, which never gets whole.
+        match server.feed(&[20, 3, 3, 0, 1, 1]) {
+            Ok(()) => assert!(records <= 64),
+            Err(error) => break error,
+        }
+    };
+    assert!(!error.text.is_empty());
+    // A message that announces more than it ever sends is refused by its length.
+    let mut server = Server::new(&acceptor());
+    let error = server
+        .feed(&[22, 3, 1, 0x40, 0, 1, 0, 0xff, 0xff])
+        .unwrap_err();
+    assert!(error.text.contains("16 KiB"), "{error}");
+}
+
+/// Every single-byte change of the client's first flight ends well or with an error, never otherwise.
+#[test]
+fn no_changed_hello_panics() {
+    let acceptor = acceptor_with(|o| o.groups = vec!["P-256".into()]);
+    let mut client = Setup {
+        alpn: &[b"h2"],
+        ..Setup::default()
+    }
+    .connect();
+    let hello = sent(&mut client);
+    for at in 0..hello.len() {
+        for change in [1, 0x80, 0xff] {
+            let mut changed = hello.clone();
+            changed[at] ^= change;
+            let mut server = Server::new(&acceptor);
+            let _ = server
+                .feed(&changed)
+                .and_then(|()| server.feed(&[0x17; 40]));
+            let _ = server.feed(&[]);
+        }
+    }
+}
+
+#[test]
+fn noise_after_the_handshake_is_an_error() {
+    for setup in both_versions() {
+        let (mut server, _client) = connected(&acceptor(), setup);
+        assert!(server.feed(&pattern(500)).is_err());
+        assert!(server.feed(&[]).is_err());
+    }
+}
+
+#[test]
+fn an_empty_input_is_harmless_at_any_time() {
+    let acceptor = acceptor();
+    let (mut server, mut client) = (Server::new(&acceptor), Setup::default().connect());
+    server
+        .engine
+        .open(&mut [], &mut vec![], &mut vec![])
+        .unwrap();
+    let hello = sent(&mut client);
+    server.feed(&test_peer::cut_at(&hello, 10)[..20]).unwrap();
+    server
+        .engine
+        .open(&mut [], &mut vec![], &mut vec![])
+        .unwrap();
+    assert_eq!(
+        server.engine.seal(b"", &mut [0; 100]),
+        Err(SealError::Handshaking)
+    );
+}
+
+#[test]
+fn an_engine_is_small_and_can_move_between_threads() {
+    fn moves<T: Send>() {}
+    fn shared<T: Send + Sync + Clone>() {}
+    moves::<Engine>();
+    shared::<Acceptor>();
+    assert!(size_of::<Engine>() <= 16);
+}
+
+fn raw(acceptor: &Acceptor) -> (Server, RawClient) {
+    let (server, client) = connected(acceptor, Setup::default());
+    (server, RawClient::from(client))
+}
+
+#[test]
+fn a_key_update_in_pieces_disturbs_neither_sealing_nor_empty_input() {
+    let (mut server, mut raw) = raw(&acceptor());
+    let bytes = raw.seal(ContentType::ApplicationData, b"before");
+    server.feed(&bytes).unwrap();
+    for piece in [[24].as_slice(), &[0, 0], &[1]] {
+        let bytes = raw.seal(ContentType::Handshake, piece);
+        server.feed(&bytes).unwrap();
+        assert!(server.input.is_empty());
+        server.feed(&[]).unwrap();
+        assert!(!server.seal(b"meanwhile").is_empty());
+    }
+    let bytes = raw.seal(ContentType::Handshake, &[0]);
+    server.feed(&bytes).unwrap();
+    // The peer's keys are new ones now, so the old ones no longer count.
+    let bytes = raw.seal(ContentType::ApplicationData, b"old keys");
+    assert_eq!(server.feed(&bytes).unwrap_err().alert, Some(20));
+    assert_eq!(server.plain, b"before");
+}
+
+#[test]
+fn a_message_after_the_handshake_is_bounded_in_records_and_bytes() {
+    for (size, most) in [(1, 64), (16000, 5)] {
+        let (mut server, mut raw) = raw(&acceptor());
+        let bytes = raw.seal(ContentType::Handshake, &[24, 0, 0xff, 0xf0]);
+        server.feed(&bytes).unwrap();
+        let mut records = 1;
+        let error = loop {
+            let bytes = raw.seal(ContentType::Handshake, &pattern(size));
+            match server.feed(&bytes) {
+                Ok(()) => records += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(error.text.contains("64 KiB"), "{error}");
+        assert!(records <= most, "{records}");
+    }
+}
+
+#[test]
+fn data_inside_a_message_of_the_handshake_ends_the_connection() {
+    let (mut server, mut raw) = raw(&acceptor());
+    let mut bytes = raw.seal(ContentType::Handshake, &[24, 0]);
+    bytes.extend(raw.seal(ContentType::ApplicationData, b"x"));
+    server.feed(&bytes).unwrap_err();
+    assert!(server.plain.is_empty() && server.engine.seal(b"", &mut [0; 200]).is_err());
+}
+
+#[test]
+fn a_cut_record_behind_a_held_one_is_not_waited_for_beyond_the_limit() {
+    let (mut server, mut raw) = raw(&acceptor());
+    let mut bytes = raw.seal(ContentType::Handshake, &[24, 0]);
+    bytes.extend([23, 3, 3, 0xff, 0xff, 0]);
+    server.feed(&bytes).unwrap_err();
+}
+
+#[test]
+fn an_rsa_identity_from_files_serves_both_versions() {
+    let folder = Folder::new();
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+    let params = rcgen::CertificateParams::new(names()).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let options = TlsOptions {
+        certificate: Some(folder.write("cert.pem", &certificate.pem(), 0o644)),
+        private_key: Some(folder.write("key.pem", &key.serialize_pem(), 0o600)),
+        ..TlsOptions::default()
+    };
+    let (acceptor, warnings) = Acceptor::load(&options).unwrap();
+    assert!(warnings.is_empty());
+    for setup in both_versions() {
+        let (mut server, mut client) = connected(&acceptor, setup);
+        server.feed(&sealed(&mut client, b"text")).unwrap();
+        assert_eq!(server.plain, b"text");
+    }
+    let options = TlsOptions {
+        cipher_suites: vec![
+            "TLS_AES_128_GCM_SHA256".into(),
+            "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256".into(),
+        ],
+        ..options
+    };
+    let (_, warnings) = Acceptor::load(&options).unwrap();
+    assert!(warnings[0].contains("one with _RSA_"), "{warnings:?}");
+}
+
+#[test]
+fn a_section_without_or_with_two_identities_is_an_error() {
+    let key = |change: fn(&mut TlsOptions)| {
+        let mut options = TlsOptions::default();
+        change(&mut options);
+        Acceptor::load(&options).map(drop).unwrap_err().key
+    };
+    assert_eq!(key(|_| {}), "certificate");
+    assert_eq!(key(|o| o.certificate = Some("c.pem".into())), "privateKey");
+    assert_eq!(key(|o| o.private_key = Some("k.pem".into())), "certificate");
+    assert_eq!(
+        key(|o| {
+            o.certificate = Some("c.pem".into());
+            o.self_signed = vec!["localhost".into()];
+        }),
+        "selfSigned"
+    );
+}
