@@ -1,5 +1,42 @@
-//! nativeport
+//! nativeport: a native socket layer. One port takes framed binary clients, remote
+//! applications, relays and the web, with or without TLS; this crate is the core, and
+//! `include/nativeport.h` its face for C.
+//!
+//! The path of a connection, and the file in which each step lives:
+//!
+//! 1. [`accept`](mod@accept): an accepter takes it from the backlog, judges the limits and
+//!    deals it to a loop; [`bind`](mod@bind) made the listening socket.
+//! 3. [`tls`]: a handshake loop does the handshake, if the port has TLS.
+//! 4. [`identify`](mod@identify): on an I/O loop the first byte says what it is; the host
+//!    may be asked for admission.
+//! 5. [`frame`](mod@frame): bytes become frames, frames become bytes.
+//! 6. [`event`]: the narrow waist. [`dispatch`](mod@dispatch) gives events to callbacks.
+//! 7. [`send`](mod@send): what the host sends waits here and is flushed once per turn.
+//!
+//! [`conn`](mod@conn) is the machine that strings these together; it knows no socket and no
+//! clock. [`reactor`](mod@reactor) has the loops that move its bytes and its time.
+//! [`handles`] is how everybody else reaches a connection, [`shared`](mod@shared) what they
+//! find. [`runtime`] and [`listener`] are made and ended by the host; [`config`] tells them how.
 #![deny(unsafe_code)]
+
 pub mod config;
+pub mod event;
+pub mod handles;
+pub mod listener;
+pub mod log;
+pub mod runtime;
+pub mod stats;
 pub mod status;
 pub mod tls;
+
+mod accept;
+mod bind;
+mod buffers;
+mod conn;
+mod dispatch;
+mod frame;
+mod identify;
+mod reactor;
+mod send;
+mod shared;
+mod sys;

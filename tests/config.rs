@@ -11,9 +11,7 @@ use std::path::{Path, PathBuf};
 
 fn config(text: &[u8]) -> Config {
     let mut config = Config::new();
-    config
-        .load_string(text, "t.ini")
-        .expect("the test gives text");
+    config.load_string(text, "t.ini").expect("the test gives text");
     config
 }
 
@@ -59,9 +57,7 @@ fn tls(lines: &str) -> TlsSettings {
 
 /// The only message about a TLS section with this line, which is line 7.
 fn tls_message(line: &str) -> String {
-    only(&format!(
-        "{WITH_TLS}certificate=c.pem\nprivateKey=k.pem\n{line}\n"
-    ))
+    only(&format!("{WITH_TLS}certificate=c.pem\nprivateKey=k.pem\n{line}\n"))
 }
 
 // --- the dialect -----------------------------------------------------------------------
@@ -71,10 +67,7 @@ fn sections_and_keys_are_case_insensitive() {
     let settings = clean(
         "[RUNTIME]\nIOTHREADS=3\n[PORT]\nPoRt=80\nSSLSECTION=tLS\n[Tls]\nCERTIFICATE=c\nprivatekey=k\n",
     );
-    assert_eq!(
-        (settings.runtime.io_threads, settings.ports[0].port),
-        (3, 80)
-    );
+    assert_eq!((settings.runtime.io_threads, settings.ports[0].port), (3, 80));
     assert!(settings.ports[0].tls.is_some());
 }
 
@@ -103,11 +96,7 @@ fn backslashes_and_quotes_are_plain_characters() {
 
 #[test]
 fn utf_8_with_or_without_bom_and_otherwise_iso_8859_1() {
-    for text in [
-        &b"\xef\xbb\xbf[Host]\na=\xc3\xbc"[..],
-        b"[Host]\na=\xc3\xbc",
-        b"[Host]\na=\xfc",
-    ] {
+    for text in [&b"\xef\xbb\xbf[Host]\na=\xc3\xbc"[..], b"[Host]\na=\xc3\xbc", b"[Host]\na=\xfc"] {
         assert_eq!(config(text).get("Host", "a").as_deref(), Some("ü"));
     }
 }
@@ -116,9 +105,7 @@ fn utf_8_with_or_without_bom_and_otherwise_iso_8859_1() {
 fn utf_16_and_nul_cannot_be_read_and_leave_the_configuration_as_it_was() {
     for text in [&b"\xff\xfe[\0"[..], b"\xfe\xff\0[", b"[Port]\0"] {
         let mut config = config(b"[Port]\nport=1\n");
-        let error = config
-            .load_string(text, "u.ini")
-            .expect_err("it is no text");
+        let error = config.load_string(text, "u.ini").expect_err("it is no text");
         assert_eq!(error.status, Status::ConfigFile);
         assert!(error.message.starts_with("u.ini:1: error: "), "{error}");
         assert_eq!(config.port_count(), 1);
@@ -130,10 +117,7 @@ fn crlf_is_a_line_end_and_a_lone_carriage_return_is_an_error() {
     assert_eq!(clean("[Port]\r\nport=80\r\n").ports[0].port, 80);
     let wrong =
         "error: a carriage return stands inside the line; valid: lines that end with LF or CRLF";
-    assert_eq!(
-        only("[Port]\nport=1\n; a\rb\n"),
-        format!("t.ini:3: [Port]: {wrong}")
-    );
+    assert_eq!(only("[Port]\nport=1\n; a\rb\n"), format!("t.ini:3: [Port]: {wrong}"));
     assert_eq!(only("; old\r[Port]\rport=1\r"), format!("t.ini:1: {wrong}"));
     assert_eq!(only("[Port]\rport=1\r"), format!("t.ini:1: {wrong}"));
     assert!(messages("[Host]\na\rb\n").is_empty());
@@ -153,18 +137,10 @@ fn booleans_are_1_0_true_false_yes_no_on_off() {
 
 #[test]
 fn durations_are_milliseconds_unless_a_unit_is_given() {
-    for (text, ms) in [
-        ("1500", 1_500),
-        ("30s", 30_000),
-        ("5m", 300_000),
-        ("5 min", 300_000),
-        ("2h", 7_200_000),
-    ] {
-        assert_eq!(
-            port(&format!("readTimeout={text}")).read_timeout_ms,
-            ms,
-            "{text}"
-        );
+    for (text, ms) in
+        [("1500", 1_500), ("30s", 30_000), ("5m", 300_000), ("5 min", 300_000), ("2h", 7_200_000)]
+    {
+        assert_eq!(port(&format!("readTimeout={text}")).read_timeout_ms, ms, "{text}");
     }
     assert_eq!(
         port_message("readTimeout=30x"),
@@ -175,18 +151,10 @@ fn durations_are_milliseconds_unless_a_unit_is_given() {
 
 #[test]
 fn sizes_are_bytes_unless_a_unit_is_given() {
-    for (text, bytes) in [
-        ("1500", 1_500),
-        ("64K", 65_536),
-        ("64KB", 65_536),
-        ("1MiB", 1 << 20),
-        ("1g", 1 << 30),
-    ] {
-        assert_eq!(
-            port(&format!("maxFrameSize={text}")).max_frame_size_bytes,
-            bytes,
-            "{text}"
-        );
+    for (text, bytes) in
+        [("1500", 1_500), ("64K", 65_536), ("64KB", 65_536), ("1MiB", 1 << 20), ("1g", 1 << 30)]
+    {
+        assert_eq!(port(&format!("maxFrameSize={text}")).max_frame_size_bytes, bytes, "{text}");
     }
     assert_eq!(
         port_message("maxFrameSize=64X"),
@@ -223,10 +191,7 @@ fn relative_paths_start_at_the_folder_of_the_ini_file() {
     let (certificate, origin) = tls.certificate.expect("it is set");
     assert_eq!((certificate, origin.line), (folder.join("tls/c.pem"), 5));
     assert_eq!(origin.file, file.display().to_string());
-    assert_eq!(
-        tls.private_key.expect("it is set").0,
-        Path::new("/etc/k.pem")
-    );
+    assert_eq!(tls.private_key.expect("it is set").0, Path::new("/etc/k.pem"));
 }
 
 #[test]
@@ -266,9 +231,7 @@ fn a_key_of_another_type_of_section_warns_where_it_belongs() {
 
 #[test]
 fn a_file_that_does_not_exist_cannot_be_read() {
-    let error = Config::new()
-        .load_file("/no/such/file.ini")
-        .expect_err("it does not exist");
+    let error = Config::new().load_file("/no/such/file.ini").expect_err("it does not exist");
     assert_eq!(error.status, Status::ConfigFile);
     assert_ne!(error.os_error, 0);
     assert!(
@@ -284,10 +247,7 @@ fn a_file_that_does_not_exist_cannot_be_read() {
 fn ports_have_canonical_names_and_stand_in_file_order() {
     let config =
         config(b"[Port]\n[Port.web]\n[Port 2]\n[Runtime]\n[PORT]\n[Port1]\n[Portal]\n[Port]\n");
-    assert_eq!(
-        config.port_names(),
-        ["Port", "Port.web", "Port.2", "Port.#2", "Port.1", "Port.#3"]
-    );
+    assert_eq!(config.port_names(), ["Port", "Port.web", "Port.2", "Port.#2", "Port.1", "Port.#3"]);
     assert_eq!(config.port_count(), 6);
 }
 
@@ -295,10 +255,7 @@ fn ports_have_canonical_names_and_stand_in_file_order() {
 fn programs_show_a_section_as_it_is_written_in_the_file() {
     let settings = clean("[pOrt 1]\nport=1\n");
     assert_eq!(
-        (
-            settings.ports[0].name.as_str(),
-            settings.ports[0].written.as_str()
-        ),
+        (settings.ports[0].name.as_str(), settings.ports[0].written.as_str()),
         ("Port.1", "pOrt 1")
     );
     assert_eq!(settings.ports[0].origin.line, 1);
@@ -321,13 +278,7 @@ fn the_same_canonical_port_name_twice_is_an_error() {
 fn other_repeated_sections_are_merged_with_a_warning() {
     let (settings, findings) =
         resolved("[Runtime]\nioThreads=2\n[Port]\nport=1\n[runtime]\nhandshakeThreads=3\n");
-    assert_eq!(
-        (
-            settings.runtime.io_threads,
-            settings.runtime.handshake_threads
-        ),
-        (2, 3)
-    );
+    assert_eq!((settings.runtime.io_threads, settings.runtime.handshake_threads), (2, 3));
     assert_eq!(
         findings[0].to_string(),
         "t.ini:5: [Runtime]: warning: the section stands in t.ini:1 already; both are taken as one"
@@ -393,12 +344,8 @@ fn a_file_without_any_port_is_an_error_for_a_program_that_serves_it() {
 fn all_findings_come_in_file_order() {
     let text = "[T]\nalpn=,\n[Port]\nport=x\nsslSection=T\n[Runtime]\nioThreads=0\n[Oh\n[Port]\n";
     let mut config = config(text.as_bytes());
-    config
-        .load_string(b"[Port]\nport=70000\n", "b.ini")
-        .expect("it is text");
-    config
-        .set("Port", "queueLength", "0")
-        .expect("the port exists");
+    config.load_string(b"[Port]\nport=70000\n", "b.ini").expect("it is text");
+    config.set("Port", "queueLength", "0").expect("the port exists");
     let (_, findings) = config.resolve();
     let places: Vec<_> = findings.iter().map(|f| (f.file.as_str(), f.line)).collect();
     assert_eq!(
@@ -414,25 +361,16 @@ fn all_findings_come_in_file_order() {
             ("", 0)
         ]
     );
-    assert!(
-        findings[7]
-            .to_string()
-            .starts_with("set by the program: [Port] queueLength: error: ")
-    );
+    assert!(findings[7].to_string().starts_with("set by the program: [Port] queueLength: error: "));
 }
 
 // --- Runtime ---------------------------------------------------------------------------
 
 #[test]
 fn without_a_runtime_section_the_defaults_hold() {
-    let cores = std::thread::available_parallelism()
-        .expect("the machine has cores")
-        .get();
+    let cores = std::thread::available_parallelism().expect("the machine has cores").get();
     let runtime = clean("").runtime;
-    assert_eq!(
-        (runtime.io_threads, runtime.handshake_threads),
-        (cores, (cores / 2).max(1))
-    );
+    assert_eq!((runtime.io_threads, runtime.handshake_threads), (cores, (cores / 2).max(1)));
     assert_eq!(runtime.memory_limit_bytes, 1 << 30);
     assert_eq!(
         (runtime.log_level, runtime.accepter_priority),
@@ -445,11 +383,7 @@ fn every_runtime_key_is_read() {
     let text = "[Runtime]\nioThreads=3\nhandshakeThreads=2\nmemoryLimit=2G\nlogLevel=debug\naccepterPriority=raised\n";
     let runtime = clean(text).runtime;
     assert_eq!(
-        (
-            runtime.io_threads,
-            runtime.handshake_threads,
-            runtime.memory_limit_bytes
-        ),
+        (runtime.io_threads, runtime.handshake_threads, runtime.memory_limit_bytes),
         (3, 2, 2 << 30)
     );
     assert_eq!(
@@ -460,15 +394,9 @@ fn every_runtime_key_is_read() {
 
 #[test]
 fn every_log_level_is_read_and_a_later_one_includes_the_earlier() {
-    let levels = ["off", "error", "warn", "info", "debug", "trace"];
-    let levels = levels.map(|word| {
-        (
-            word,
-            clean(&format!("[Runtime]\nlogLevel={word}"))
-                .runtime
-                .log_level,
-        )
-    });
+    let levels = ["off", "error", "warn", "info", "debug"];
+    let levels =
+        levels.map(|word| (word, clean(&format!("[Runtime]\nlogLevel={word}")).runtime.log_level));
     assert!(levels.iter().all(|(word, level)| level.word() == *word));
     assert!(levels.windows(2).all(|pair| pair[0].1 < pair[1].1));
 }
@@ -481,33 +409,13 @@ fn a_port_without_further_keys_has_the_defaults_of_the_manual() {
     assert_eq!((p.port, p.map_to_port, p.queue_length), (1, 1, 1024));
     assert!(p.bind_addresses.is_empty() && p.tls.is_none() && p.ssl == SslMode::Required);
     assert_eq!(
-        (
-            p.read_timeout_ms,
-            p.handshake_timeout_ms,
-            p.frame_timeout_ms
-        ),
+        (p.read_timeout_ms, p.handshake_timeout_ms, p.frame_timeout_ms),
         (30_000, 10_000, 30_000)
     );
-    assert_eq!(
-        (p.idle_timeout_ms, p.write_timeout_ms, p.keep_alive_ms),
-        (0, 60_000, 60_000)
-    );
-    assert_eq!(
-        (
-            p.accepter_threads,
-            p.max_connections,
-            p.max_connections_per_address
-        ),
-        (1, 0, 0)
-    );
-    assert_eq!(
-        (p.max_handshakes, p.max_handshakes_per_address),
-        (1024, 256)
-    );
-    assert_eq!(
-        (p.max_frame_size_bytes, p.max_inflated_size_bytes),
-        (64 << 20, 256 << 20)
-    );
+    assert_eq!((p.idle_timeout_ms, p.write_timeout_ms, p.keep_alive_ms), (0, 60_000, 60_000));
+    assert_eq!((p.accepter_threads, p.max_connections, p.max_connections_per_address), (1, 0, 0));
+    assert_eq!((p.max_handshakes, p.max_handshakes_per_address), (1024, 256));
+    assert_eq!((p.max_frame_size_bytes, p.max_inflated_size_bytes), (64 << 20, 256 << 20));
     assert_eq!(
         (p.compression, p.compress_threshold_bytes, p.compress_level),
         (Compression::Auto, 512, 6)
@@ -523,35 +431,12 @@ fn every_built_port_key_is_read() {
          maxHandshakes=10\nmaxHandshakesPerAddress=11\nmaxFrameSize=12\nmaxInflatedSize=13\ncompression=raw\n\
          compressThreshold=14\ncompressLevel=9\nsendQueueLimit=15\nkeepAlive=16s\n",
     );
-    assert_eq!(
-        (p.map_to_port, p.queue_length, p.bind_addresses.len()),
-        (443, 7, 1)
-    );
-    assert_eq!(
-        (
-            p.read_timeout_ms,
-            p.handshake_timeout_ms,
-            p.frame_timeout_ms
-        ),
-        (1, 2, 3)
-    );
-    assert_eq!(
-        (p.idle_timeout_ms, p.write_timeout_ms, p.keep_alive_ms),
-        (4, 5, 16_000)
-    );
-    assert_eq!(
-        (
-            p.accepter_threads,
-            p.max_connections,
-            p.max_connections_per_address
-        ),
-        (6, 8, 9)
-    );
+    assert_eq!((p.map_to_port, p.queue_length, p.bind_addresses.len()), (443, 7, 1));
+    assert_eq!((p.read_timeout_ms, p.handshake_timeout_ms, p.frame_timeout_ms), (1, 2, 3));
+    assert_eq!((p.idle_timeout_ms, p.write_timeout_ms, p.keep_alive_ms), (4, 5, 16_000));
+    assert_eq!((p.accepter_threads, p.max_connections, p.max_connections_per_address), (6, 8, 9));
     assert_eq!((p.max_handshakes, p.max_handshakes_per_address), (10, 11));
-    assert_eq!(
-        (p.max_frame_size_bytes, p.max_inflated_size_bytes),
-        (12, 13)
-    );
+    assert_eq!((p.max_frame_size_bytes, p.max_inflated_size_bytes), (12, 13));
     assert_eq!(
         (p.compression, p.compress_threshold_bytes, p.compress_level),
         (Compression::Raw, 14, 9)
@@ -596,10 +481,7 @@ fn a_value_out_of_range_is_an_error_and_never_clamped() {
         "maxConnections=2147483648",
         "mapToPort=65536",
     ] {
-        assert!(
-            port_message(line).contains("is out of range; valid: "),
-            "{line}"
-        );
+        assert!(port_message(line).contains("is out of range; valid: "), "{line}");
     }
     for line in [
         "queueLength=-1",
@@ -607,10 +489,7 @@ fn a_value_out_of_range_is_an_error_and_never_clamped() {
         "maxConnections=18446744073709551616",
         "compressLevel=six",
     ] {
-        assert!(
-            port_message(line).contains("is not a number that fits; valid: "),
-            "{line}"
-        );
+        assert!(port_message(line).contains("is not a number that fits; valid: "), "{line}");
     }
     assert!(port_message("maxFrameSize=18446744073709551615K").contains("is not a size that fits"));
     for line in ["ioThreads=0", "handshakeThreads=0", "memoryLimit=63K"] {
@@ -619,10 +498,7 @@ fn a_value_out_of_range_is_an_error_and_never_clamped() {
             "{line}"
         );
     }
-    assert_eq!(
-        port("maxFrameSize=2147483647").max_frame_size_bytes,
-        2_147_483_647
-    );
+    assert_eq!(port("maxFrameSize=2147483647").max_frame_size_bytes, 2_147_483_647);
 }
 
 #[test]
@@ -631,12 +507,7 @@ fn zero_switches_off_what_can_be_switched_off() {
         "readTimeout=0\nframeTimeout=0\nidleTimeout=0\nkeepAlive=0\nmaxHandshakes=0\nmaxHandshakesPerAddress=0\ncompressLevel=0\ncompressThreshold=0\n",
     );
     assert_eq!(
-        (
-            p.read_timeout_ms,
-            p.frame_timeout_ms,
-            p.idle_timeout_ms,
-            p.keep_alive_ms
-        ),
+        (p.read_timeout_ms, p.frame_timeout_ms, p.idle_timeout_ms, p.keep_alive_ms),
         (0, 0, 0, 0)
     );
     assert_eq!((p.max_handshakes, p.max_handshakes_per_address), (0, 0));
@@ -662,11 +533,7 @@ fn bind_addresses_are_addresses_or_host_names_without_a_port() {
 #[test]
 fn every_enumerated_value_is_read_in_any_case_and_others_are_errors() {
     for section in [SectionType::Runtime, SectionType::Port] {
-        let header = if section == SectionType::Port {
-            "[Port]\nport=1\n"
-        } else {
-            "[Runtime]\n"
-        };
+        let header = if section == SectionType::Port { "[Port]\nport=1\n" } else { "[Runtime]\n" };
         for key in section.keys() {
             let Kind::Choice(words) = key.kind else {
                 continue;
@@ -677,11 +544,7 @@ fn every_enumerated_value_is_read_in_any_case_and_others_are_errors() {
                 let refused = findings.iter().any(|f| f.severity == Severity::Error);
                 let off = key.default == DefaultValue::Text(word);
                 let needs_tls = key.name == "ssl" && *word == "auto";
-                assert_eq!(
-                    refused,
-                    !(key.built || off) || needs_tls,
-                    "{text}: {findings:?}"
-                );
+                assert_eq!(refused, !(key.built || off) || needs_tls, "{text}: {findings:?}");
             }
             let message = only(&format!("{header}{}=bogus\n", key.name));
             let wrong = if key.built {
@@ -773,9 +636,7 @@ fn an_ssl_section_is_neither_a_port_nor_runtime() {
     for name in ["Port", "Runtime"] {
         let message = only(&format!("[Port]\nport=1\nsslSection={name}\n[Runtime]\n"));
         assert!(
-            message.contains(&format!(
-                "[{name}] is no TLS section; valid: the name of a section"
-            )),
+            message.contains(&format!("[{name}] is no TLS section; valid: the name of a section")),
             "{message}"
         );
     }
@@ -801,10 +662,7 @@ fn every_built_tls_key_is_read() {
         "minVersion=1.3\nmaxVersion=1.3\ncipherSuites=A, B\ngroups=X25519MLKEM768\nalpn=h2,http/1.1\nselfSigned=off\n",
     );
     assert_eq!((t.section.as_str(), t.origin.line), ("T", 4));
-    assert_eq!(
-        (t.min_version, t.max_version),
-        (TlsVersion::Tls13, TlsVersion::Tls13)
-    );
+    assert_eq!((t.min_version, t.max_version), (TlsVersion::Tls13, TlsVersion::Tls13));
     assert_eq!(
         (t.cipher_suites, t.groups, t.alpn),
         (
@@ -814,10 +672,7 @@ fn every_built_tls_key_is_read() {
         )
     );
     let t = tls("");
-    assert_eq!(
-        (t.min_version, t.max_version),
-        (TlsVersion::Tls12, TlsVersion::Tls13)
-    );
+    assert_eq!((t.min_version, t.max_version), (TlsVersion::Tls12, TlsVersion::Tls13));
     assert!(
         t.cipher_suites.is_empty()
             && t.groups.is_empty()
@@ -864,11 +719,7 @@ fn self_signed_makes_an_identity_for_the_names_given_and_a_warning_says_so() {
         "t.ini:5: [T] selfSigned: warning: selfSigned is for trying things out: clients cannot verify it; for real use: certificate and privateKey"
     );
     for off in ["off", "no", "0", "false", ""] {
-        assert!(
-            self::tls(&format!("selfSigned={off}"))
-                .self_signed
-                .is_empty()
-        );
+        assert!(self::tls(&format!("selfSigned={off}")).self_signed.is_empty());
     }
     assert!(
         tls_message("selfSigned=yes")
@@ -967,45 +818,23 @@ fn a_program_can_do_without_any_file() {
     assert_eq!(config.add_port(""), Ok("Port".into()));
     assert_eq!(config.add_port("web"), Ok("Port.web".into()));
     config.set("port", "PORT", "80").expect("the port exists");
-    config
-        .set("Port.WEB", "port", "443")
-        .expect("the port exists");
-    config
-        .set("Port.web", "sslSection", "Tls")
-        .expect("the port exists");
-    config
-        .set("Tls", "selfSigned", "localhost")
-        .expect("the section is made");
-    config
-        .set("Runtime", "ioThreads", "2")
-        .expect("the section is made");
+    config.set("Port.WEB", "port", "443").expect("the port exists");
+    config.set("Port.web", "sslSection", "Tls").expect("the port exists");
+    config.set("Tls", "selfSigned", "localhost").expect("the section is made");
+    config.set("Runtime", "ioThreads", "2").expect("the section is made");
     let (settings, findings) = config.resolve();
     assert_eq!(
-        (
-            settings.ports[0].port,
-            settings.ports[1].port,
-            settings.runtime.io_threads
-        ),
+        (settings.ports[0].port, settings.ports[1].port, settings.runtime.io_threads),
         (80, 443, 2)
     );
     assert_eq!(findings.len(), 1);
-    assert!(
-        findings[0]
-            .to_string()
-            .starts_with("set by the program: [Tls] selfSigned: warning: ")
-    );
+    assert!(findings[0].to_string().starts_with("set by the program: [Tls] selfSigned: warning: "));
     assert_eq!(
-        config
-            .set("Port.mail", "port", "25")
-            .expect_err("no such port")
-            .status,
+        config.set("Port.mail", "port", "25").expect_err("no such port").status,
         Status::NotFound
     );
     assert_eq!(
-        config
-            .set("Port", "port", "1\n2")
-            .expect_err("a line end")
-            .status,
+        config.set("Port", "port", "1\n2").expect_err("a line end").status,
         Status::Argument
     );
 }
@@ -1030,22 +859,12 @@ fn get_gives_the_effective_value_with_its_default() {
     assert_eq!(get("Runtime", "logLevel").as_deref(), Some("info"));
     assert!(get("Runtime", "ioThreads").is_some_and(|n| n.parse::<usize>().is_ok_and(|n| n > 0)));
     assert_eq!(
-        (
-            get("t", "alpn").as_deref(),
-            get("T", "minVersion").as_deref()
-        ),
+        (get("t", "alpn").as_deref(), get("T", "minVersion").as_deref()),
         (Some("h2"), Some("1.2"))
     );
+    assert_eq!((get("Host", "name").as_deref(), get("Host", "alpn")), (Some("x"), None));
     assert_eq!(
-        (get("Host", "name").as_deref(), get("Host", "alpn")),
-        (Some("x"), None)
-    );
-    assert_eq!(
-        (
-            get("Port", "nonsense"),
-            get("Port.2", "port"),
-            get("None", "port")
-        ),
+        (get("Port", "nonsense"), get("Port.2", "port"), get("None", "port")),
         (None, None, None)
     );
     assert_eq!(self::config(b"[Port]\n").get("Port", "port"), None);
@@ -1067,22 +886,14 @@ fn manual_line(key: &Key) -> String {
         other => other.to_string(),
     };
     let built = if key.built { "yes" } else { "no" };
-    format!(
-        "| `{}` | {} | {} | {default} | {built} |",
-        key.name, key.about, key.kind
-    )
+    format!("| `{}` | {} | {} | {default} | {built} |", key.name, key.about, key.kind)
 }
 
 #[test]
 fn the_manual_has_exactly_the_keys_of_the_table() {
     let manual = include_str!("../docs/configuration.md");
-    let found: Vec<&str> = manual
-        .lines()
-        .filter(|line| line.starts_with("| `"))
-        .collect();
-    let keys = SectionType::ALL
-        .into_iter()
-        .flat_map(|section| section.keys());
+    let found: Vec<&str> = manual.lines().filter(|line| line.starts_with("| `")).collect();
+    let keys = SectionType::ALL.into_iter().flat_map(|section| section.keys());
     let expected: Vec<String> = keys.map(manual_line).collect();
     for (found, expected) in found.iter().zip(&expected) {
         assert_eq!(found, expected);

@@ -17,10 +17,7 @@ impl<'a> Values<'a> {
     /// The defaults alone.
     pub(super) fn defaults(kind: SectionType) -> Values<'a> {
         let keys = kind.keys().iter();
-        Values(
-            keys.map(|key| (key.name, (default_value(key), None)))
-                .collect(),
-        )
+        Values(keys.map(|key| (key.name, (default_value(key), None))).collect())
     }
 
     /// The entry that gave this key its value; `None` for a default.
@@ -83,10 +80,7 @@ pub(super) fn check<'a>(
             }
             None => seen.push((name, &entry.origin)),
         }
-        if section
-            .entry(&entry.key)
-            .is_some_and(|last| !std::ptr::eq(last, entry))
-        {
+        if section.entry(&entry.key).is_some_and(|last| !std::ptr::eq(last, entry)) {
             continue;
         }
         let Some(key) = kind.key(&entry.key) else {
@@ -164,11 +158,7 @@ fn accept_off(key: &Key, text: &str, parsed: Option<Value>) -> Result<Value, (St
     }
     let message = match key.kind {
         Kind::Secret => format!("{} is not available in this version", key.name),
-        _ => format!(
-            "{} = {} is not available in this version",
-            key.name,
-            quoted(text)
-        ),
+        _ => format!("{} = {} is not available in this version", key.name, quoted(text)),
     };
     let valid = match key.default {
         DefaultValue::Text(text) => format!("valid: {text}, or no such key"),
@@ -228,10 +218,7 @@ pub(super) fn broken_finding(broken: &Broken, section: &str) -> Finding {
             let start = text.split([' ', '\t', ':', '=']).next().unwrap_or_default();
             (
                 start.to_owned(),
-                format!(
-                    "the line that starts with {} is no header, key or comment",
-                    quoted(start)
-                ),
+                format!("the line that starts with {} is no header, key or comment", quoted(start)),
                 "valid: key = value; a value never goes on in the next line",
             )
         }

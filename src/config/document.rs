@@ -92,10 +92,7 @@ impl Document {
         folder: Option<PathBuf>,
     ) -> Result<(), Error> {
         let lines = scan(bytes).map_err(|NotText { line, message }| {
-            Error::new(
-                Status::ConfigFile,
-                format!("{source}:{line}: error: {message}"),
-            )
+            Error::new(Status::ConfigFile, format!("{source}:{line}: error: {message}"))
         })?;
         let mut normalised = Normalised::new();
         for line in &lines {
@@ -110,10 +107,7 @@ impl Document {
         self.sources.push(source.to_owned());
         let mut current = Place::BeforeFirstHeader;
         for line in lines {
-            let origin = Origin {
-                file: source.to_owned(),
-                line: line.number,
-            };
+            let origin = Origin { file: source.to_owned(), line: line.number };
             match line.content {
                 Content::Blank | Content::Comment => {}
                 Content::Header(name) => current = self.begin(&name, origin),
@@ -131,12 +125,7 @@ impl Document {
                         // `read` gives every line that was pushed above.
                         let value = values.remove(&line.number).unwrap_or_default();
                         let folder = folder.clone();
-                        self.sections[index].entries.push(Entry {
-                            key,
-                            value,
-                            origin,
-                            folder,
-                        });
+                        self.sections[index].entries.push(Entry { key, value, origin, folder });
                     }
                 }
                 Content::Junk(text) => {
@@ -273,48 +262,29 @@ mod tests {
     }
 
     fn names(document: &Document) -> Vec<&str> {
-        document
-            .sections
-            .iter()
-            .map(|s| s.canonical.as_str())
-            .collect()
+        document.sections.iter().map(|s| s.canonical.as_str()).collect()
     }
 
     #[test]
     fn the_nth_bare_port_has_a_number_and_file_order_counts() {
         let document = document("[Port]\n[port9]\n[Runtime]\n[PORT]\n[Port]\n");
-        assert_eq!(
-            names(&document),
-            ["Port", "Port.9", "Runtime", "Port.#2", "Port.#3"]
-        );
+        assert_eq!(names(&document), ["Port", "Port.9", "Runtime", "Port.#2", "Port.#3"]);
     }
 
     #[test]
     fn the_name_as_written_and_the_place_are_kept() {
         let document = document("\n[ pOrt 7 ]\n\nKey = Value\n");
         let section = &document.sections[0];
-        assert_eq!(
-            (section.written.as_str(), section.origin.line),
-            ("pOrt 7", 2)
-        );
+        assert_eq!((section.written.as_str(), section.origin.line), ("pOrt 7", 2));
         let entry = &section.entries[0];
         assert_eq!((entry.key.as_str(), entry.value.as_str()), ("Key", "Value"));
-        assert_eq!(
-            entry.origin,
-            Origin {
-                file: "test.ini".into(),
-                line: 4
-            }
-        );
+        assert_eq!(entry.origin, Origin { file: "test.ini".into(), line: 4 });
     }
 
     #[test]
     fn the_same_canonical_port_name_twice_is_kept_apart() {
         let document = document("[Port1]\nport=1\n[Port.1]\nport=2\n");
-        let first = document.sections[1]
-            .duplicate_of
-            .as_ref()
-            .map(|origin| origin.line);
+        let first = document.sections[1].duplicate_of.as_ref().map(|origin| origin.line);
         assert_eq!(first, Some(1));
         assert_eq!(document.ports().count(), 1);
     }
@@ -326,10 +296,7 @@ mod tests {
         let tls = &document.sections[0];
         assert_eq!(tls.repeats.len(), 1);
         let value = |key| tls.entry(key).map(|entry| entry.value.as_str());
-        assert_eq!(
-            (value("A"), value("b"), value("c")),
-            (Some("2"), Some("1"), None)
-        );
+        assert_eq!((value("A"), value("b"), value("c")), (Some("2"), Some("1"), None));
     }
 
     #[test]

@@ -91,19 +91,13 @@ mod tests {
     }
 
     fn names(document: &Document) -> Vec<&str> {
-        document
-            .sections
-            .iter()
-            .map(|s| s.canonical.as_str())
-            .collect()
+        document.sections.iter().map(|s| s.canonical.as_str()).collect()
     }
 
     #[test]
     fn set_replaces_what_the_files_say() {
         let mut document = document("[Runtime]\na=1\nA=2\n");
-        document
-            .set("RUNTIME", "a", " 3 ")
-            .expect("the section exists");
+        document.set("RUNTIME", "a", " 3 ").expect("the section exists");
         let entries = &document.sections[0].entries;
         assert_eq!((entries.len(), entries[0].value.as_str()), (1, "3"));
         assert_eq!(entries[0].origin, Origin::default());
@@ -116,12 +110,9 @@ mod tests {
         assert_eq!(names(&document), ["Tls"]);
         let error = document.set("Port1", "a", "1").expect_err("no such port");
         assert_eq!(error.status, Status::NotFound);
-        for (section, key, value) in [
-            ("", "a", "1"),
-            ("T", "", "1"),
-            ("T", "a=b", "1"),
-            ("T", "a", "1\n2"),
-        ] {
+        for (section, key, value) in
+            [("", "a", "1"), ("T", "", "1"), ("T", "a=b", "1"), ("T", "a", "1\n2")]
+        {
             let error = document.set(section, key, value).expect_err("bad argument");
             assert_eq!(error.status, Status::Argument);
         }

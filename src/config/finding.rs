@@ -110,14 +110,8 @@ mod tests {
             finding("a.ini", 3, "Port 1", "port"),
             "a.ini:3: [Port 1] port: error: bad 'x'; valid: y"
         );
-        assert_eq!(
-            finding("a.ini", 3, "Port", ""),
-            "a.ini:3: [Port]: error: bad 'x'; valid: y"
-        );
-        assert_eq!(
-            finding("a.ini", 0, "", ""),
-            "a.ini: error: bad 'x'; valid: y"
-        );
+        assert_eq!(finding("a.ini", 3, "Port", ""), "a.ini:3: [Port]: error: bad 'x'; valid: y");
+        assert_eq!(finding("a.ini", 0, "", ""), "a.ini: error: bad 'x'; valid: y");
         assert_eq!(
             finding("", 0, "Port", "port"),
             "set by the program: [Port] port: error: bad 'x'; valid: y"

@@ -138,29 +138,12 @@ const LONGEST_MS: u64 = 720 * 3_600_000;
 /// Linux takes at most 32,767 s.
 const KEEP_ALIVE_MS: u64 = 9 * 3_600_000;
 
-const THREADS: Kind = Kind::Integer {
-    min: 1,
-    max: MOST_THREADS,
-};
+const THREADS: Kind = Kind::Integer { min: 1, max: MOST_THREADS };
 const LIMIT: Kind = Kind::Integer { min: 0, max: COUNT };
-const TCP_PORT: Kind = Kind::Integer {
-    min: 0,
-    max: 65_535,
-};
-const TIME: Kind = Kind::Duration {
-    zero: false,
-    min_ms: 1,
-    max_ms: LONGEST_MS,
-};
-const TIME_OR_OFF: Kind = Kind::Duration {
-    zero: true,
-    min_ms: 1,
-    max_ms: LONGEST_MS,
-};
-const FRAME_SIZE: Kind = Kind::Size {
-    min: 1,
-    max: FRAME_BYTES,
-};
+const TCP_PORT: Kind = Kind::Integer { min: 0, max: 65_535 };
+const TIME: Kind = Kind::Duration { zero: false, min_ms: 1, max_ms: LONGEST_MS };
+const TIME_OR_OFF: Kind = Kind::Duration { zero: true, min_ms: 1, max_ms: LONGEST_MS };
+const FRAME_SIZE: Kind = Kind::Size { min: 1, max: FRAME_BYTES };
 const TEXT: Kind = Kind::Text("a text");
 const VERSION: Kind = Kind::TlsVersion;
 
@@ -181,7 +164,7 @@ const RUNTIME: &[Key] = keys! {
     "handshakeThreads", built, THREADS, HalfCores, "loops for TLS handshakes";
     "workerThreads", planned, THREADS, Cores, "threads of the worker consumer";
     "memoryLimit", built, Kind::Size { min: 64 << 10, max: QUEUE_BYTES }, Text("1G"), "what all connections hold in partial frames, inflated output and queues, each counted beyond its first 64 KiB; over it a connection that holds more and wants more is closed with `memory_limit`";
-    "logLevel", built, Kind::Choice(&["off", "error", "warn", "info", "debug", "trace"]), Text("info"), "the least important records that are made";
+    "logLevel", built, Kind::Choice(&["off", "error", "warn", "info", "debug"]), Text("info"), "the least important records that are made";
     "accepterPriority", built, Kind::Choice(&["normal", "raised"]), Text("normal"), "`raised` is best effort";
 };
 

@@ -80,11 +80,7 @@ impl Kind {
                 None => Err("is not a number that fits"),
                 Some(n) => in_range(n, min, max),
             },
-            Kind::Duration {
-                zero,
-                min_ms,
-                max_ms,
-            } => match units::duration_ms(text) {
+            Kind::Duration { zero, min_ms, max_ms } => match units::duration_ms(text) {
                 None => Err("is not a duration that fits"),
                 Some(0) if zero => Ok(Value::Number(0)),
                 Some(ms) => in_range(ms, min_ms, max_ms),
@@ -101,16 +97,10 @@ impl Kind {
             },
             Kind::Text(_) | Kind::Secret | Kind::Path => Ok(Value::Text(text.to_owned())),
             Kind::List => items(text),
-            Kind::Addresses => all(
-                text,
-                units::is_address,
-                "has an item that is no address or host name",
-            ),
-            Kind::Alpn => all(
-                text,
-                |item| item.len() <= 255,
-                "has a name longer than 255 bytes",
-            ),
+            Kind::Addresses => {
+                all(text, units::is_address, "has an item that is no address or host name")
+            }
+            Kind::Alpn => all(text, |item| item.len() <= 255, "has a name longer than 255 bytes"),
             Kind::Names => match units::boolean(text) {
                 Some(false) => Ok(Value::List(Vec::new())),
                 Some(true) => Err("does not say for which names"),
@@ -149,9 +139,7 @@ fn is_older_version(text: &str) -> bool {
 }
 
 fn items(text: &str) -> Result<Value, &'static str> {
-    units::list(text)
-        .map(Value::List)
-        .ok_or("has an empty item")
+    units::list(text).map(Value::List).ok_or("has an empty item")
 }
 
 fn all(text: &str, holds: fn(&str) -> bool, wrong: &'static str) -> Result<Value, &'static str> {
@@ -165,17 +153,10 @@ impl fmt::Display for Kind {
         match *self {
             Kind::Flag => f.write_str("yes or no"),
             Kind::Integer { min, max } => write!(f, "a number from {min} to {max}"),
-            Kind::Duration {
-                zero,
-                min_ms,
-                max_ms,
-            } => {
+            Kind::Duration { zero, min_ms, max_ms } => {
                 let (min, max) = (units::show_duration(min_ms), units::show_duration(max_ms));
                 let off = if zero { "0, or " } else { "" };
-                write!(
-                    f,
-                    "{off}a duration from {min} to {max} (units: ms, s, m, h)"
-                )
+                write!(f, "{off}a duration from {min} to {max} (units: ms, s, m, h)")
             }
             Kind::Size { min, max } => {
                 let (min, max) = (units::show_size(min), units::show_size(max));
@@ -213,11 +194,7 @@ mod tests {
 
     #[test]
     fn zero_is_valid_only_where_it_means_none() {
-        let kind = |zero| Kind::Duration {
-            zero,
-            min_ms: 1_000,
-            max_ms: 2_000,
-        };
+        let kind = |zero| Kind::Duration { zero, min_ms: 1_000, max_ms: 2_000 };
         assert_eq!(kind(true).parse("0"), Ok(Value::Number(0)));
         assert_eq!(kind(false).parse("0s"), Err("is out of range"));
         assert_eq!(kind(true).parse("999"), Err("is out of range"));
@@ -232,9 +209,7 @@ mod tests {
 
     #[test]
     fn tls_versions_older_than_1_2_do_not_exist_here() {
-        for text in [
-            "1.0", "1.1", "1", "SSLv3", "ssl2", "TLSv1", "TLS 1.1", "TLSv1.0",
-        ] {
+        for text in ["1.0", "1.1", "1", "SSLv3", "ssl2", "TLSv1", "TLS 1.1", "TLSv1.0"] {
             let wrong = Kind::TlsVersion.parse(text).expect_err("it does not exist");
             assert!(wrong.contains("does not exist here"), "{text}");
         }
@@ -248,9 +223,6 @@ mod tests {
             assert_eq!(Kind::Names.parse(text), Ok(Value::List(vec![])), "{text}");
         }
         assert!(Kind::Names.parse("on").is_err());
-        assert_eq!(
-            Kind::Names.parse("a,b"),
-            Ok(Value::List(vec!["a".into(), "b".into()]))
-        );
+        assert_eq!(Kind::Names.parse("a,b"), Ok(Value::List(vec!["a".into(), "b".into()])));
     }
 }

@@ -15,6 +15,7 @@ mod edit;
 mod finding;
 pub mod keys;
 mod kind;
+mod material;
 mod name;
 mod resolve;
 mod scan;
@@ -24,6 +25,7 @@ mod values;
 
 pub use finding::{Finding, Origin, Severity};
 pub use kind::Kind;
+pub(crate) use material::load_tls;
 pub use settings::{
     AccepterPriority, Compression, LogLevel, PortSettings, RuntimeSettings, Settings, SslMode,
     TlsSettings, TlsVersion,
@@ -125,6 +127,35 @@ impl Config {
         resolve::resolve(&self.document)
     }
 
+    /// The names of the ports as the file writes them, in file order.
+    pub fn port_written_names(&self) -> Vec<String> {
+        let ports = self.document.ports();
+        ports.map(|section| section.written.clone()).collect()
+    }
+
+    /// Everything that can be said without binding: `resolve`, then the files that TLS
+    /// sections name, each section once.
+    pub fn check(&self) -> Vec<Finding> {
+        let (settings, mut findings) = self.resolve();
+        let mut seen: Vec<&str> = Vec::new();
+        let all_tls = settings.ports.iter().filter_map(|port| port.tls.as_ref());
+        let broken = |findings: &[Finding], tls: &TlsSettings| {
+            let of_section = |f: &Finding| f.section.eq_ignore_ascii_case(&tls.section);
+            findings.iter().any(|f| f.severity == Severity::Error && of_section(f))
+        };
+        for tls in all_tls {
+            if seen.contains(&tls.section.as_str()) || broken(&findings, tls) {
+                continue;
+            }
+            seen.push(&tls.section);
+            match load_tls(tls) {
+                Ok((_, warnings)) => findings.extend(warnings),
+                Err(error) => findings.push(*error),
+            }
+        }
+        findings
+    }
+
     /// The finding that there is no port section, for programs that serve the file.
     pub fn finding_if_no_port(&self) -> Option<Finding> {
         (self.port_count() == 0).then(|| Finding {
@@ -140,10 +171,7 @@ impl Config {
     }
 
     fn is_tls(&self, section: &Section) -> bool {
-        let mut references = self
-            .document
-            .ports()
-            .filter_map(|port| port.entry("sslSection"));
+        let mut references = self.document.ports().filter_map(|port| port.entry("sslSection"));
         references.any(|entry| {
             let named = resolve::tls_section(&self.document, &entry.value);
             named.is_some_and(|named| std::ptr::eq(named, section))

@@ -73,17 +73,12 @@ mod tests {
 
     #[test]
     fn bare_port_is_read_in_any_case() {
-        assert_eq!(
-            (name_of("Port"), name_of("PORT")),
-            (Name::BarePort, Name::BarePort)
-        );
+        assert_eq!((name_of("Port"), name_of("PORT")), (Name::BarePort, Name::BarePort));
     }
 
     #[test]
     fn portal_is_no_port() {
-        for written in [
-            "Portal", "Ports", "Port web", "Port1a", "Port-1", "Por", "", "Pörtö",
-        ] {
+        for written in ["Portal", "Ports", "Port web", "Port1a", "Port-1", "Por", "", "Pörtö"] {
             assert_eq!(name_of(written), Name::Other(written.into()), "{written}");
         }
     }

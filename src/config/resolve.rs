@@ -120,9 +120,7 @@ fn tls_of(
     known: &mut HashMap<String, TlsSettings>,
     findings: &mut Vec<Finding>,
 ) -> Option<TlsSettings> {
-    let named = values
-        .entry("sslSection")
-        .filter(|entry| !entry.value.is_empty());
+    let named = values.entry("sslSection").filter(|entry| !entry.value.is_empty());
     let Some(entry) = named else {
         if let Some(ssl) = values.entry("ssl") {
             findings.push(ssl_without_section(section, ssl));
@@ -152,16 +150,11 @@ pub(super) fn tls_section<'a>(document: &'a Document, name: &str) -> Option<&'a 
 fn no_such_section(document: &Document, name: &str) -> (String, String) {
     if document.find(name).is_some() {
         let message = format!("[{name}] is no TLS section");
-        return (
-            message,
-            "valid: the name of a section that is neither a port nor Runtime".into(),
-        );
+        return (message, "valid: the name of a section that is neither a port nor Runtime".into());
     }
     let names = document.sections.iter().filter(|section| !section.is_port);
     let names = names.filter(|section| !section.canonical.eq_ignore_ascii_case(RUNTIME));
-    let names: Vec<String> = names
-        .map(|section| format!("[{}]", section.written))
-        .collect();
+    let names: Vec<String> = names.map(|section| format!("[{}]", section.written)).collect();
     let valid = match names.as_slice() {
         [] => "there is no section but ports and Runtime".to_owned(),
         names => format!("the sections there are: {}", names.join(", ")),
@@ -175,27 +168,15 @@ fn ssl_without_section(section: &Section, ssl: &Entry) -> Finding {
         true => (Severity::Error, "ssl = auto needs an sslSection"),
         false => (Severity::Warning, "without an sslSection the port is plain"),
     };
-    at(
-        section,
-        ssl,
-        severity,
-        message,
-        "valid: sslSection = the name of a TLS section, or no ssl",
-    )
+    at(section, ssl, severity, message, "valid: sslSection = the name of a TLS section, or no ssl")
 }
 
 fn tls(section: &Section, values: &Values, findings: &mut Vec<Finding>) -> TlsSettings {
-    let certificate = values
-        .entry("certificate")
-        .filter(|entry| !entry.value.is_empty());
-    let private_key = values
-        .entry("privateKey")
-        .filter(|entry| !entry.value.is_empty());
+    let certificate = values.entry("certificate").filter(|entry| !entry.value.is_empty());
+    let private_key = values.entry("privateKey").filter(|entry| !entry.value.is_empty());
     let self_signed = values.list("selfSigned");
     let valid = "valid: certificate and privateKey, or selfSigned";
-    let names = values
-        .entry("selfSigned")
-        .filter(|_| !self_signed.is_empty());
+    let names = values.entry("selfSigned").filter(|_| !self_signed.is_empty());
     match (names, certificate, private_key) {
         (Some(entry), None, None) => {
             let message = "selfSigned is for trying things out: clients cannot verify it";
@@ -262,16 +243,8 @@ fn warn_of_repeats(section: &Section, findings: &mut Vec<Finding>) {
 }
 
 fn duplicate(section: &Section, first: &Origin) -> Finding {
-    let message = format!(
-        "the port {} stands {} already",
-        section.canonical,
-        place(first)
-    );
-    about(
-        section,
-        message,
-        "valid: another name, or [Port] without one",
-    )
+    let message = format!("the port {} stands {} already", section.canonical, place(first));
+    about(section, message, "valid: another name, or [Port] without one")
 }
 
 /// An error about a section as a whole.

@@ -70,10 +70,7 @@ pub(super) fn scan(bytes: &[u8]) -> Result<Vec<Line>, NotText> {
 
 fn decode(bytes: &[u8]) -> Result<String, NotText> {
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        return Err(NotText {
-            line: 1,
-            message: "the file is UTF-16; save it as UTF-8",
-        });
+        return Err(NotText { line: 1, message: "the file is UTF-16; save it as UTF-8" });
     }
     if let Some(at) = bytes.iter().position(|&byte| byte == 0) {
         return Err(NotText {
@@ -145,19 +142,12 @@ mod tests {
     }
 
     fn entry(key: &str, value: &str) -> Content {
-        Content::Entry {
-            key: key.into(),
-            value: value.into(),
-        }
+        Content::Entry { key: key.into(), value: value.into() }
     }
 
     #[test]
     fn lines_end_with_lf_or_crlf_and_the_last_may_lack_its_end() {
-        let expected = vec![
-            Content::Header("Port".into()),
-            Content::Blank,
-            entry("port", "1"),
-        ];
+        let expected = vec![Content::Header("Port".into()), Content::Blank, entry("port", "1")];
         assert_eq!(contents(b"[Port]\n\nport=1\n"), expected);
         assert_eq!(contents(b"[Port]\r\n\r\nport=1"), expected);
         assert_eq!(contents(b""), vec![]);
@@ -176,13 +166,7 @@ mod tests {
         let comment = Content::Comment;
         assert_eq!(
             contents(text),
-            [
-                comment.clone(),
-                comment.clone(),
-                comment,
-                entry("k", "v ; d # e"),
-                entry("k;x", "1")
-            ]
+            [comment.clone(), comment.clone(), comment, entry("k", "v ; d # e"), entry("k;x", "1")]
         );
     }
 
@@ -207,16 +191,10 @@ mod tests {
     fn a_header_ends_with_its_bracket() {
         assert_eq!(
             contents(b" [ Port 1 ] \n[a[0]]"),
-            [
-                Content::Header("Port 1".into()),
-                Content::Header("a[0]".into())
-            ]
+            [Content::Header("Port 1".into()), Content::Header("a[0]".into())]
         );
         for broken in ["[Port", "[Port] ; see [1]", "[Port] x", "[Port]\r[A]"] {
-            assert_eq!(
-                contents(broken.as_bytes()),
-                [Content::BrokenHeader(broken.into())]
-            );
+            assert_eq!(contents(broken.as_bytes()), [Content::BrokenHeader(broken.into())]);
         }
     }
 
@@ -227,10 +205,7 @@ mod tests {
 
     #[test]
     fn a_byte_order_mark_does_not_join_the_section_name() {
-        assert_eq!(
-            contents(b"\xef\xbb\xbf[Port]"),
-            [Content::Header("Port".into())]
-        );
+        assert_eq!(contents(b"\xef\xbb\xbf[Port]"), [Content::Header("Port".into())]);
     }
 
     #[test]

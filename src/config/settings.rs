@@ -142,7 +142,6 @@ words! {
     Warn = "warn", "Something is doubtful.";
     Info = "info", "What an operator wants to see.";
     Debug = "debug", "What a developer wants to see.";
-    Trace = "trace", "Every step.";
 }
 
 words! {

@@ -6,14 +6,8 @@
 use super::scan::BLANKS;
 use std::net::{IpAddr, Ipv6Addr};
 
-const DURATION_UNITS_MS: &[(&str, u64)] = &[
-    ("", 1),
-    ("ms", 1),
-    ("s", 1_000),
-    ("m", 60_000),
-    ("min", 60_000),
-    ("h", 3_600_000),
-];
+const DURATION_UNITS_MS: &[(&str, u64)] =
+    &[("", 1), ("ms", 1), ("s", 1_000), ("m", 60_000), ("min", 60_000), ("h", 3_600_000)];
 
 const SIZE_UNITS_BYTES: &[(&str, u64)] = &[
     ("", 1),
@@ -55,9 +49,7 @@ pub(super) fn size_bytes(text: &str) -> Option<u64> {
 }
 
 fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);
     let unit = unit.trim_matches(BLANKS).to_ascii_lowercase();
     let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
@@ -71,9 +63,7 @@ pub(super) fn list(text: &str) -> Option<Vec<String>> {
         return Some(Vec::new());
     }
     let items = text.split(',').map(|item| item.trim_matches(BLANKS));
-    items
-        .map(|item| (!item.is_empty()).then(|| item.to_owned()))
-        .collect()
+    items.map(|item| (!item.is_empty()).then(|| item.to_owned())).collect()
 }
 
 /// Whether this can be bound to: an IPv4 or IPv6 address (in brackets or not, with a
@@ -93,9 +83,7 @@ fn is_ipv6(text: &str) -> bool {
 fn is_host_name(text: &str) -> bool {
     let name = text.strip_suffix('.').unwrap_or(text);
     // Digits and dots alone are a mistyped IPv4 address, which a resolver would wait for.
-    let numeric = name
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let numeric = name.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let label = |label: &str| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         (1..=63).contains(&label.len()) && label.bytes().all(|b| plain(b) || b >= 0x80)
@@ -110,11 +98,7 @@ pub(super) fn show_duration(ms: u64) -> String {
             return format!("{}{unit}", ms / factor);
         }
     }
-    if ms == 0 {
-        "0".to_owned()
-    } else {
-        format!("{ms}ms")
-    }
+    if ms == 0 { "0".to_owned() } else { format!("{ms}ms") }
 }
 
 /// A size as short as it can be written exactly.
@@ -148,16 +132,7 @@ mod tests {
     fn integers_are_digits_and_overflow_is_an_error() {
         assert_eq!(integer("0"), Some(0));
         assert_eq!(integer("18446744073709551615"), Some(u64::MAX));
-        for text in [
-            "18446744073709551616",
-            "",
-            "-1",
-            "+1",
-            "1.5",
-            "1 000",
-            "0x10",
-            "1k",
-        ] {
+        for text in ["18446744073709551616", "", "-1", "+1", "1.5", "1 000", "0x10", "1k"] {
             assert_eq!(integer(text), None, "{text}");
         }
     }
@@ -176,16 +151,7 @@ mod tests {
         ] {
             assert_eq!(duration_ms(text), Some(ms), "{text}");
         }
-        for text in [
-            "",
-            "s",
-            "1.5s",
-            "-1s",
-            "30 sec",
-            "1d",
-            "1m30s",
-            "18446744073709551615s",
-        ] {
+        for text in ["", "s", "1.5s", "-1s", "30 sec", "1d", "1m30s", "18446744073709551615s"] {
             assert_eq!(duration_ms(text), None, "{text}");
         }
     }
@@ -207,25 +173,14 @@ mod tests {
         ] {
             assert_eq!(size_bytes(text), Some(bytes), "{text}");
         }
-        for text in [
-            "",
-            "K",
-            "1.5M",
-            "-1",
-            "1T",
-            "64kbit",
-            "18446744073709551615K",
-        ] {
+        for text in ["", "K", "1.5M", "-1", "1T", "64kbit", "18446744073709551615K"] {
             assert_eq!(size_bytes(text), None, "{text}");
         }
     }
 
     #[test]
     fn lists_are_comma_separated() {
-        assert_eq!(
-            list("a, b ,c"),
-            Some(vec!["a".into(), "b".into(), "c".into()])
-        );
+        assert_eq!(list("a, b ,c"), Some(vec!["a".into(), "b".into(), "c".into()]));
         assert_eq!(list("a b"), Some(vec!["a b".into()]));
         assert_eq!(list(""), Some(vec![]));
         assert_eq!((list("a,,b"), list("a,"), list(",")), (None, None, None));

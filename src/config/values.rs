@@ -27,10 +27,7 @@ pub(super) struct Normalised {
 impl Normalised {
     /// An empty text; entries before the first header stand in section 0.
     pub(super) fn new() -> Normalised {
-        Normalised {
-            text: "[0]\n".to_owned(),
-            sections: 1,
-        }
+        Normalised { text: "[0]\n".to_owned(), sections: 1 }
     }
 
     /// Begins a section of its own, also if the file repeats a name.
@@ -41,25 +38,19 @@ impl Normalised {
 
     /// Adds the value that stands in this line of the file. It holds no line end.
     pub(super) fn push(&mut self, line: u32, value: &str) {
-        self.text
-            .push_str(&format!("{line}={FENCE}{value}{FENCE}\n"));
+        self.text.push_str(&format!("{line}={FENCE}{value}{FENCE}\n"));
     }
 
     /// Lets rust-ini read it all; gives line and value in file order.
     pub(super) fn read(&self) -> Result<Vec<(u32, String)>, Error> {
-        let option = ParseOption {
-            enabled_quote: false,
-            enabled_escape: false,
-            ..ParseOption::default()
-        };
+        let option =
+            ParseOption { enabled_quote: false, enabled_escape: false, ..ParseOption::default() };
         let ini = Ini::load_from_str_opt(&self.text, option)
             .map_err(|error| Error::new(Status::Internal, format!("rust-ini: {error}")))?;
         let mut values = Vec::new();
         for (_, properties) in &ini {
             for (key, value) in properties.iter() {
-                let inner = value
-                    .strip_prefix(FENCE)
-                    .and_then(|v| v.strip_suffix(FENCE));
+                let inner = value.strip_prefix(FENCE).and_then(|v| v.strip_suffix(FENCE));
                 match (key.parse(), inner) {
                     (Ok(line), Some(value)) => values.push((line, value.to_owned())),
                     _ => {
@@ -135,11 +126,8 @@ mod tests {
     /// The reason for the fences: if this test fails, a later rust-ini reads it right.
     #[test]
     fn rust_ini_itself_lets_a_last_backslash_swallow_the_next_line() {
-        let option = ParseOption {
-            enabled_quote: false,
-            enabled_escape: false,
-            ..ParseOption::default()
-        };
+        let option =
+            ParseOption { enabled_quote: false, enabled_escape: false, ..ParseOption::default() };
         let ini = Ini::load_from_str_opt("[A]\na=C:\\x\\\nb=1\n", option).expect("it reads it");
         assert_eq!(ini.get_from(Some("A"), "a"), Some("C:\\xb=1"));
         assert_eq!(ini.get_from(Some("A"), "b"), None);

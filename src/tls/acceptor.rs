@@ -105,11 +105,7 @@ impl Acceptor {
     ) -> Result<UnbufferedServerConnection, rustls::Error> {
         let ours = |name: &[u8]| self.shared.alpn.iter().any(|known| known == name);
         let common = hello.is_some_and(|hello| hello.alpn().any(ours));
-        let config = if common {
-            &self.shared.with_alpn
-        } else {
-            &self.shared.plain
-        };
+        let config = if common { &self.shared.with_alpn } else { &self.shared.plain };
         UnbufferedServerConnection::new(config.clone())
     }
 

@@ -214,11 +214,9 @@ fn guess(stream: &[u8]) -> &'static str {
         [first, _, 1, ..] if first & 0x80 != 0 => "an SSL 2.0 hello",
         [b'S', b'S', b'H', ..] => "SSH",
         [b'P', b'R', b'O', ..] | [b'\r', b'\n', b'\r', ..] => "a PROXY protocol header",
-        _ if [
-            b"GET", b"HEA", b"POS", b"PUT", b"DEL", b"OPT", b"CON", b"PAT", b"PRI",
-        ]
-        .iter()
-        .any(|method| stream.starts_with(*method)) =>
+        _ if [b"GET", b"HEA", b"POS", b"PUT", b"DEL", b"OPT", b"CON", b"PAT", b"PRI"]
+            .iter()
+            .any(|method| stream.starts_with(*method)) =>
         {
             "plain HTTP"
         }
@@ -271,14 +269,8 @@ mod tests {
     fn a_hello_tells_name_protocols_versions_suites_and_groups() {
         let hello = read(&hello_bytes());
         assert_eq!(hello.server_name.as_deref(), Some("name.example"));
-        assert_eq!(
-            hello.alpn().collect::<Vec<_>>(),
-            [b"h2".as_slice(), b"http/1.1"]
-        );
-        assert_eq!(
-            (hello.newest_version, hello.oldest_version),
-            (0x0304, 0x0303)
-        );
+        assert_eq!(hello.alpn().collect::<Vec<_>>(), [b"h2".as_slice(), b"http/1.1"]);
+        assert_eq!((hello.newest_version, hello.oldest_version), (0x0304, 0x0303));
         assert!(hello.cipher_suites.contains(&0x1302));
         assert!(hello.groups.contains(&29));
     }
@@ -331,10 +323,7 @@ mod tests {
     fn other_protocols_are_named() {
         assert_eq!(peek(b"GET / HTTP/1.1\r\n"), Peek::NotTls("plain HTTP"));
         assert_eq!(peek(b"SSH-2.0-x"), Peek::NotTls("SSH"));
-        assert_eq!(
-            peek(&[0x80, 0x2e, 1, 3, 1]),
-            Peek::NotTls("an SSL 2.0 hello")
-        );
+        assert_eq!(peek(&[0x80, 0x2e, 1, 3, 1]), Peek::NotTls("an SSL 2.0 hello"));
         assert_eq!(peek(&[0, 0, 0]), Peek::NotTls("something that is not TLS"));
         assert_eq!(peek(b"GE"), Peek::NeedMore);
     }

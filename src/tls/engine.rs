@@ -67,9 +67,7 @@ pub enum SealError {
 impl Engine {
     /// The TLS side of a connection that was just accepted. Allocates nothing.
     pub fn new(acceptor: &Acceptor) -> Engine {
-        Engine {
-            state: State::Hello(acceptor.clone()),
-        }
+        Engine { state: State::Hello(acceptor.clone()) }
     }
 
     /// Works on the front of `input`, opens it in place, appends plain text to `plain` and bytes
@@ -187,9 +185,7 @@ fn begin(
     let hello = match peek(input) {
         Peek::NeedMore => return Ok(None),
         Peek::NotTls(what) => {
-            return refuse(format!(
-                "the peer sent {what} instead of TLS; this port expects TLS"
-            ));
+            return refuse(format!("the peer sent {what} instead of TLS; this port expects TLS"));
         }
         Peek::TooLong => {
             return refuse(format!(

@@ -25,11 +25,7 @@ pub struct TlsError {
 impl TlsError {
     /// A failure that the engine itself found.
     pub(super) fn ours(alert: Option<u8>, text: impl Into<String>) -> TlsError {
-        TlsError {
-            alert,
-            sent_by_peer: false,
-            text: text.into(),
-        }
+        TlsError { alert, sent_by_peer: false, text: text.into() }
     }
 
     /// Puts an error of the TLS library into words. `queued` says that it had an alert sent;
@@ -47,10 +43,7 @@ impl TlsError {
                 text: received(*alert),
             };
         }
-        TlsError::ours(
-            queued.then(|| alert_of(error)).flatten(),
-            reason(error, hello, min_version),
-        )
+        TlsError::ours(queued.then(|| alert_of(error)).flatten(), reason(error, hello, min_version))
     }
 }
 

@@ -75,9 +75,7 @@ impl Identity {
         }
         let mut params = CertificateParams::new(names).map_err(failed)?;
         params.distinguished_name.push(DnType::CommonName, first);
-        params
-            .extended_key_usages
-            .push(ExtendedKeyUsagePurpose::ServerAuth);
+        params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
         let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(failed)?;
         let certificate = params.self_signed(&key).map_err(failed)?;
         let key = PrivateKeyDer::try_from(key.serialize_der())
@@ -88,10 +86,8 @@ impl Identity {
             &aws_lc_rs::default_provider(),
         )
         .map_err(|error| LoadError::new(SELF_SIGNED, error.to_string()))?;
-        let warning = format!(
-            "self-signed identity for {}, for trying things out",
-            names.join(", ")
-        );
+        let warning =
+            format!("self-signed identity for {}, for trying things out", names.join(", "));
         Ok((Identity { key: Arc::new(key) }, warning))
     }
 
@@ -165,17 +161,11 @@ fn read(key: &'static str, path: &Path) -> Result<(Vec<u8>, u32), LoadError> {
         LoadError::new(key, format!("{place}: {reason}"))
     };
     // Non-blocking, since opening a pipe would otherwise wait for its writer.
-    let file = File::options()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)
-        .map_err(failed)?;
+    let file =
+        File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
     let about = file.metadata().map_err(failed)?;
     if !about.is_file() {
-        return Err(LoadError::new(
-            key,
-            format!("{place}: this is not a regular file"),
-        ));
+        return Err(LoadError::new(key, format!("{place}: this is not a regular file")));
     }
     if about.len() > MAX_FILE {
         return Err(LoadError::new(
@@ -209,13 +199,9 @@ fn check_mode(path: &Path, mode: u32) -> Result<Option<String>, LoadError> {
 
 fn chain(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, LoadError> {
     let place = path.display();
-    let chain = CertificateDer::pem_slice_iter(text)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| {
-            LoadError::new(
-                CERTIFICATE,
-                format!("{place}: the PEM text is broken ({error})"),
-            )
+    let chain =
+        CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>().map_err(|error| {
+            LoadError::new(CERTIFICATE, format!("{place}: the PEM text is broken ({error})"))
         })?;
     if chain.is_empty() {
         return Err(LoadError::new(
@@ -231,10 +217,7 @@ fn chain(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, LoadE
 fn key(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, LoadError> {
     let place = path.display();
     let fail = |reason: String| Err(LoadError::new(PRIVATE_KEY, format!("{place}: {reason}")));
-    let has = |label: &str| {
-        text.windows(label.len())
-            .any(|part| part == label.as_bytes())
-    };
+    let has = |label: &str| text.windows(label.len()).any(|part| part == label.as_bytes());
     // PKCS#1 and SEC1 keys may be encrypted too, which only a header inside tells.
     if has("BEGIN ENCRYPTED PRIVATE KEY") || has("Proc-Type: 4,ENCRYPTED") {
         return fail(format!(
@@ -271,10 +254,7 @@ mod tests {
 
     fn made(key: KeyPair) -> Pems {
         let params = CertificateParams::new(vec!["host.example".to_string()]).unwrap();
-        Pems {
-            certificate: params.self_signed(&key).unwrap().pem(),
-            pkcs8: key.serialize_der(),
-        }
+        Pems { certificate: params.self_signed(&key).unwrap().pem(), pkcs8: key.serialize_der() }
     }
 
     fn ecdsa() -> Pems {
@@ -294,11 +274,7 @@ mod tests {
                 << (8 * (3 - three.len()));
             for digit in 0..4 {
                 let value = bits >> (18 - 6 * digit) & 63;
-                text.push(if digit <= three.len() {
-                    DIGITS[value as usize] as char
-                } else {
-                    '='
-                });
+                text.push(if digit <= three.len() { DIGITS[value as usize] as char } else { '=' });
             }
             text.push('\n');
         }
@@ -336,10 +312,7 @@ mod tests {
         let error = result.unwrap_err();
         assert_eq!(error.key, key, "{error}");
         assert!(error.message.contains(words), "{error}");
-        assert!(
-            error.message.contains(".pem: ") && !error.message.contains('\n'),
-            "{error}"
-        );
+        assert!(error.message.contains(".pem: ") && !error.message.contains('\n'), "{error}");
     }
 
     #[test]
@@ -365,11 +338,8 @@ mod tests {
     fn chain_and_key_may_share_a_file() {
         let folder = Folder::new();
         let pems = ecdsa();
-        let both = folder.write(
-            "both.pem",
-            &(pems.certificate + &pem("PRIVATE KEY", &pems.pkcs8)),
-            0o600,
-        );
+        let both =
+            folder.write("both.pem", &(pems.certificate + &pem("PRIVATE KEY", &pems.pkcs8)), 0o600);
         Identity::load(&both, &both).unwrap();
     }
 
@@ -377,11 +347,7 @@ mod tests {
     fn a_key_of_another_certificate_is_refused() {
         let key = pem("PRIVATE KEY", &ecdsa().pkcs8);
         let result = load(&Folder::new(), &ecdsa().certificate, &key);
-        refused(
-            result,
-            "privateKey",
-            "the private key does not belong to the certificate in ",
-        );
+        refused(result, "privateKey", "the private key does not belong to the certificate in ");
     }
 
     #[test]
@@ -407,16 +373,8 @@ mod tests {
         let pems = ecdsa();
         let (certificate, key) = (pems.certificate.as_str(), pem("PRIVATE KEY", &pems.pkcs8));
         refused(load(&folder, "", &key), "certificate", "the file is empty");
-        refused(
-            load(&folder, certificate, ""),
-            "privateKey",
-            "the file is empty",
-        );
-        refused(
-            load(&folder, &key, &key),
-            "certificate",
-            "no certificate in this file",
-        );
+        refused(load(&folder, certificate, ""), "privateKey", "the file is empty");
+        refused(load(&folder, &key, &key), "certificate", "no certificate in this file");
         refused(
             load(&folder, certificate, certificate),
             "privateKey",
@@ -443,10 +401,8 @@ mod tests {
             "privateKey",
             "not available in this version",
         );
-        let encrypted = key.replace(
-            "PRIVATE KEY-----\n",
-            "PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n",
-        );
+        let encrypted =
+            key.replace("PRIVATE KEY-----\n", "PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n");
         refused(
             load(&folder, certificate, &encrypted),
             "privateKey",
@@ -464,17 +420,9 @@ mod tests {
     fn a_missing_file_and_a_folder_are_named() {
         let folder = Folder::new();
         let key = folder.write("key.pem", "x", 0o600);
-        refused(
-            Identity::load(&folder.path("none.pem"), &key),
-            "certificate",
-            "does not exist",
-        );
+        refused(Identity::load(&folder.path("none.pem"), &key), "certificate", "does not exist");
         std::fs::create_dir(folder.path("dir.pem")).unwrap();
-        refused(
-            Identity::load(&folder.path("dir.pem"), &key),
-            "certificate",
-            "not a regular file",
-        );
+        refused(Identity::load(&folder.path("dir.pem"), &key), "certificate", "not a regular file");
     }
 
     #[test]
@@ -486,20 +434,13 @@ mod tests {
             "self-signed identity for localhost, 127.0.0.1, ::1, for trying things out"
         );
         let der = identity.key.cert[0].as_ref();
-        for part in [
-            b"localhost".as_slice(),
-            &[0x87, 4, 127, 0, 0, 1],
-            &[0x87, 16, 0, 0],
-        ] {
+        for part in [b"localhost".as_slice(), &[0x87, 4, 127, 0, 0, 1], &[0x87, 16, 0, 0]] {
             assert!(der.windows(part.len()).any(|window| window == part));
         }
         assert_eq!(format!("{identity:?}"), "Identity(1 certificates)");
         assert_eq!(Identity::self_signed(&[]).unwrap_err().key, "selfSigned");
         assert!(
-            Identity::self_signed(&["a b".to_string()])
-                .unwrap_err()
-                .message
-                .contains("\"a b\"")
+            Identity::self_signed(&["a b".to_string()]).unwrap_err().message.contains("\"a b\"")
         );
     }
 }

@@ -72,10 +72,7 @@ pub struct LoadError {
 
 impl LoadError {
     pub(super) fn new(key: &'static str, message: impl Into<String>) -> LoadError {
-        LoadError {
-            key,
-            message: message.into(),
-        }
+        LoadError { key, message: message.into() }
     }
 }
 

@@ -68,16 +68,8 @@ impl Policy {
     pub fn describe(&self) -> String {
         let mut lines = Vec::new();
         lines.extend(self.versions().map(|v| format!("version {}", v.name())));
-        lines.extend(
-            self.suites
-                .iter()
-                .map(|s| format!("suite {}", suite_name(s))),
-        );
-        lines.extend(
-            self.groups
-                .iter()
-                .map(|g| format!("group {}", group_name(*g))),
-        );
+        lines.extend(self.suites.iter().map(|s| format!("suite {}", suite_name(s))));
+        lines.extend(self.groups.iter().map(|g| format!("group {}", group_name(*g))));
         let alpn = self.alpn.iter().map(|name| String::from_utf8_lossy(name));
         lines.extend(alpn.map(|name| format!("alpn {name}")));
         lines.join("\n") + "\n"
@@ -136,9 +128,7 @@ fn suites(names: &[String]) -> Result<Vec<SupportedCipherSuite>, LoadError> {
         return Ok(aws_lc_rs::DEFAULT_CIPHER_SUITES.to_vec());
     }
     let find = |name: &String| {
-        let found = all
-            .iter()
-            .find(|s| suite_name(s).eq_ignore_ascii_case(name));
+        let found = all.iter().find(|s| suite_name(s).eq_ignore_ascii_case(name));
         found.copied().ok_or_else(|| {
             let known = all.iter().map(suite_name).collect::<Vec<_>>();
             unknown("cipherSuites", "cipher suite", name, &known.join(", "))
@@ -167,10 +157,7 @@ fn alpn(names: &[String]) -> Result<Vec<Vec<u8>>, LoadError> {
         1..=255 => Ok(name.clone().into_bytes()),
         _ => Err(LoadError::new(
             "alpn",
-            format!(
-                "a protocol name has 1 to 255 bytes, \"{name}\" has {}",
-                name.len()
-            ),
+            format!("a protocol name has 1 to 255 bytes, \"{name}\" has {}", name.len()),
         )),
     };
     names.iter().map(check).collect()
@@ -228,11 +215,7 @@ mod tests {
     fn an_unknown_name_lists_what_exists() {
         let error = with(|o| o.cipher_suites = list(&["RC4-MD5"])).unwrap_err();
         assert_eq!(error.key, "cipherSuites");
-        assert!(
-            error
-                .message
-                .contains("\"RC4-MD5\"; there are TLS_AES_256_GCM_SHA384, ")
-        );
+        assert!(error.message.contains("\"RC4-MD5\"; there are TLS_AES_256_GCM_SHA384, "));
         let error = with(|o| o.groups = list(&["secp521r1"])).unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -244,11 +227,7 @@ mod tests {
     fn a_permitted_version_without_suite_or_group_is_an_error() {
         let error = with(|o| o.cipher_suites = list(&["TLS_AES_128_GCM_SHA256"])).unwrap_err();
         assert_eq!(error.key, "cipherSuites");
-        assert!(
-            error
-                .message
-                .contains("leaves TLSv1.2 without a cipher suite")
-        );
+        assert!(error.message.contains("leaves TLSv1.2 without a cipher suite"));
         let error = with(|o| o.groups = list(&["X25519MLKEM768"])).unwrap_err();
         assert_eq!(error.key, "groups");
         assert!(
@@ -273,9 +252,6 @@ mod tests {
     #[test]
     fn an_empty_or_long_protocol_name_is_an_error() {
         assert_eq!(with(|o| o.alpn = list(&[""])).unwrap_err().key, "alpn");
-        assert_eq!(
-            with(|o| o.alpn = vec!["x".repeat(256)]).unwrap_err().key,
-            "alpn"
-        );
+        assert_eq!(with(|o| o.alpn = vec!["x".repeat(256)]).unwrap_err().key, "alpn");
     }
 }

@@ -38,12 +38,7 @@ impl ServerCertVerifier for TrustAll {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(
-            message,
-            cert,
-            dss,
-            &self.0.signature_verification_algorithms,
-        )
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -52,12 +47,7 @@ impl ServerCertVerifier for TrustAll {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(
-            message,
-            cert,
-            dss,
-            &self.0.signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -131,12 +121,7 @@ pub fn sealed(client: &mut ClientConnection, data: &[u8]) -> Vec<u8> {
 
 /// A ClientHello in one record.
 pub fn client_hello(name: &str, alpn: &[&[u8]]) -> Vec<u8> {
-    let mut client = Setup {
-        name,
-        alpn,
-        ..Setup::default()
-    }
-    .connect();
+    let mut client = Setup { name, alpn, ..Setup::default() }.connect();
     sent(&mut client)
 }
 
@@ -155,11 +140,7 @@ pub fn fragmented_body(message: &[u8], size: usize) -> Vec<u8> {
 /// One handshake record as two, the first with `at` bytes.
 pub fn cut_at(record: &[u8], at: usize) -> Vec<u8> {
     let (first, second) = record[5..].split_at(at);
-    [
-        fragmented_body(first, 16384),
-        fragmented_body(second, 16384),
-    ]
-    .concat()
+    [fragmented_body(first, 16384), fragmented_body(second, 16384)].concat()
 }
 
 /// A client that seals what it is told to, valid or not.
@@ -178,10 +159,7 @@ impl RawClient {
         let ConnectionTrafficSecrets::Aes256Gcm { key, iv } = secrets else {
             panic!("another cipher");
         };
-        RawClient {
-            encrypter: suite.aead_alg.encrypter(key, iv),
-            sequence,
-        }
+        RawClient { encrypter: suite.aead_alg.encrypter(key, iv), sequence }
     }
 
     pub fn seal(&mut self, typ: ContentType, payload: &[u8]) -> Vec<u8> {
@@ -191,10 +169,7 @@ impl RawClient {
             payload: OutboundChunks::Single(payload),
         };
         self.sequence += 1;
-        self.encrypter
-            .encrypt(message, self.sequence - 1)
-            .unwrap()
-            .encode()
+        self.encrypter.encrypt(message, self.sequence - 1).unwrap().encode()
     }
 }
 

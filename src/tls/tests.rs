@@ -11,10 +11,7 @@ fn names() -> Vec<String> {
 }
 
 fn acceptor_with(change: impl FnOnce(&mut TlsOptions)) -> Acceptor {
-    let mut options = TlsOptions {
-        self_signed: names(),
-        ..TlsOptions::default()
-    };
+    let mut options = TlsOptions { self_signed: names(), ..TlsOptions::default() };
     change(&mut options);
     Acceptor::load(&options).unwrap().0
 }
@@ -33,19 +30,12 @@ struct Server {
 
 impl Server {
     fn new(acceptor: &Acceptor) -> Server {
-        Server {
-            engine: Engine::new(acceptor),
-            input: vec![],
-            plain: vec![],
-            wire: vec![],
-        }
+        Server { engine: Engine::new(acceptor), input: vec![], plain: vec![], wire: vec![] }
     }
 
     fn feed(&mut self, bytes: &[u8]) -> Result<(), TlsError> {
         self.input.extend_from_slice(bytes);
-        let used = self
-            .engine
-            .open(&mut self.input, &mut self.plain, &mut self.wire)?;
+        let used = self.engine.open(&mut self.input, &mut self.plain, &mut self.wire)?;
         self.input.drain(..used);
         Ok(())
     }
@@ -66,10 +56,7 @@ impl Server {
 fn shake(server: &mut Server, client: &mut ClientConnection, step: usize) -> Result<(), TlsError> {
     while server.engine.is_handshaking() || client.is_handshaking() {
         let bytes = sent(client);
-        assert!(
-            !bytes.is_empty() || !server.wire.is_empty(),
-            "the handshake stands still"
-        );
+        assert!(!bytes.is_empty() || !server.wire.is_empty(), "the handshake stands still");
         for part in bytes.chunks(step) {
             server.feed(part)?;
         }
@@ -86,10 +73,7 @@ fn connected(acceptor: &Acceptor, setup: Setup<'_>) -> (Server, ClientConnection
 
 fn both_versions() -> [Setup<'static>; 2] {
     static ONLY: [[&rustls::SupportedProtocolVersion; 1]; 2] = [[&TLS12], [&TLS13]];
-    [0, 1].map(|i: usize| Setup {
-        versions: &ONLY[i],
-        ..Setup::default()
-    })
+    [0, 1].map(|i: usize| Setup { versions: &ONLY[i], ..Setup::default() })
 }
 
 fn pattern(length: usize) -> Vec<u8> {
@@ -156,10 +140,7 @@ fn a_client_hello_may_be_cut_anywhere_and_into_as_many_records_as_permitted() {
 #[test]
 fn facts_tell_version_suite_group_name_and_protocol() {
     let acceptor = acceptor_with(|o| o.alpn = vec!["np/1".into(), "http/1.1".into()]);
-    let setup = Setup {
-        alpn: &[b"http/1.1", b"np/1"],
-        ..Setup::default()
-    };
+    let setup = Setup { alpn: &[b"http/1.1", b"np/1"], ..Setup::default() };
     let (server, client) = connected(&acceptor, setup);
     let facts = server.engine.facts().unwrap();
     assert_eq!(client.alpn_protocol(), Some(b"np/1".as_slice()));
@@ -174,29 +155,16 @@ fn facts_tell_version_suite_group_name_and_protocol() {
             resumed: false,
         }
     );
-    let setup = Setup {
-        versions: &[&TLS12],
-        name: "192.0.2.1",
-        ..Setup::default()
-    };
+    let setup = Setup { versions: &[&TLS12], name: "192.0.2.1", ..Setup::default() };
     let facts = connected(&acceptor, setup).0.engine.facts().unwrap();
-    assert_eq!(
-        (facts.version, facts.server_name, facts.alpn),
-        ("TLSv1.2", None, None)
-    );
+    assert_eq!((facts.version, facts.server_name, facts.alpn), ("TLSv1.2", None, None));
     assert!(facts.suite.starts_with("TLS_ECDHE_ECDSA_WITH_"));
 }
 
 #[test]
 fn no_protocol_in_common_goes_on_without_alpn() {
     let acceptor = acceptor_with(|o| o.alpn = vec!["np/1".into()]);
-    let (server, client) = connected(
-        &acceptor,
-        Setup {
-            alpn: &[b"h2"],
-            ..Setup::default()
-        },
-    );
+    let (server, client) = connected(&acceptor, Setup { alpn: &[b"h2"], ..Setup::default() });
     assert_eq!(client.alpn_protocol(), None);
     assert_eq!(server.engine.facts().unwrap().alpn, None);
 }
@@ -209,11 +177,7 @@ fn the_chosen_suite_and_group_are_used() {
         o.groups = vec!["X25519MLKEM768".into(), "P-384".into()];
     });
     // The client guesses X25519, so this goes through a HelloRetryRequest.
-    let facts = connected(&acceptor, Setup::default())
-        .0
-        .engine
-        .facts()
-        .unwrap();
+    let facts = connected(&acceptor, Setup::default()).0.engine.facts().unwrap();
     assert_eq!(facts.suite, "TLS_CHACHA20_POLY1305_SHA256");
     assert_eq!(facts.group, "secp384r1");
 }
@@ -262,11 +226,7 @@ fn key_updates_are_answered() {
         assert_eq!(server.plain, b"after");
         let mut bytes = server.take_wire();
         bytes.extend(server.seal(b"new keys"));
-        assert_eq!(
-            received(&mut client, &bytes).unwrap(),
-            b"new keys",
-            "round {round}"
-        );
+        assert_eq!(received(&mut client, &bytes).unwrap(), b"new keys", "round {round}");
     }
 }
 
@@ -274,16 +234,10 @@ fn key_updates_are_answered() {
 fn sealing_needs_the_handshake_and_room() {
     let acceptor = acceptor();
     let mut engine = Engine::new(&acceptor);
-    assert_eq!(
-        engine.seal(b"x", &mut [0; 200]),
-        Err(SealError::Handshaking)
-    );
+    assert_eq!(engine.seal(b"x", &mut [0; 200]), Err(SealError::Handshaking));
     let (mut server, mut client) = connected(&acceptor, Setup::default());
     let needed = Engine::sealed_size(5);
-    assert_eq!(
-        server.engine.seal(b"hello", &mut [0; 5]),
-        Err(SealError::TooSmall(needed))
-    );
+    assert_eq!(server.engine.seal(b"hello", &mut [0; 5]), Err(SealError::TooSmall(needed)));
     let bytes = server.seal(b"hello");
     assert_eq!(received(&mut client, &bytes).unwrap(), b"hello");
 }
@@ -291,20 +245,12 @@ fn sealing_needs_the_handshake_and_room() {
 #[test]
 fn plain_http_is_named_and_gets_an_alert() {
     let mut server = Server::new(&acceptor());
-    let error = server
-        .feed(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        .unwrap_err();
+    let error = server.feed(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap_err();
     assert_eq!((error.alert, error.sent_by_peer), (Some(50), false));
     assert!(error.text.contains("plain HTTP instead of TLS"), "{error}");
     assert_eq!(server.wire, [21, 3, 3, 0, 2, 2, 50]);
-    assert_eq!(
-        server.engine.open(&mut [], &mut vec![], &mut vec![]),
-        Err(error.clone())
-    );
-    assert_eq!(
-        server.engine.seal(b"", &mut []),
-        Err(SealError::Failed(error))
-    );
+    assert_eq!(server.engine.open(&mut [], &mut vec![], &mut vec![]), Err(error.clone()));
+    assert_eq!(server.engine.seal(b"", &mut []), Err(SealError::Failed(error)));
     server.take_wire();
     server.engine.close_notify(&mut server.wire);
     assert!(server.wire.is_empty());
@@ -328,68 +274,38 @@ fn a_cut_handshake_waits_and_sends_no_close_notify() {
 fn an_old_version_is_refused_with_what_the_peer_offers() {
     let mut hello = test_peer::client_hello("a.example", &[]);
     // 43 is the list of versions; under another number it is unknown and the 1.1 below counts.
-    let at = hello
-        .windows(6)
-        .position(|w| w[..2] == [0, 43] && w[3] == 5)
-        .unwrap();
+    let at = hello.windows(6).position(|w| w[..2] == [0, 43] && w[3] == 5).unwrap();
     hello[at..at + 2].copy_from_slice(&[0xee, 0xee]);
     hello[9..11].copy_from_slice(&[3, 2]);
     let mut server = Server::new(&acceptor());
     let error = server.feed(&hello).unwrap_err();
-    assert_eq!(
-        error.alert,
-        Some(u8::from(AlertDescription::ProtocolVersion))
-    );
+    assert_eq!(error.alert, Some(u8::from(AlertDescription::ProtocolVersion)));
     assert_eq!(server.wire[5..], [2, 70]);
-    assert!(
-        error.text.contains("at most TLS 1.1") && error.text.contains("proxy"),
-        "{error}"
-    );
+    assert!(error.text.contains("at most TLS 1.1") && error.text.contains("proxy"), "{error}");
 
     let acceptor = acceptor_with(|o| o.min_version = Version::Tls13);
-    let mut client = Setup {
-        versions: &[&TLS12],
-        ..Setup::default()
-    }
-    .connect();
+    let mut client = Setup { versions: &[&TLS12], ..Setup::default() }.connect();
     let mut server = Server::new(&acceptor);
     let error = server.feed(&sent(&mut client)).unwrap_err();
     assert!(error.text.contains("at most TLS 1.2"), "{error}");
     let refused = received(&mut client, &server.take_wire()).unwrap_err();
-    assert_eq!(
-        refused,
-        Error::AlertReceived(AlertDescription::ProtocolVersion)
-    );
+    assert_eq!(refused, Error::AlertReceived(AlertDescription::ProtocolVersion));
 }
 
 #[test]
 fn no_common_suite_is_refused_with_what_the_peer_offers() {
     let acceptor = acceptor_with(|o| {
-        o.cipher_suites = vec![
-            "TLS_AES_256_GCM_SHA384".into(),
-            "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384".into(),
-        ];
+        o.cipher_suites =
+            vec!["TLS_AES_256_GCM_SHA384".into(), "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384".into()];
     });
     let mut provider = rustls::crypto::aws_lc_rs::default_provider();
-    provider
-        .cipher_suites
-        .retain(|s| format!("{:?}", s.suite()).contains("CHACHA20"));
-    let mut client = Setup {
-        versions: &[&TLS12],
-        provider,
-        ..Setup::default()
-    }
-    .connect();
+    provider.cipher_suites.retain(|s| format!("{:?}", s.suite()).contains("CHACHA20"));
+    let mut client = Setup { versions: &[&TLS12], provider, ..Setup::default() }.connect();
     let mut server = Server::new(&acceptor);
     let error = server.feed(&sent(&mut client)).unwrap_err();
-    assert_eq!(
-        error.alert,
-        Some(u8::from(AlertDescription::HandshakeFailure))
-    );
+    assert_eq!(error.alert, Some(u8::from(AlertDescription::HandshakeFailure)));
     assert!(
-        error
-            .text
-            .contains("the peer offers TLS_CHACHA20_POLY1305_SHA256, TLS_ECDHE_ECDSA_"),
+        error.text.contains("the peer offers TLS_CHACHA20_POLY1305_SHA256, TLS_ECDHE_ECDSA_"),
         "{error}"
     );
     assert!(error.text.contains("proxy in front"), "{error}");
@@ -414,10 +330,7 @@ fn a_changed_record_ends_the_connection_with_bad_record_mac() {
         let error = server.feed(&bytes).unwrap_err();
         assert_eq!((error.alert, error.sent_by_peer), (Some(20), false));
         let refused = received(&mut client, &server.take_wire()).unwrap_err();
-        assert_eq!(
-            refused,
-            Error::AlertReceived(AlertDescription::BadRecordMac)
-        );
+        assert_eq!(refused, Error::AlertReceived(AlertDescription::BadRecordMac));
     }
 }
 
@@ -443,9 +356,7 @@ fn a_handshake_beyond_its_limits_ends_with_an_alert() {
     assert!(!error.text.is_empty());
     // A message that announces more than it ever sends is refused by its length.
     let mut server = Server::new(&acceptor());
-    let error = server
-        .feed(&[22, 3, 1, 0x40, 0, 1, 0, 0xff, 0xff])
-        .unwrap_err();
+    let error = server.feed(&[22, 3, 1, 0x40, 0, 1, 0, 0xff, 0xff]).unwrap_err();
     assert!(error.text.contains("16 KiB"), "{error}");
 }
 
@@ -453,20 +364,14 @@ fn a_handshake_beyond_its_limits_ends_with_an_alert() {
 #[test]
 fn no_changed_hello_panics() {
     let acceptor = acceptor_with(|o| o.groups = vec!["P-256".into()]);
-    let mut client = Setup {
-        alpn: &[b"h2"],
-        ..Setup::default()
-    }
-    .connect();
+    let mut client = Setup { alpn: &[b"h2"], ..Setup::default() }.connect();
     let hello = sent(&mut client);
     for at in 0..hello.len() {
         for change in [1, 0x80, 0xff] {
             let mut changed = hello.clone();
             changed[at] ^= change;
             let mut server = Server::new(&acceptor);
-            let _ = server
-                .feed(&changed)
-                .and_then(|()| server.feed(&[0x17; 40]));
+            let _ = server.feed(&changed).and_then(|()| server.feed(&[0x17; 40]));
             let _ = server.feed(&[]);
         }
     }
@@ -485,20 +390,11 @@ fn noise_after_the_handshake_is_an_error() {
 fn an_empty_input_is_harmless_at_any_time() {
     let acceptor = acceptor();
     let (mut server, mut client) = (Server::new(&acceptor), Setup::default().connect());
-    server
-        .engine
-        .open(&mut [], &mut vec![], &mut vec![])
-        .unwrap();
+    server.engine.open(&mut [], &mut vec![], &mut vec![]).unwrap();
     let hello = sent(&mut client);
     server.feed(&test_peer::cut_at(&hello, 10)[..20]).unwrap();
-    server
-        .engine
-        .open(&mut [], &mut vec![], &mut vec![])
-        .unwrap();
-    assert_eq!(
-        server.engine.seal(b"", &mut [0; 100]),
-        Err(SealError::Handshaking)
-    );
+    server.engine.open(&mut [], &mut vec![], &mut vec![]).unwrap();
+    assert_eq!(server.engine.seal(b"", &mut [0; 100]), Err(SealError::Handshaking));
 }
 
 #[test]

@@ -291,10 +291,7 @@ fn pass(
     plain: &mut Vec<u8>,
     wire: &mut Vec<u8>,
 ) -> Result<Pass, Error> {
-    let mut pass = Pass {
-        used: 0,
-        peer_closed: false,
-    };
+    let mut pass = Pass { used: 0, peer_closed: false };
     loop {
         let UnbufferedStatus { mut discard, state } =
             tls.process_tls_records(&mut input[pass.used..]);
@@ -339,7 +336,5 @@ fn append(
     }
     let written = message.encode(&mut wire[start..]);
     wire.truncate(start + *written.as_ref().unwrap_or(&0));
-    written
-        .map(drop)
-        .map_err(|error| Error::General(error.to_string()))
+    written.map(drop).map_err(|error| Error::General(error.to_string()))
 }

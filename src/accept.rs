@@ -1,0 +1,484 @@
+//! Stage 1: accepting, and the limits that are judged there.
+//!
+//! An accepter is a small thread of its own: it never reads a byte, so nobody can delay
+//! it. It deals newcomers in batches to the loop with the fewest connections. Errors of
+//! accept never end it. Stop wakes it without touching the listening socket, which another
+//! process may share.
+
+use crate::conn::Newcomer;
+use crate::event::Party;
+use crate::listener::Port;
+use crate::log::Level;
+use crate::reactor::WAKE;
+use crate::reactor::door::{Control, Door, least_loaded};
+use crate::reactor::transport::Transport;
+use crate::status::CloseReason;
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token, Waker};
+use parking_lot::Mutex;
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Connections that are dealt together.
+const BATCH: usize = 64;
+/// Waiting after a shortage, doubled up to the maximum while it lasts.
+const BACK_OFF_MIN_MS: u64 = 10;
+const BACK_OFF_MAX_MS: u64 = 200;
+/// A shortage is logged once in this time.
+const LOG_EVERY: Duration = Duration::from_secs(1);
+
+/// What an accepter thread is to do; shared by those of one port.
+pub(crate) struct Switch {
+    mode: AtomicU8,
+    wakers: Mutex<Vec<Waker>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Mode {
+    Run = 0,
+    Pause = 1,
+    Stop = 2,
+}
+
+impl Switch {
+    pub fn new() -> Switch {
+        Switch { mode: AtomicU8::new(Mode::Run as u8), wakers: Mutex::default() }
+    }
+
+    pub fn set(&self, mode: Mode) {
+        self.mode.store(mode as u8, Ordering::SeqCst);
+        for waker in &*self.wakers.lock() {
+            // An eventfd whose counter is full is awake enough.
+            let _ = waker.wake();
+        }
+    }
+
+    fn is(&self, mode: Mode) -> bool {
+        self.mode.load(Ordering::SeqCst) == mode as u8
+    }
+}
+
+/// One accepter thread.
+pub(crate) struct Accepter {
+    port: Arc<Port>,
+    poll: Poll,
+    listeners: Vec<TcpListener>,
+    /// Kept open for the moment when no descriptor is left, to accept and reset with it.
+    reserve: Option<File>,
+    back_off_ms: u64,
+    logged_at: Option<Instant>,
+}
+
+impl Accepter {
+    /// Takes duplicates of the port's listening sockets.
+    pub fn new(port: Arc<Port>, mut listeners: Vec<TcpListener>) -> io::Result<Accepter> {
+        let poll = Poll::new()?;
+        for (index, listener) in listeners.iter_mut().enumerate() {
+            poll.registry().register(listener, Token(index), Interest::READABLE)?;
+        }
+        port.switch.wakers.lock().push(Waker::new(poll.registry(), WAKE)?);
+        let reserve = spare_descriptor();
+        Ok(Accepter { port, poll, listeners, reserve, back_off_ms: 0, logged_at: None })
+    }
+
+    /// Runs until the port stops.
+    pub fn run(mut self) {
+        let mut events = Events::with_capacity(16);
+        while !self.port.switch.is(Mode::Stop) {
+            if !self.port.switch.is(Mode::Pause) {
+                // All of them, whatever the event said: after a pause or a shortage no edge
+                // comes for what waits in the backlog.
+                for index in 0..self.listeners.len() {
+                    self.accept_all(index);
+                }
+            }
+            let timeout = (self.back_off_ms > 0).then(|| Duration::from_millis(self.back_off_ms));
+            if self.port.switch.is(Mode::Stop) {
+                break;
+            }
+            if let Err(error) = self.poll.poll(&mut events, timeout)
+                && error.kind() != ErrorKind::Interrupted
+            {
+                self.complain("waiting for connections", &error);
+                std::thread::yield_now();
+            }
+        }
+        let Accepter { port, listeners, .. } = self;
+        drop(listeners);
+        port.leave();
+    }
+
+    /// Accepts until nobody waits, a shortage comes, or the port is switched.
+    fn accept_all(&mut self, index: usize) {
+        self.back_off_ms = if self.back_off_ms > 0 { self.back_off_ms } else { 0 };
+        loop {
+            let mut batch = Vec::new();
+            let done = loop {
+                match self.listeners[index].accept() {
+                    Ok((stream, peer)) => {
+                        self.back_off_ms = 0;
+                        if let Some(newcomer) = self.admit(stream, peer) {
+                            batch.push(newcomer);
+                        }
+                    }
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        self.back_off_ms = 0;
+                        break true;
+                    }
+                    Err(error) => {
+                        if self.on_error(index, &error) {
+                            break true;
+                        }
+                    }
+                }
+                if batch.len() == BATCH {
+                    break false;
+                }
+            };
+            self.deal(batch);
+            if done || !self.port.switch.is(Mode::Run) {
+                return;
+            }
+        }
+    }
+
+    /// Judges the limits. Over them the connection is closed at once and counted.
+    fn admit(&mut self, stream: mio::net::TcpStream, peer: SocketAddr) -> Option<Newcomer> {
+        let counters = self.port.accept_counters();
+        counters.accepted.fetch_add(1, Ordering::Relaxed);
+        match self.port.gate.enter(peer.ip()) {
+            Ok((ticket, doomed)) => {
+                if let Some((doomed, reason)) = doomed {
+                    self.port.doom(&doomed, reason);
+                }
+                self.port.enter();
+                Some(Newcomer {
+                    transport: Transport::new(stream),
+                    port: self.port.clone(),
+                    peer,
+                    accepted_at: Instant::now(),
+                    ticket,
+                })
+            }
+            Err(reason) => {
+                counters.closes[reason.code() as usize].fetch_add(1, Ordering::Relaxed);
+                self.port.log.record_with(Level::Debug, "accept", 0, || {
+                    format!("{peer} closed: {} ({:?})", reason.name(), Party::Library)
+                });
+                None
+            }
+        }
+    }
+
+    /// Gives a batch to the loops with the fewest connections.
+    fn deal(&self, batch: Vec<Newcomer>) {
+        let doors: &[Arc<Door>] = self.port.first_doors();
+        let mut hands: Vec<(usize, Vec<Newcomer>)> = Vec::new();
+        for newcomer in batch {
+            let Some(door) = least_loaded(doors) else { return };
+            door.load.fetch_add(1, Ordering::Relaxed);
+            let index = doors.iter().position(|other| Arc::ptr_eq(other, door)).unwrap_or(0);
+            match hands.iter_mut().find(|(other, _)| *other == index) {
+                Some((_, hand)) => hand.push(newcomer),
+                None => hands.push((index, vec![newcomer])),
+            }
+        }
+        for (index, hand) in hands {
+            doors[index].send(Control::Accepted(hand));
+        }
+    }
+
+    /// True: stop accepting for now. False: try again at once.
+    fn on_error(&mut self, index: usize, error: &io::Error) -> bool {
+        let no_descriptors = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
+        let no_memory = matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM));
+        if no_descriptors {
+            self.shed(index);
+        }
+        if no_descriptors || no_memory {
+            self.complain("accepting", error);
+            self.back_off_ms = (self.back_off_ms * 2).clamp(BACK_OFF_MIN_MS, BACK_OFF_MAX_MS);
+            return true;
+        }
+        // The connection failed before it was accepted (ECONNABORTED, EPROTO, a firewall's
+        // EPERM, network errors that Linux passes on): the next one may be well.
+        false
+    }
+
+    /// No descriptor is left: those who wait are told by a reset instead of left hanging.
+    fn shed(&mut self, index: usize) {
+        if self.reserve.take().is_none() {
+            return;
+        }
+        let counters = self.port.accept_counters();
+        for _ in 0..BATCH {
+            let Ok((stream, _)) = self.listeners[index].accept() else { break };
+            let transport = Transport::new(stream);
+            transport.reset_on_close();
+            drop(transport);
+            counters.accepted.fetch_add(1, Ordering::Relaxed);
+            counters.closes[CloseReason::NoDescriptors.code() as usize]
+                .fetch_add(1, Ordering::Relaxed);
+        }
+        self.reserve = spare_descriptor();
+    }
+
+    fn complain(&mut self, doing: &str, error: &io::Error) {
+        if self.logged_at.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
+            self.logged_at = Some(Instant::now());
+            self.port.log.error("accept", format!("[{}] {doing}: {error}", self.port.written));
+        }
+    }
+}
+
+fn spare_descriptor() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+/// Limits are judged per IPv4 address and per IPv6 /64.
+fn place(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => IpAddr::V4(v4),
+            None => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        },
+    }
+}
+
+/// An unidentified connection's place in its port's limits.
+pub(crate) struct Ticket {
+    from: IpAddr,
+    state: AtomicU8,
+    /// Where it is in its loop.
+    key: AtomicUsize,
+}
+
+const WAITING: u8 = 0;
+const IDENTIFIED: u8 = 1;
+const DOOMED: u8 = 2;
+const DOOMED_PER_ADDRESS: u8 = 3;
+
+impl Ticket {
+    pub fn key(&self) -> usize {
+        self.key.load(Ordering::SeqCst)
+    }
+
+    /// The connection has a (new) place; tells if it has been doomed on the way.
+    pub fn settle_at(&self, key: usize) -> Option<CloseReason> {
+        self.key.store(key, Ordering::SeqCst);
+        match self.state.load(Ordering::SeqCst) {
+            DOOMED => Some(CloseReason::MaxHandshakes),
+            DOOMED_PER_ADDRESS => Some(CloseReason::MaxHandshakesPerAddress),
+            _ => None,
+        }
+    }
+}
+
+/// The limits of one port; 0 = none. They hold across all its accepters.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct GateLimits {
+    pub connections: u64,
+    pub connections_per_address: u64,
+    pub unidentified: u64,
+    pub unidentified_per_address: u64,
+}
+
+/// Counts connections, and unidentified ones in the order in which they came.
+pub(crate) struct Gate {
+    limits: GateLimits,
+    state: Mutex<GateState>,
+}
+
+#[derive(Default)]
+struct GateState {
+    connections: u64,
+    unidentified: u64,
+    by_address: HashMap<IpAddr, Counts>,
+    /// Oldest first. Those that are identified stay until they come to the front, or
+    /// until there are more of them than of the others.
+    waiting: VecDeque<Arc<Ticket>>,
+}
+
+#[derive(Default)]
+struct Counts {
+    connections: u64,
+    unidentified: u64,
+}
+
+impl Gate {
+    pub fn new(limits: GateLimits) -> Gate {
+        Gate { limits, state: Mutex::default() }
+    }
+
+    /// A new connection: its ticket, and one that has to make room for it.
+    #[allow(clippy::type_complexity)]
+    pub fn enter(
+        &self,
+        from: IpAddr,
+    ) -> Result<(Arc<Ticket>, Option<(Arc<Ticket>, CloseReason)>), CloseReason> {
+        let over = |count: u64, limit: u64| limit > 0 && count >= limit;
+        let from = place(from);
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        if over(state.connections, self.limits.connections) {
+            return Err(CloseReason::MaxConnections);
+        }
+        let counts = state.by_address.entry(from).or_default();
+        if over(counts.connections, self.limits.connections_per_address) {
+            return Err(CloseReason::MaxConnectionsPerAddress);
+        }
+        let victim = if over(counts.unidentified, self.limits.unidentified_per_address) {
+            Some((DOOMED_PER_ADDRESS, CloseReason::MaxHandshakesPerAddress))
+        } else if over(state.unidentified, self.limits.unidentified) {
+            Some((DOOMED, CloseReason::MaxHandshakes))
+        } else {
+            None
+        };
+        counts.connections += 1;
+        counts.unidentified += 1;
+        state.connections += 1;
+        state.unidentified += 1;
+        let doomed = victim.and_then(|(mark, reason)| {
+            let per_address = mark == DOOMED_PER_ADDRESS;
+            let oldest = state.waiting.iter().find(|ticket| {
+                ticket.state.load(Ordering::SeqCst) == WAITING
+                    && (!per_address || ticket.from == from)
+            })?;
+            let oldest = oldest.clone();
+            oldest.state.store(mark, Ordering::SeqCst);
+            state.forget(oldest.from);
+            Some((oldest, reason))
+        });
+        let ticket = Arc::new(Ticket {
+            from,
+            state: AtomicU8::new(WAITING),
+            key: AtomicUsize::new(usize::MAX),
+        });
+        state.waiting.push_back(ticket.clone());
+        state.tidy();
+        Ok((ticket, doomed))
+    }
+
+    /// It is identified, or has ended before.
+    pub fn identified(&self, ticket: &Arc<Ticket>) {
+        let mut state = self.state.lock();
+        if ticket.state.swap(IDENTIFIED, Ordering::SeqCst) == WAITING {
+            state.forget(ticket.from);
+        }
+        state.tidy();
+    }
+
+    /// It has ended.
+    pub fn gone(&self, from: IpAddr) {
+        let from = place(from);
+        let mut state = self.state.lock();
+        state.connections -= 1;
+        if let Some(counts) = state.by_address.get_mut(&from) {
+            counts.connections -= 1;
+            if counts.connections == 0 {
+                state.by_address.remove(&from);
+            }
+        }
+    }
+
+    pub fn unidentified(&self) -> u64 {
+        self.state.lock().unidentified
+    }
+}
+
+impl GateState {
+    /// One unidentified connection of this address less.
+    fn forget(&mut self, from: IpAddr) {
+        self.unidentified -= 1;
+        if let Some(counts) = self.by_address.get_mut(&from) {
+            counts.unidentified -= 1;
+        }
+    }
+
+    fn tidy(&mut self) {
+        let is_waiting = |ticket: &Arc<Ticket>| ticket.state.load(Ordering::SeqCst) == WAITING;
+        while self.waiting.front().is_some_and(|ticket| !is_waiting(ticket)) {
+            self.waiting.pop_front();
+        }
+        if self.waiting.len() as u64 > 2 * self.unidentified + 64 {
+            self.waiting.retain(is_waiting);
+        }
+        if self.waiting.is_empty() && self.waiting.capacity() > 1024 {
+            self.waiting = VecDeque::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate(connections: u64, per_address: u64, unidentified: u64, unidentified_per: u64) -> Gate {
+        Gate::new(GateLimits {
+            connections,
+            connections_per_address: per_address,
+            unidentified,
+            unidentified_per_address: unidentified_per,
+        })
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_limit_itself_is_legal_and_one_more_is_closed() {
+        let gate = gate(2, 0, 0, 0);
+        assert!(gate.enter(ip("10.0.0.1")).is_ok() && gate.enter(ip("10.0.0.2")).is_ok());
+        assert_eq!(gate.enter(ip("10.0.0.3")).err(), Some(CloseReason::MaxConnections));
+        gate.gone(ip("10.0.0.1"));
+        assert!(gate.enter(ip("10.0.0.3")).is_ok());
+    }
+
+    #[test]
+    fn addresses_are_counted_apart_and_ipv6_by_its_first_64_bits() {
+        let gate = gate(0, 1, 0, 0);
+        assert!(gate.enter(ip("2001:db8::1")).is_ok());
+        assert_eq!(
+            gate.enter(ip("2001:db8::2")).err(),
+            Some(CloseReason::MaxConnectionsPerAddress)
+        );
+        assert!(gate.enter(ip("2001:db8:0:1::1")).is_ok());
+        assert!(gate.enter(ip("10.0.0.1")).is_ok());
+        assert!(gate.enter(ip("::ffff:10.0.0.1")).is_err());
+    }
+
+    #[test]
+    fn the_oldest_unidentified_connection_makes_room() {
+        let gate = gate(0, 0, 2, 0);
+        let (first, _) = gate.enter(ip("10.0.0.1")).unwrap();
+        let (second, _) = gate.enter(ip("10.0.0.2")).unwrap();
+        gate.identified(&first);
+        let (_, doomed) = gate.enter(ip("10.0.0.3")).unwrap();
+        assert!(doomed.is_none());
+        let (_, doomed) = gate.enter(ip("10.0.0.4")).unwrap();
+        let (doomed, reason) = doomed.unwrap();
+        assert!(Arc::ptr_eq(&doomed, &second) && reason == CloseReason::MaxHandshakes);
+        assert_eq!(second.settle_at(3), Some(CloseReason::MaxHandshakes));
+        gate.identified(&second);
+        assert_eq!(gate.unidentified(), 2);
+    }
+
+    #[test]
+    fn the_oldest_of_the_same_address_makes_room_for_that_address() {
+        let gate = gate(0, 0, 0, 1);
+        let (other, _) = gate.enter(ip("10.0.0.1")).unwrap();
+        let (own, _) = gate.enter(ip("10.0.0.2")).unwrap();
+        let (_, doomed) = gate.enter(ip("10.0.0.2")).unwrap();
+        let (doomed, reason) = doomed.unwrap();
+        assert!(Arc::ptr_eq(&doomed, &own) && reason == CloseReason::MaxHandshakesPerAddress);
+        assert_eq!(other.settle_at(0), None);
+    }
+}

@@ -1,0 +1,44 @@
+//! Buffers for gathered output: one pool per thread, so that idle connections hold none
+//! and busy ones do not grow theirs anew in each turn.
+
+use std::cell::RefCell;
+
+/// Larger buffers are given back to the allocator. (Gathering stops at 256 KiB; sealing
+/// adds a little.)
+const KEEP_EACH_BYTES: usize = 320 << 10;
+/// What one thread keeps in all.
+const KEEP_ALL_BYTES: usize = 8 << 20;
+
+struct Pool {
+    spare: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+thread_local! {
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool { spare: Vec::new(), bytes: 0 }) };
+}
+
+/// An empty buffer, with the capacity it had in its last use.
+pub(crate) fn take() -> Vec<u8> {
+    // While the thread ends the pool is gone: then a new buffer does.
+    POOL.try_with(|pool| {
+        let mut pool = pool.borrow_mut();
+        let buffer = pool.spare.pop().unwrap_or_default();
+        pool.bytes -= buffer.capacity();
+        buffer
+    })
+    .unwrap_or_default()
+}
+
+/// Gives a buffer back.
+pub(crate) fn give(mut buffer: Vec<u8>) {
+    buffer.clear();
+    let capacity = buffer.capacity();
+    let _ = POOL.try_with(|pool| {
+        let mut pool = pool.borrow_mut();
+        if capacity > 0 && capacity <= KEEP_EACH_BYTES && pool.bytes + capacity <= KEEP_ALL_BYTES {
+            pool.bytes += capacity;
+            pool.spare.push(buffer);
+        }
+    });
+}

@@ -1,0 +1,424 @@
+//! From arriving bytes to whole frames.
+//!
+//! Frames that lie whole in the input are handed out as spans of it. A frame that is cut
+//! and small stays in the input (the caller keeps the rest); a larger one gets a buffer of
+//! its own that grows with what has arrived, never with what a header claims. Inflation
+//! has a budget per turn and is suspended beyond it.
+
+use super::deflate::{Inflated, Inflater, Inflaters};
+use super::{HEADER_BYTES, Header, Rules};
+use crate::event::FrameSpan;
+use crate::status::CloseReason;
+
+/// Cut frames up to this size, header included, stay with the caller.
+const SMALL_BYTES: usize = 4 << 10;
+/// First reservation for a large frame: untouched memory, so it costs address space only.
+const FIRST_STEP_BYTES: usize = 2 << 20;
+/// Frames in one batch: their descriptors stay in the first-level cache.
+const BATCH_FRAMES: usize = 64;
+/// Inflated bytes that one connection may produce in one turn.
+pub(crate) const INFLATE_TURN_BYTES: usize = 256 << 10;
+
+/// What decoding works with; it belongs to the loop and is lent for a turn.
+pub(crate) struct Workspace {
+    /// The frames of the present batch.
+    pub spans: Vec<FrameSpan>,
+    /// Output of inflated frames of the present batch.
+    pub inflated: Vec<u8>,
+    /// What is left of the turn's [`INFLATE_TURN_BYTES`].
+    pub inflate_budget: usize,
+    pub inflaters: Inflaters,
+}
+
+impl Workspace {
+    pub fn new() -> Workspace {
+        Workspace {
+            spans: Vec::with_capacity(BATCH_FRAMES),
+            inflated: Vec::new(),
+            inflate_budget: INFLATE_TURN_BYTES,
+            inflaters: Inflaters::new(),
+        }
+    }
+}
+
+/// What came of one call of [`Decoder::decode`].
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// The batch (maybe empty) is all there is; more input is needed.
+    Drained,
+    /// The batch is to be delivered, then decoding goes on.
+    More,
+    /// One large frame on its own.
+    Single { payload: Vec<u8>, compressed: bool },
+    /// The turn's inflation budget is used up: go on in the next turn.
+    Yield,
+}
+
+/// The framing state of one connection.
+#[derive(Default)]
+pub(crate) struct Decoder {
+    state: State,
+}
+
+#[derive(Default)]
+enum State {
+    #[default]
+    BetweenFrames,
+    Large(Box<Large>),
+    Inflating(Box<Inflating>),
+}
+
+/// A frame whose payload arrives in its own buffer.
+struct Large {
+    compressed: bool,
+    want_bytes: usize,
+    payload: Vec<u8>,
+}
+
+/// A compressed frame that has arrived whole and is being inflated.
+struct Inflating {
+    input: Vec<u8>,
+    used: usize,
+    output: Vec<u8>,
+    inflater: Inflater,
+}
+
+impl Decoder {
+    /// Takes frames off the front of `input` and says how many bytes are used up. The
+    /// batch in `work.spans` refers to `input` (buffer 0) and `work.inflated` (buffer 1).
+    /// An error is only reported once all frames before it have been handed out.
+    pub fn decode(
+        &mut self,
+        input: &[u8],
+        work: &mut Workspace,
+        rules: &Rules,
+    ) -> Result<(usize, Step), CloseReason> {
+        work.spans.clear();
+        work.inflated.clear();
+        let mut at = 0;
+        match std::mem::take(&mut self.state) {
+            State::BetweenFrames => {}
+            State::Inflating(inflating) => {
+                return self.go_on(inflating, work, rules).map(|step| (0, step));
+            }
+            State::Large(mut large) => {
+                at = large.missing().min(input.len());
+                large.make_room()?;
+                large.payload.extend_from_slice(&input[..at]);
+                if large.missing() > 0 {
+                    self.state = State::Large(large);
+                    return Ok((at, Step::Drained));
+                }
+                if !large.compressed {
+                    return Ok((at, Step::Single { payload: large.payload, compressed: false }));
+                }
+                let Some(mut inflater) = work.inflaters.take() else {
+                    self.state = State::Large(large);
+                    return Ok((at, Step::Yield));
+                };
+                inflater.begin(rules.reads, &large.payload);
+                work.inflaters.suspend(&mut inflater);
+                let inflating =
+                    Inflating { input: large.payload, used: 0, output: Vec::new(), inflater };
+                return self.go_on(Box::new(inflating), work, rules).map(|step| (at, step));
+            }
+        }
+        while let Some(header) = Header::parse(&input[at..]) {
+            let full = work.spans.len() == BATCH_FRAMES;
+            match check(header, rules) {
+                Err(reason) if work.spans.is_empty() => return Err(reason),
+                Ok(()) if !full => {}
+                _ => return Ok((at, Step::More)),
+            }
+            let start = at + HEADER_BYTES;
+            let Some(payload) = input[start..].get(..header.payload_bytes) else {
+                if HEADER_BYTES + header.payload_bytes > SMALL_BYTES {
+                    self.state = State::Large(Box::new(Large::begin(header, &input[start..])?));
+                    at = input.len();
+                }
+                break;
+            };
+            if header.compressed {
+                match self.inflate_whole(payload, work, rules) {
+                    Ok(true) => {}
+                    Ok(false) if work.spans.is_empty() => {
+                        let suspended = matches!(self.state, State::Inflating(_));
+                        return Ok((
+                            if suspended { start + payload.len() } else { at },
+                            Step::Yield,
+                        ));
+                    }
+                    Ok(false) => {
+                        let suspended = matches!(self.state, State::Inflating(_));
+                        return Ok((
+                            if suspended { start + payload.len() } else { at },
+                            Step::More,
+                        ));
+                    }
+                    Err(reason) if work.spans.is_empty() => return Err(reason),
+                    Err(_) => return Ok((at, Step::More)),
+                }
+            } else {
+                work.spans.push(FrameSpan {
+                    buffer: 0,
+                    compressed: false,
+                    start,
+                    len: payload.len(),
+                });
+            }
+            at = start + payload.len();
+        }
+        Ok((at, Step::Drained))
+    }
+
+    /// Inflates a frame that lies whole in the input. False: it could not be finished in
+    /// this turn (suspended if the budget ran out, untouched if no state was free).
+    fn inflate_whole(
+        &mut self,
+        payload: &[u8],
+        work: &mut Workspace,
+        rules: &Rules,
+    ) -> Result<bool, CloseReason> {
+        if work.inflate_budget == 0 {
+            return Ok(false);
+        }
+        let Some(mut inflater) = work.inflaters.take() else { return Ok(false) };
+        inflater.begin(rules.reads, payload);
+        let start = work.inflated.len();
+        let step = inflater.step(
+            payload,
+            &mut work.inflated,
+            start,
+            rules.max_inflated_bytes,
+            work.inflate_budget,
+        );
+        let len = work.inflated.len() - start;
+        work.inflate_budget = work.inflate_budget.saturating_sub(len);
+        match step {
+            Ok(Inflated::Whole) => {
+                work.spans.push(FrameSpan { buffer: 1, compressed: true, start, len });
+                work.inflaters.give(inflater);
+                Ok(true)
+            }
+            Ok(Inflated::Budget { used }) => {
+                work.inflaters.suspend(&mut inflater);
+                let output = work.inflated.split_off(start);
+                let input = payload[used..].to_vec();
+                self.state =
+                    State::Inflating(Box::new(Inflating { input, used: 0, output, inflater }));
+                Ok(false)
+            }
+            Err(reason) => {
+                work.inflated.truncate(start);
+                work.inflaters.give(inflater);
+                Err(reason)
+            }
+        }
+    }
+
+    /// Goes on with a suspended inflation for what is left of the turn's budget.
+    fn go_on(
+        &mut self,
+        mut frame: Box<Inflating>,
+        work: &mut Workspace,
+        rules: &Rules,
+    ) -> Result<Step, CloseReason> {
+        let before = frame.output.len();
+        let step = frame.inflater.step(
+            &frame.input[frame.used..],
+            &mut frame.output,
+            0,
+            rules.max_inflated_bytes,
+            work.inflate_budget,
+        )?;
+        work.inflate_budget = work.inflate_budget.saturating_sub(frame.output.len() - before);
+        match step {
+            Inflated::Whole => {
+                work.inflaters.give(frame.inflater);
+                Ok(Step::Single { payload: frame.output, compressed: true })
+            }
+            Inflated::Budget { used } => {
+                frame.used += used;
+                self.state = State::Inflating(frame);
+                Ok(Step::Yield)
+            }
+        }
+    }
+
+    /// Lends the buffer of a large frame that waits for bytes (with spare capacity), and
+    /// how many bytes it still wants.
+    pub fn lend(&mut self) -> Result<Option<(Vec<u8>, usize)>, CloseReason> {
+        match &mut self.state {
+            State::Large(large) if large.missing() > 0 => {
+                large.make_room()?;
+                let missing = large.missing();
+                Ok(Some((std::mem::take(&mut large.payload), missing)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Takes the lent buffer back.
+    pub fn give_back(&mut self, payload: Vec<u8>) {
+        if let State::Large(large) = &mut self.state {
+            large.payload = payload;
+        }
+    }
+
+    /// True if a large frame has begun and has not been handed out.
+    pub fn is_inside_frame(&self) -> bool {
+        !matches!(self.state, State::BetweenFrames)
+    }
+
+    /// True if there is work to do without new input.
+    pub fn is_inflating(&self) -> bool {
+        match &self.state {
+            State::Inflating(_) => true,
+            State::Large(large) => large.missing() == 0,
+            State::BetweenFrames => false,
+        }
+    }
+
+    /// Bytes of memory that the unfinished frame holds.
+    pub fn held_bytes(&self) -> usize {
+        match &self.state {
+            State::BetweenFrames => 0,
+            State::Large(large) => large.payload.len(),
+            State::Inflating(frame) => frame.input.len() + frame.output.len(),
+        }
+    }
+}
+
+/// Judges a header before any memory is taken for its payload.
+fn check(header: Header, rules: &Rules) -> Result<(), CloseReason> {
+    if header.payload_bytes > rules.max_frame_bytes {
+        Err(CloseReason::FrameTooLarge)
+    } else if header.compressed && header.payload_bytes == 0 {
+        Err(CloseReason::DeflateEmpty)
+    } else {
+        Ok(())
+    }
+}
+
+impl Large {
+    fn begin(header: Header, arrived: &[u8]) -> Result<Large, CloseReason> {
+        let mut payload = Vec::new();
+        let first = header.payload_bytes.min(FIRST_STEP_BYTES.max(arrived.len()));
+        payload.try_reserve_exact(first).map_err(|_| CloseReason::MemoryLimit)?;
+        payload.extend_from_slice(arrived);
+        Ok(Large { compressed: header.compressed, want_bytes: header.payload_bytes, payload })
+    }
+
+    fn missing(&self) -> usize {
+        self.want_bytes - self.payload.len()
+    }
+
+    /// Doubles a full buffer, up to what the frame needs.
+    fn make_room(&mut self) -> Result<(), CloseReason> {
+        if self.payload.len() == self.payload.capacity() && self.missing() > 0 {
+            let more = self.payload.capacity().max(SMALL_BYTES).min(self.missing());
+            self.payload.try_reserve_exact(more).map_err(|_| CloseReason::MemoryLimit)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::deflate::{Reads, Writes};
+    use super::super::encode;
+    use super::*;
+    use crate::event::Frames;
+
+    fn rules() -> Rules {
+        Rules {
+            max_frame_bytes: 8 << 20,
+            max_inflated_bytes: 8 << 20,
+            reads: Reads::Auto,
+            writes: Some(Writes { zlib: true, threshold_bytes: 512, level: 6 }),
+        }
+    }
+
+    /// Feeds `wire` in pieces of `piece` bytes as a loop would, and collects the payloads.
+    fn run(wire: &[u8], piece: usize, rules: &Rules) -> Result<Vec<Vec<u8>>, CloseReason> {
+        let (mut decoder, mut work) = (Decoder::default(), Workspace::new());
+        let (mut kept, mut payloads) = (Vec::new(), Vec::new());
+        for part in wire.chunks(piece) {
+            kept.extend_from_slice(part);
+            loop {
+                work.inflate_budget = INFLATE_TURN_BYTES;
+                let (used, step) = decoder.decode(&kept, &mut work, rules)?;
+                let batch = Frames { buffers: [&kept, &work.inflated], spans: &work.spans };
+                payloads.extend(batch.iter().map(|frame| frame.data.to_vec()));
+                kept.drain(..used);
+                match step {
+                    Step::Drained => break,
+                    Step::Single { payload, .. } => payloads.push(payload),
+                    Step::More | Step::Yield => {}
+                }
+            }
+        }
+        assert!(kept.len() < SMALL_BYTES);
+        Ok(payloads)
+    }
+
+    fn samples() -> (Vec<Vec<u8>>, Vec<u8>) {
+        let payloads: Vec<Vec<u8>> = [0, 1, 3, 511, 512, 4091, 4092, 4093, 16384, 70_000, 3 << 20]
+            .iter()
+            .map(|&n| (0..n).map(|i| (i / 7 + n) as u8).collect())
+            .collect();
+        let mut wire = Vec::new();
+        for how in [None, rules().writes] {
+            payloads.iter().for_each(|payload| encode::frame(payload, how, &mut wire));
+        }
+        ([payloads.clone(), payloads].concat(), wire)
+    }
+
+    #[test]
+    fn frames_come_out_in_order_however_the_bytes_are_cut() {
+        let (payloads, wire) = samples();
+        for piece in [wire.len(), 1 << 18, 65_537, 16_384, 4097, 1000] {
+            assert!(run(&wire, piece, &rules()).unwrap() == payloads, "{piece}");
+        }
+    }
+
+    #[test]
+    fn small_frames_survive_a_cut_at_every_byte() {
+        let mut wire = Vec::new();
+        let payloads: Vec<Vec<u8>> = (0..200).map(|n| vec![n as u8; n % 70]).collect();
+        payloads.iter().for_each(|p| encode::frame(p, rules().writes, &mut wire));
+        for piece in 1..20 {
+            assert_eq!(run(&wire, piece, &rules()).unwrap(), payloads);
+        }
+    }
+
+    #[test]
+    fn a_header_over_the_limit_is_refused_and_the_limit_itself_is_not() {
+        let small = Rules { max_frame_bytes: 10, ..rules() };
+        assert_eq!(run(b"\x00\x00\x00\x0a0123456789", 99, &small).unwrap().len(), 1);
+        assert_eq!(run(b"\x00\x00\x00\x0b", 99, &small), Err(CloseReason::FrameTooLarge));
+        assert_eq!(run(&[0xff; 4], 99, &small), Err(CloseReason::FrameTooLarge));
+    }
+
+    #[test]
+    fn frames_before_a_bad_one_are_handed_out_first() {
+        let (mut decoder, mut work) = (Decoder::default(), Workspace::new());
+        let wire = b"\x00\x00\x00\x01a\x80\x00\x00\x00";
+        let (used, step) = decoder.decode(wire, &mut work, &rules()).unwrap();
+        assert!(matches!(step, Step::More) && used == 5 && work.spans.len() == 1);
+        assert_eq!(
+            decoder.decode(&wire[5..], &mut work, &rules()).err(),
+            Some(CloseReason::DeflateEmpty)
+        );
+    }
+
+    #[test]
+    fn a_large_announcement_takes_no_memory_that_has_not_arrived() {
+        let (mut decoder, mut work) = (Decoder::default(), Workspace::new());
+        let (_, step) = decoder.decode(b"\x00\x7f\xff\xff0123", &mut work, &rules()).unwrap();
+        assert!(matches!(step, Step::Drained));
+        assert_eq!(decoder.held_bytes(), 4);
+        let (buffer, missing) = decoder.lend().unwrap().unwrap();
+        assert!(buffer.capacity() <= FIRST_STEP_BYTES && missing == 0x7f_fffb);
+    }
+}

@@ -1,0 +1,280 @@
+//! Deflate both ways. Each frame is a stream of its own; no dictionary is shared.
+//!
+//! Promises: inflation stops at its limit and at its budget per step, whatever the input
+//! claims; a state is reused (a new one per frame costs a factor of ten).
+
+use crate::status::CloseReason;
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+use std::cell::RefCell;
+use std::sync::Arc;
+
+/// What a compressed payload may look like when it arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// zlib if the first two bytes say so, otherwise raw deflate.
+    Auto,
+    /// RFC 1950 only.
+    Zlib,
+    /// RFC 1951 only.
+    Raw,
+}
+
+/// How sent frames are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Writes {
+    /// RFC 1950 wrapper, or raw deflate.
+    pub zlib: bool,
+    /// Smaller payloads are sent raw.
+    pub threshold_bytes: usize,
+    /// 0 to 9.
+    pub level: u32,
+}
+
+/// Growth of an output buffer per step: large enough for few calls, small enough that
+/// a lying stream takes little.
+const STEP_BYTES: usize = 64 << 10;
+
+/// An inflation state, reusable for any number of frames.
+pub(crate) struct Inflater {
+    state: Decompress,
+    /// Held only by a state that is out with a suspended frame: it counts against the pool.
+    permit: Option<Arc<()>>,
+}
+
+/// How far one step of inflation came.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Inflated {
+    /// The stream is complete and all input was used.
+    Whole,
+    /// The budget is used up; `used` bytes of the input were taken.
+    Budget { used: usize },
+}
+
+impl Inflater {
+    /// Prepares for the payload that begins with `first`.
+    pub fn begin(&mut self, reads: Reads, payload: &[u8]) {
+        let zlib = match reads {
+            Reads::Zlib => true,
+            Reads::Raw => false,
+            Reads::Auto => looks_like_zlib(payload),
+        };
+        self.state.reset(zlib);
+    }
+
+    /// Inflates all the input that is left of a payload onto the end of `out`, where the
+    /// frame's output began at `start`. Stops beyond `max_bytes` of output for the frame
+    /// and after about `budget` bytes in this step.
+    pub fn step(
+        &mut self,
+        input: &[u8],
+        out: &mut Vec<u8>,
+        start: usize,
+        max_bytes: usize,
+        budget: usize,
+    ) -> Result<Inflated, CloseReason> {
+        let (total_in, begun) = (self.state.total_in(), out.len());
+        loop {
+            let left = budget.saturating_sub(out.len() - begun);
+            let used = (self.state.total_in() - total_in) as usize;
+            if left == 0 {
+                return Ok(Inflated::Budget { used });
+            }
+            if out.capacity() == out.len() {
+                // One byte more than the limit, so that crossing it shows.
+                let room = (max_bytes - (out.len() - start)).saturating_add(1).min(STEP_BYTES);
+                out.try_reserve(room).map_err(|_| CloseReason::MemoryLimit)?;
+            }
+            let status = self
+                .state
+                .decompress_vec(&input[used..], out, FlushDecompress::None)
+                .map_err(|_| CloseReason::DeflateCorrupt)?;
+            let used = (self.state.total_in() - total_in) as usize;
+            if out.len() - start > max_bytes {
+                return Err(CloseReason::InflatedTooLarge);
+            }
+            match status {
+                Status::StreamEnd if used < input.len() => {
+                    return Err(CloseReason::DeflateTrailing);
+                }
+                Status::StreamEnd => return Ok(Inflated::Whole),
+                // Room was left, so it is input that is missing: the stream is incomplete.
+                _ if out.len() < out.capacity() => return Err(CloseReason::DeflateCorrupt),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// RFC 1950: method 8 in the low nibble, and the first two bytes a multiple of 31.
+fn looks_like_zlib(payload: &[u8]) -> bool {
+    matches!(payload, [a, b, ..] if a & 0x0f == 8 && (u16::from(*a) << 8 | u16::from(*b)) % 31 == 0)
+}
+
+/// A loop's inflation states: one that is always there, and a bounded number that are out
+/// with frames whose inflation was suspended.
+pub(crate) struct Inflaters {
+    spare: Vec<Inflater>,
+    permit: Arc<()>,
+}
+
+/// Suspended inflations per loop; further ones wait for their turn. About 40 KB each.
+const SUSPENDED_MAX: usize = 32;
+
+impl Inflaters {
+    pub fn new() -> Inflaters {
+        Inflaters { spare: Vec::new(), permit: Arc::new(()) }
+    }
+
+    /// A state, unless too many are out.
+    pub fn take(&mut self) -> Option<Inflater> {
+        if let Some(spare) = self.spare.pop() {
+            return Some(spare);
+        }
+        let out = Arc::strong_count(&self.permit) - 1;
+        (out < SUSPENDED_MAX).then(|| Inflater { state: Decompress::new(true), permit: None })
+    }
+
+    /// Gives a state back.
+    pub fn give(&mut self, mut inflater: Inflater) {
+        inflater.permit = None;
+        if self.spare.len() < 2 {
+            self.spare.push(inflater);
+        }
+    }
+
+    /// Marks a state as out with a suspended frame.
+    pub fn suspend(&self, inflater: &mut Inflater) {
+        inflater.permit = Some(self.permit.clone());
+    }
+}
+
+thread_local! {
+    /// One compression state per thread (about 270 KB), for the settings last used.
+    static COMPRESS: RefCell<Option<(bool, u32, Compress)>> = const { RefCell::new(None) };
+}
+
+/// Compresses `data` onto the end of `out` if that makes it smaller; otherwise `out` is as
+/// it was and the answer is false.
+pub(crate) fn compress_smaller(data: &[u8], how: Writes, out: &mut Vec<u8>) -> bool {
+    let start = out.len();
+    COMPRESS.with_borrow_mut(|slot| {
+        let fits =
+            matches!(slot, Some((zlib, level, _)) if (*zlib, *level) == (how.zlib, how.level));
+        if !fits {
+            *slot =
+                Some((how.zlib, how.level, Compress::new(Compression::new(how.level), how.zlib)));
+        }
+        let Some((_, _, state)) = slot else { return false };
+        state.reset();
+        // No more room than the payload itself takes: what does not fit is not smaller.
+        out.reserve_exact(data.len());
+        let smaller = loop {
+            let used = state.total_in() as usize;
+            match state.compress_vec(&data[used..], out, FlushCompress::Finish) {
+                Ok(Status::StreamEnd) => break out.len() - start < data.len(),
+                Ok(_) if out.len() - start < data.len() && out.len() < out.capacity() => {}
+                _ => break false,
+            }
+        };
+        if !smaller {
+            out.truncate(start);
+        }
+        smaller
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LETTERS: [u8; 64] = [b'a'; 64];
+    const ZLIB: &[u8] = &[0x78, 0x9c, 0x4b, 0x4c, 0xa4, 0x0c, 0, 0, 0x14, 0x8d, 0x18, 0x41];
+    const RAW: &[u8] = &[0x4b, 0x4c, 0xa4, 0x0c, 0, 0];
+
+    fn inflate(reads: Reads, payload: &[u8], max: usize) -> Result<Vec<u8>, CloseReason> {
+        let mut inflater = Inflaters::new().take().unwrap();
+        inflater.begin(reads, payload);
+        let mut out = b"before".to_vec();
+        match inflater.step(payload, &mut out, 6, max, usize::MAX)? {
+            Inflated::Whole => Ok(out.split_off(6)),
+            Inflated::Budget { .. } => unreachable!("the budget is endless"),
+        }
+    }
+
+    #[test]
+    fn auto_reads_zlib_and_raw_deflate_and_the_strict_ones_only_their_own() {
+        assert_eq!(inflate(Reads::Auto, ZLIB, 64).unwrap(), LETTERS);
+        assert_eq!(inflate(Reads::Auto, RAW, 64).unwrap(), LETTERS);
+        assert_eq!(inflate(Reads::Zlib, ZLIB, 64).unwrap(), LETTERS);
+        assert_eq!(inflate(Reads::Raw, RAW, 64).unwrap(), LETTERS);
+        assert_eq!(inflate(Reads::Zlib, RAW, 64), Err(CloseReason::DeflateCorrupt));
+        assert!(inflate(Reads::Raw, ZLIB, 64).is_err());
+    }
+
+    #[test]
+    fn exactly_the_limit_is_legal_and_one_byte_more_is_not() {
+        assert!(inflate(Reads::Auto, ZLIB, 64).is_ok());
+        assert_eq!(inflate(Reads::Auto, ZLIB, 63), Err(CloseReason::InflatedTooLarge));
+    }
+
+    #[test]
+    fn every_prefix_is_incomplete_and_bytes_behind_the_end_are_an_error() {
+        for cut in 1..ZLIB.len() {
+            assert_eq!(
+                inflate(Reads::Zlib, &ZLIB[..cut], 64),
+                Err(CloseReason::DeflateCorrupt),
+                "{cut}"
+            );
+        }
+        let mut longer = ZLIB.to_vec();
+        longer.push(0);
+        assert_eq!(inflate(Reads::Zlib, &longer, 64), Err(CloseReason::DeflateTrailing));
+    }
+
+    #[test]
+    fn inflation_pauses_at_its_budget_and_goes_on_where_it_was() {
+        let plain = vec![7u8; 3 << 20];
+        let mut packed = Vec::new();
+        let how = Writes { zlib: true, threshold_bytes: 0, level: 6 };
+        assert!(compress_smaller(&plain, how, &mut packed));
+        let mut pool = Inflaters::new();
+        let mut inflater = pool.take().unwrap();
+        inflater.begin(Reads::Auto, &packed);
+        let (mut out, mut at, mut steps) = (Vec::new(), 0, 0);
+        while let Inflated::Budget { used } =
+            inflater.step(&packed[at..], &mut out, 0, plain.len(), 256 << 10).unwrap()
+        {
+            at += used;
+            steps += 1;
+        }
+        assert!(steps >= 6, "{steps}");
+        assert!(out == plain);
+    }
+
+    #[test]
+    fn what_does_not_get_smaller_stays_raw_and_what_does_comes_back_equal() {
+        let noise: Vec<u8> =
+            (0..2000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        for zlib in [true, false] {
+            let how = Writes { zlib, threshold_bytes: 0, level: 6 };
+            let mut out = b"x".to_vec();
+            assert!(!compress_smaller(&noise[..40], how, &mut out));
+            assert_eq!(out, b"x");
+            assert!(compress_smaller(&[5; 2000], how, &mut out));
+            assert_eq!(inflate(Reads::Auto, &out[1..], 2000).unwrap(), [5; 2000]);
+        }
+    }
+
+    #[test]
+    fn suspended_states_are_bounded_and_come_back_when_dropped() {
+        let mut pool = Inflaters::new();
+        let mut out = Vec::new();
+        while let Some(mut inflater) = pool.take() {
+            pool.suspend(&mut inflater);
+            out.push(inflater);
+        }
+        assert_eq!(out.len(), SUSPENDED_MAX);
+        drop(out.pop());
+        assert!(pool.take().is_some());
+    }
+}

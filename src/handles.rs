@@ -1,0 +1,315 @@
+//! Handles: a connection is a 64-bit number, checked at every call, never a pointer.
+//!
+//! ```text
+//!  63            32 31             0
+//! ┌────────────────┬────────────────┐
+//! │ generation     │ slot           │   0 is never valid; a slot whose generation
+//! └────────────────┴────────────────┘   would wrap is retired
+//! ```
+//!
+//! The table is the one thing of this library that is global to the process, since a bare
+//! number names no runtime. It is sharded: a look-up takes one read lock and clones an `Arc`.
+//! Calls about the connection whose callback is running need no look-up at all (`dispatch`).
+
+use crate::dispatch;
+use crate::event::Protocol;
+use crate::send::{Op, Outbound};
+use crate::shared::{Shared, State};
+use crate::status::Status;
+pub use crate::tls::Facts as TlsFacts;
+use parking_lot::RwLock;
+use std::any::Any;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What a host attaches to a connection; dropped exactly once, after the closed event.
+pub type UserData = Box<dyn Any + Send>;
+
+/// A connection, as a small value that may be copied, stored and outlive it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Conn(u64);
+
+/// How a frame is sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SendFlags {
+    /// Send it raw even if the port compresses.
+    pub no_compress: bool,
+}
+
+/// What is known about a connection.
+#[derive(Clone, Debug)]
+pub struct ConnInfo {
+    /// The other side's address.
+    pub peer: SocketAddr,
+    /// Our address.
+    pub local: SocketAddr,
+    /// By its first byte.
+    pub protocol: Protocol,
+    /// Index of the listener's `[Port]` section.
+    pub listener_port_index: u32,
+    /// Milliseconds since accept.
+    pub age_ms: u64,
+    /// Bytes read from the socket.
+    pub bytes_in: u64,
+    /// Bytes written to the socket.
+    pub bytes_out: u64,
+    /// Frames received.
+    pub frames_in: u64,
+    /// Frames sent.
+    pub frames_out: u64,
+    /// Bytes that sends have accepted and that are not with the operating system yet.
+    pub queued_bytes: u64,
+    /// TLS facts, `None` on plain connections.
+    pub tls: Option<crate::tls::Facts>,
+}
+
+impl Conn {
+    /// A handle from its number; any number may be tried.
+    pub const fn from_raw(raw: u64) -> Conn {
+        Conn(raw)
+    }
+
+    /// The number.
+    pub const fn raw(self) -> u64 {
+        self.0
+    }
+
+    /// Lets an identified connection in. Once, while it waits for admission.
+    pub fn admit(self) -> Result<(), Status> {
+        self.act(|state| state.decide(), Op::Admit)
+    }
+
+    /// Turns it away, after writing `bytes` raw.
+    pub fn refuse(self, bytes: &[u8]) -> Result<(), Status> {
+        self.act(|state| state.decide(), Op::Refuse(bytes.to_vec()))
+    }
+
+    /// Sends one frame: whole, or not at all (`WouldBlock`, and a writable event later).
+    pub fn send_frame(self, data: &[u8], flags: SendFlags) -> Result<(), Status> {
+        self.send_frames(std::iter::once(data), flags).1
+    }
+
+    /// Sends frames in order; the answer says how many were taken, also on an error.
+    pub fn send_frames<'a, I>(self, frames: I, flags: SendFlags) -> (usize, Result<(), Status>)
+    where
+        I: ExactSizeIterator<Item = &'a [u8]> + Clone,
+    {
+        if let Some(answer) =
+            dispatch::with_current(self.0, |out| out.send_frames(frames.clone(), flags))
+        {
+            return answer;
+        }
+        match lookup(self.0) {
+            Ok(shared) => shared.send_frames(frames, flags),
+            Err(status) => (0, Err(status)),
+        }
+    }
+
+    /// Sends one frame from memory that the library keeps until it is sent (or never will be).
+    pub fn send_frame_owned(
+        self,
+        data: Box<dyn AsRef<[u8]> + Send>,
+        flags: SendFlags,
+    ) -> Result<(), Status> {
+        let mut data = Some(data);
+        let here = dispatch::with_current(self.0, |out| {
+            // The closure runs at most once.
+            data.take().map_or(Err(Status::Internal), |data| out.send_owned(data, flags))
+        });
+        match (here, data) {
+            (Some(answer), _) => answer,
+            (None, Some(data)) => lookup(self.0)?.send_owned(data, flags),
+            (None, None) => Err(Status::Internal),
+        }
+    }
+
+    /// Sends bytes on a stream (relay, unknown): whole, or not at all.
+    pub fn send_bytes(self, data: &[u8]) -> Result<(), Status> {
+        match dispatch::with_current(self.0, |out| out.send_bytes(data)) {
+            Some(answer) => answer,
+            None => lookup(self.0)?.send_bytes(data),
+        }
+    }
+
+    /// Holds output back until as many [`Conn::uncork`] follow, 256 KiB wait, or it closes.
+    pub fn cork(self) -> Result<(), Status> {
+        self.act(State::in_use, Op::Cork)
+    }
+
+    /// Takes one cork away.
+    pub fn uncork(self) -> Result<(), Status> {
+        self.act(State::in_use, Op::Uncork)
+    }
+
+    /// Stops reading: nothing more is delivered once the running callback has returned.
+    pub fn pause_reading(self) -> Result<(), Status> {
+        self.act(State::in_use, Op::Pause)
+    }
+
+    /// Reads again.
+    pub fn resume_reading(self) -> Result<(), Status> {
+        self.act(State::in_use, Op::Resume)
+    }
+
+    /// Ends our direction behind what is queued; the peer may go on sending.
+    pub fn shutdown(self) -> Result<(), Status> {
+        self.act(|state| state.shut(), Op::Shutdown)
+    }
+
+    /// Ends it: what is queued is flushed first. `code` comes back in the closed event.
+    pub fn close(self, code: i32) -> Result<(), Status> {
+        self.act(|state| state.close(), Op::Close(code))
+    }
+
+    /// Ends it at once, with a reset; the closed event tells what was not sent.
+    pub fn abort(self, code: i32) -> Result<(), Status> {
+        self.act(|state| state.abort(), Op::Abort(code))
+    }
+
+    /// Closes it when `after_ms` milliseconds have passed; `None` takes that back.
+    pub fn set_deadline(self, after_ms: Option<u64>) -> Result<(), Status> {
+        self.act(State::in_use, Op::Deadline(after_ms))
+    }
+
+    /// Addresses, protocol, TLS facts, counters.
+    pub fn info(self) -> Result<ConnInfo, Status> {
+        Ok(self.shared()?.info())
+    }
+
+    /// Attaches data of the host's; what was attached before is dropped.
+    pub fn set_user_data(self, data: Option<UserData>) -> Result<(), Status> {
+        let old = self.shared()?.swap_user_data(data)?;
+        drop(old);
+        Ok(())
+    }
+
+    /// Shows the attached data; only inside the connection's own callbacks.
+    pub fn with_user_data<R>(
+        self,
+        f: impl FnOnce(Option<&(dyn Any + Send)>) -> R,
+    ) -> Result<R, Status> {
+        let shared = match dispatch::with_current(self.0, |out| out.shared.clone()) {
+            Some(Some(shared)) => shared,
+            _ => return lookup(self.0).and(Err(Status::State)),
+        };
+        // Taken out for the call, so that `f` may attach other data without a deadlock.
+        let data = shared.user_data.lock().data.take();
+        let answer = f(data.as_deref());
+        let mut slot = shared.user_data.lock();
+        if slot.data.is_none() && !slot.ended {
+            slot.data = data;
+        } else {
+            drop(slot);
+            drop(data);
+        }
+        Ok(answer)
+    }
+
+    fn shared(self) -> Result<Arc<Shared>, Status> {
+        match dispatch::with_current(self.0, |out| out.shared.clone()) {
+            Some(Some(shared)) => Ok(shared),
+            _ => lookup(self.0),
+        }
+    }
+
+    /// Makes a change of state that is visible at once, then has its effect carried out:
+    /// here, inside the connection's own callback, or by its loop.
+    fn act(self, change: impl Fn(&State) -> Result<(), Status>, op: Op) -> Result<(), Status> {
+        let mut op = Some(op);
+        let here = dispatch::with_current(self.0, |out: &mut Outbound| {
+            let Some(shared) = out.shared.clone() else { return Err(Status::State) };
+            change(&shared.state)?;
+            out.merge_foreign();
+            if let Some(op) = op.take() {
+                out.apply(op);
+            }
+            Ok(())
+        });
+        match (here, op) {
+            (Some(answer), _) => answer,
+            (None, Some(op)) => {
+                let shared = lookup(self.0)?;
+                change(&shared.state)?;
+                shared.push(op)
+            }
+            (None, None) => Err(Status::Internal),
+        }
+    }
+}
+
+/// Shards of the table; the low bits of the slot choose.
+const SHARDS: usize = 64;
+
+struct Table {
+    shards: [RwLock<Shard>; SHARDS],
+}
+
+struct Shard {
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+}
+
+struct Entry {
+    generation: u32,
+    shared: Option<Arc<Shared>>,
+}
+
+static TABLE: Table = Table {
+    shards: [const { RwLock::new(Shard { entries: Vec::new(), free: Vec::new() }) }; SHARDS],
+};
+
+/// Enters a connection: `make` gets its handle. `hint` spreads over the shards.
+pub(crate) fn insert(hint: usize, make: impl FnOnce(u64) -> Arc<Shared>) -> Arc<Shared> {
+    let index = hint % SHARDS;
+    let mut shard = TABLE.shards[index].write();
+    let position = match shard.free.pop() {
+        Some(position) => position,
+        None => {
+            shard.entries.push(Entry { generation: 1, shared: None });
+            (shard.entries.len() - 1) as u32
+        }
+    };
+    let entry = &mut shard.entries[position as usize];
+    let slot = position * SHARDS as u32 + index as u32;
+    let shared = make(u64::from(entry.generation) << 32 | u64::from(slot));
+    entry.shared = Some(shared.clone());
+    shared
+}
+
+/// Finds a connection by its handle.
+pub(crate) fn lookup(id: u64) -> Result<Arc<Shared>, Status> {
+    let (slot, generation) = (id as u32 as usize, (id >> 32) as u32);
+    let shard = TABLE.shards[slot % SHARDS].read();
+    let entry = shard.entries.get(slot / SHARDS).ok_or(Status::InvalidHandle)?;
+    match &entry.shared {
+        Some(shared) if entry.generation == generation => Ok(shared.clone()),
+        _ if generation == 0 || generation > entry.generation => Err(Status::InvalidHandle),
+        _ => Err(Status::Closed),
+    }
+}
+
+/// All connections that `of` picks.
+pub(crate) fn all(of: impl Fn(&Shared) -> bool) -> Vec<Conn> {
+    let mut found = Vec::new();
+    for shard in &TABLE.shards {
+        let shard = shard.read();
+        let present = shard.entries.iter().filter_map(|entry| entry.shared.as_ref());
+        found.extend(present.filter(|shared| of(shared)).map(|shared| Conn(shared.id)));
+    }
+    found
+}
+
+/// Takes a connection out: from now on its handle is stale.
+pub(crate) fn remove(id: u64) {
+    let slot = id as u32 as usize;
+    let mut shard = TABLE.shards[slot % SHARDS].write();
+    let position = slot / SHARDS;
+    let Some(entry) = shard.entries.get_mut(position) else { return };
+    let shared = entry.shared.take();
+    if let Some(next) = entry.generation.checked_add(1) {
+        entry.generation = next;
+        shard.free.push(position as u32);
+    }
+    drop(shard);
+    drop(shared);
+}

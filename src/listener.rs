@@ -1,0 +1,418 @@
+//! One port: bind, start, drain, stop.
+
+use crate::accept::{Accepter, Gate, GateLimits, Mode, Switch, Ticket};
+use crate::config::{Compression, Config, PortSettings, Severity, SslMode};
+use crate::dispatch;
+use crate::event::{Handler, Protocol};
+use crate::frame;
+use crate::frame::deflate::{Reads, Writes};
+use crate::log::Log;
+use crate::reactor::door::{Control, Door};
+use crate::runtime::{Core, Ended, Life, Memory, Runtime, spawn_thread};
+use crate::stats::{Counters, Stats};
+use crate::status::{CloseReason, Error, Status};
+use crate::sys::Scheduling;
+use crate::tls::Acceptor;
+use mio::net::TcpListener;
+use parking_lot::Mutex;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One port of a configuration, made ready to listen.
+pub struct Listener {
+    port: Arc<Port>,
+}
+
+/// What the loops and accepters know of a port.
+pub(crate) struct Port {
+    /// Unique in its runtime.
+    pub number: usize,
+    /// Position among the configuration's port sections.
+    pub index: usize,
+    /// The section as written in the file.
+    pub written: String,
+    settings: PortSettings,
+    pub rules: Rules,
+    pub acceptor: Option<Acceptor>,
+    /// `ssl = auto`.
+    pub tls_is_optional: bool,
+    pub gate: Gate,
+    /// One per loop, and the last for the accepters.
+    pub counters: Vec<Counters>,
+    pub switch: Switch,
+    pub core: Arc<Core>,
+    pub memory: Arc<Memory>,
+    pub log: Arc<Log>,
+    handlers: Mutex<Handlers>,
+    addresses: OnceLock<Vec<SocketAddr>>,
+    life: Life,
+    /// Monotonic milliseconds; `u64::MAX` = not draining.
+    drain_deadline_ms: AtomicU64,
+    ended: Ended,
+}
+
+/// The settings that the connection machine reads, in its own terms.
+pub(crate) struct Rules {
+    pub frame: frame::Rules,
+    pub read_timeout_ms: u64,
+    pub handshake_timeout_ms: u64,
+    pub frame_timeout_ms: u64,
+    pub idle_timeout_ms: u64,
+    pub write_timeout_ms: u64,
+    pub send_queue_limit_bytes: usize,
+}
+
+#[derive(Default)]
+struct Handlers {
+    by_protocol: [Option<Arc<dyn Handler>>; 4],
+    admission: Option<Arc<dyn Handler>>,
+    state: PortState,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum PortState {
+    #[default]
+    New,
+    Started,
+    Stopped,
+}
+
+impl Listener {
+    /// Prepares the `port_index`-th port section: certificates are loaded, nothing is bound.
+    pub fn new(runtime: &Runtime, config: &Config, port_index: usize) -> Result<Listener, Error> {
+        let (settings, findings) = config.resolve();
+        if let Some(error) = findings.iter().find(|f| f.severity == Severity::Error) {
+            return Err(Error::new(Status::Config, error.to_string()));
+        }
+        let Some(settings) = settings.ports.into_iter().nth(port_index) else {
+            let message = format!("there is no port section number {port_index}");
+            return Err(Error::new(Status::NotFound, message));
+        };
+        let core = runtime.core().clone();
+        let mut acceptor = None;
+        if let Some(tls) = &settings.tls {
+            let (loaded, warnings) = crate::config::load_tls(tls)
+                .map_err(|finding| Error::new(Status::Certificate, finding.to_string()))?;
+            for warning in warnings {
+                core.log.warn("tls", warning.to_string());
+            }
+            acceptor = Some(loaded);
+        }
+        let loops = core.doors().count();
+        let port = Port {
+            number: core.next_port_number.fetch_add(1, Ordering::Relaxed),
+            index: port_index,
+            written: settings.written.clone(),
+            rules: Rules::from(&settings),
+            acceptor,
+            tls_is_optional: settings.ssl == SslMode::Auto,
+            gate: Gate::new(GateLimits {
+                connections: settings.max_connections,
+                connections_per_address: settings.max_connections_per_address,
+                unidentified: settings.max_handshakes,
+                unidentified_per_address: settings.max_handshakes_per_address,
+            }),
+            counters: (0..=loops).map(|_| Counters::new()).collect(),
+            switch: Switch::new(),
+            memory: core.memory.clone(),
+            log: core.log.clone(),
+            handlers: Mutex::default(),
+            addresses: OnceLock::new(),
+            life: Life::new(),
+            drain_deadline_ms: AtomicU64::new(u64::MAX),
+            ended: Ended::default(),
+            settings,
+            core,
+        };
+        Ok(Listener { port: Arc::new(port) })
+    }
+
+    /// Registers the handler of a protocol; before start, the last one counts.
+    pub fn on(&self, protocol: Protocol, handler: Arc<dyn Handler>) -> Result<(), Error> {
+        self.register(|handlers| handlers.by_protocol[protocol.index()].replace(handler))
+    }
+
+    /// Registers who is asked for admission; without one everybody is let in.
+    pub fn on_admit(&self, handler: Arc<dyn Handler>) -> Result<(), Error> {
+        self.register(|handlers| handlers.admission.replace(handler))
+    }
+
+    fn register(
+        &self,
+        set: impl FnOnce(&mut Handlers) -> Option<Arc<dyn Handler>>,
+    ) -> Result<(), Error> {
+        let mut handlers = self.port.handlers.lock();
+        if handlers.state != PortState::New {
+            return Err(Error::new(Status::State, "handlers are registered before start"));
+        }
+        let old = set(&mut handlers);
+        // Dropped without the lock: it may run code of the host.
+        drop(handlers);
+        drop(old);
+        Ok(())
+    }
+
+    /// Binds and listens: all addresses, or none and an error that names the section.
+    pub fn start(&self) -> Result<(), Error> {
+        let port = &self.port;
+        {
+            let mut handlers = port.handlers.lock();
+            if handlers.state != PortState::New || port.core.life.is_stopping() {
+                let status = if handlers.state == PortState::Started {
+                    Status::State
+                } else {
+                    Status::Stopped
+                };
+                return Err(Error::new(status, "a listener starts once, on a running runtime"));
+            }
+            handlers.state = PortState::Started;
+        }
+        let result = self.start_threads();
+        if result.is_err() {
+            port.handlers.lock().state = PortState::New;
+        }
+        result
+    }
+
+    fn start_threads(&self) -> Result<(), Error> {
+        let port = &self.port;
+        let (listeners, warnings) = crate::bind::bind(&port.settings)?;
+        for warning in warnings {
+            port.log.warn("listener", warning);
+        }
+        let failed = |doing: &str, error: &std::io::Error| {
+            Error::io(format!("[{}] {doing}", port.written), error)
+        };
+        let addresses = listeners
+            .iter()
+            .map(std::net::TcpListener::local_addr)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| failed("asking for the bound address", &error))?;
+        let mut accepters = Vec::new();
+        for _ in 0..port.settings.accepter_threads {
+            let copies = listeners
+                .iter()
+                .map(|listener| listener.try_clone().map(TcpListener::from_std))
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|error| failed("duplicating the listening socket", &error))?;
+            let accepter = Accepter::new(port.clone(), copies)
+                .map_err(|error| failed("making an accepter", &error))?;
+            accepters.push(accepter);
+        }
+        let number = addresses.first().map_or(0, SocketAddr::port);
+        let scheduling =
+            if port.core.raise_accepters { Scheduling::Raised } else { Scheduling::Batch };
+        // The port counts in its runtime from the first thread on: from here on it ends
+        // by stop, also when a thread fails to start.
+        port.core.life.enter();
+        let _ = port.addresses.set(addresses);
+        port.core.ports.lock().push(port.clone());
+        for (index, accepter) in accepters.into_iter().enumerate() {
+            port.life.enter();
+            let name = format!("accepter-{number}-{index}");
+            let log = port.log.clone();
+            let left = port.clone();
+            let spawned = spawn_thread(name, scheduling, move || {
+                if dispatch::guarded_loop(|| accepter.run()).is_none() {
+                    log.error("accept", "an accepter ended by a defect".to_owned());
+                    left.leave();
+                }
+            });
+            if let Err(error) = spawned {
+                port.leave();
+                port.stop(0);
+                return Err(error);
+            }
+        }
+        if port.core.life.is_stopping() {
+            // The runtime began to stop meanwhile and may not have seen this port.
+            port.stop(0);
+        }
+        Ok(())
+    }
+
+    /// The bound addresses; empty before start.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.port.addresses.get().cloned().unwrap_or_default()
+    }
+
+    /// Accepts nobody until resumed; who comes waits in the backlog.
+    pub fn pause(&self) -> Result<(), Error> {
+        self.switch(Mode::Pause)
+    }
+
+    /// Accepts again.
+    pub fn resume(&self) -> Result<(), Error> {
+        self.switch(Mode::Run)
+    }
+
+    fn switch(&self, mode: Mode) -> Result<(), Error> {
+        let handlers = self.port.handlers.lock();
+        match handlers.state {
+            PortState::Started if !self.port.life.is_stopping() => {
+                self.port.switch.set(mode);
+                Ok(())
+            }
+            PortState::New => Err(Error::new(Status::State, "the listener has not been started")),
+            _ => Err(Error::new(Status::Stopped, "the listener is stopping")),
+        }
+    }
+
+    /// Begins the end and returns: listening ends at once, connections have `drain_ms`. A
+    /// second call can only shorten that.
+    pub fn stop(&self, drain_ms: u64) -> Result<(), Error> {
+        self.port.stop(drain_ms);
+        Ok(())
+    }
+
+    /// Waits until the last connection has been told its end. Like [`Runtime::wait`].
+    pub fn wait(&self, timeout_ms: Option<u64>) -> Result<(), Error> {
+        self.port.ended.wait("the listener", timeout_ms)
+    }
+
+    /// Counters of this port.
+    pub fn stats(&self) -> Stats {
+        let mut stats = Stats::empty();
+        stats.add(&self.port);
+        stats.memory_bytes = self.port.memory.used_bytes() as u64;
+        stats.log_dropped = self.port.log.dropped();
+        stats
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.port.stop(0);
+        // Inside a callback this cannot wait; the port then ends by itself.
+        let _ = self.wait(None);
+    }
+}
+
+impl Port {
+    /// The handler of a protocol, and who is asked before it.
+    #[allow(clippy::type_complexity)]
+    pub fn handlers_for(
+        &self,
+        protocol: Protocol,
+    ) -> (Option<Arc<dyn Handler>>, Option<Arc<dyn Handler>>) {
+        let handlers = self.handlers.lock();
+        (handlers.by_protocol[protocol.index()].clone(), handlers.admission.clone())
+    }
+
+    /// The loops that newcomers of this port go to first.
+    pub fn first_doors(&self) -> &[Arc<Door>] {
+        if self.acceptor.is_some() { &self.core.handshake_doors } else { &self.core.io_doors }
+    }
+
+    pub fn accept_counters(&self) -> &Counters {
+        // There is one more than loops, hence at least one.
+        &self.counters[self.counters.len() - 1]
+    }
+
+    /// The port number that the outside world uses.
+    pub fn outside_port(&self) -> u16 {
+        let bound = self.addresses.get().and_then(|addresses| addresses.first());
+        match (self.settings.map_to_port, bound) {
+            // A `mapToPort` that is the default repeats `port`, and 0 means any.
+            (0, Some(bound)) => bound.port(),
+            (port, _) => port,
+        }
+    }
+
+    /// One of the unidentified has to make room.
+    pub fn doom(&self, ticket: &Arc<Ticket>, reason: CloseReason) {
+        // It is in one of these loops, or on its way to one, which then looks at its ticket.
+        self.core.tell_all(|| Control::Doom { ticket: ticket.clone(), reason });
+    }
+
+    pub fn drain_deadline_ms(&self) -> Option<u64> {
+        let deadline = self.drain_deadline_ms.load(Ordering::SeqCst);
+        (deadline != u64::MAX).then_some(deadline)
+    }
+
+    /// Begins the end.
+    pub fn stop(self: &Arc<Port>, drain_ms: u64) {
+        let state = {
+            let mut handlers = self.handlers.lock();
+            std::mem::replace(&mut handlers.state, PortState::Stopped)
+        };
+        let deadline_ms = self.core.now_ms().saturating_add(drain_ms).min(u64::MAX - 1);
+        self.drain_deadline_ms.fetch_min(deadline_ms, Ordering::SeqCst);
+        let first = self.life.begin_stop();
+        self.switch.set(Mode::Stop);
+        if state != PortState::New {
+            let (port, deadline_ms) = (Some(self.number), deadline_ms);
+            self.core.tell_all(|| Control::Drain { port, deadline_ms });
+        }
+        if first {
+            if state == PortState::New {
+                // Never started: it does not count in the runtime.
+                self.life.leave();
+                self.finish();
+            } else {
+                self.leave();
+            }
+        }
+    }
+
+    /// An accepter starts, or a connection was accepted.
+    pub fn enter(&self) {
+        self.life.enter();
+    }
+
+    /// A connection was told its end, or its end was nobody's to be told.
+    pub fn connection_gone(&self, peer: &SocketAddr) {
+        self.gate.gone(peer.ip());
+        self.leave();
+    }
+
+    /// An accepter or connection is gone; the last one finishes the port.
+    pub fn leave(&self) {
+        if self.life.leave() {
+            self.finish();
+            self.core.leave();
+        }
+    }
+
+    /// Lets go of the host's handlers, then tells those who wait.
+    fn finish(&self) {
+        let (by_protocol, admission) = {
+            let mut handlers = self.handlers.lock();
+            (std::mem::take(&mut handlers.by_protocol), handlers.admission.take())
+        };
+        dispatch::guarded(move || drop((by_protocol, admission)));
+        self.ended.set();
+    }
+}
+
+impl From<&PortSettings> for Rules {
+    fn from(settings: &PortSettings) -> Rules {
+        let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let reads = match settings.compression {
+            Compression::Zlib => Reads::Zlib,
+            Compression::Raw => Reads::Raw,
+            Compression::Auto | Compression::Off => Reads::Auto,
+        };
+        let writes = (settings.compression != Compression::Off).then(|| Writes {
+            zlib: settings.compression != Compression::Raw,
+            threshold_bytes: size(settings.compress_threshold_bytes),
+            level: settings.compress_level,
+        });
+        Rules {
+            frame: frame::Rules {
+                max_frame_bytes: size(settings.max_frame_size_bytes),
+                max_inflated_bytes: size(settings.max_inflated_size_bytes),
+                reads,
+                writes,
+            },
+            read_timeout_ms: settings.read_timeout_ms,
+            handshake_timeout_ms: settings.handshake_timeout_ms,
+            frame_timeout_ms: settings.frame_timeout_ms,
+            idle_timeout_ms: settings.idle_timeout_ms,
+            write_timeout_ms: settings.write_timeout_ms,
+            send_queue_limit_bytes: size(settings.send_queue_limit_bytes),
+        }
+    }
+}

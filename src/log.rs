@@ -1,0 +1,160 @@
+//! Logging: one sink and level per runtime, on a thread of its own.
+//!
+//! The level is checked before anything is formatted. A sink that blocks never blocks I/O:
+//! records wait in a bounded queue, and what does not fit is dropped and counted.
+
+use crate::dispatch;
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+
+/// How important a record is. A later level includes all before it.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// No records.
+    Off = 0,
+    /// Something does not work.
+    Error = 1,
+    /// Something is doubtful.
+    Warn = 2,
+    /// What an operator wants to see: one record per connection, at its end.
+    Info = 3,
+    /// What a developer wants to see.
+    Debug = 4,
+}
+
+/// One line of the log. Never holds secrets or payloads.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// How important.
+    pub level: Level,
+    /// The stage or part that speaks.
+    pub stage: &'a str,
+    /// Handle of the connection, 0 if none is meant.
+    pub conn: u64,
+    /// One line.
+    pub text: &'a str,
+}
+
+/// Where records go. Called on the runtime's thread `log` only.
+pub trait Sink: Send {
+    /// Takes one record.
+    fn log(&mut self, record: &Record<'_>);
+}
+
+/// Records that wait for the sink.
+const QUEUE: usize = 1024;
+
+enum Message {
+    Record {
+        level: Level,
+        stage: &'static str,
+        conn: u64,
+        text: String,
+    },
+    /// Another sink was set.
+    Renew,
+    End,
+}
+
+pub(crate) struct Log {
+    level: AtomicI32,
+    sender: Sender<Message>,
+    receiver: Receiver<Message>,
+    /// A sink that the thread has not taken over yet (`Some(None)`: none from now on).
+    next: Mutex<Option<Option<Box<dyn Sink>>>>,
+    dropped: AtomicU64,
+}
+
+impl Log {
+    pub fn new() -> Log {
+        let (sender, receiver) = crossbeam_channel::bounded(QUEUE);
+        Log {
+            level: AtomicI32::new(0),
+            sender,
+            receiver,
+            next: Mutex::new(None),
+            dropped: AtomicU64::new(0),
+        }
+    }
+
+    /// From now on records up to `level` go to `sink`.
+    pub fn set(&self, level: Level, sink: Option<Box<dyn Sink>>) {
+        let level = if sink.is_some() { level } else { Level::Off };
+        self.level.store(Level::Off as i32, Ordering::SeqCst);
+        let unseen = self.next.lock().replace(sink);
+        dispatch::guarded(move || drop(unseen));
+        // With a full queue the thread is busy, and looks before its next record.
+        let _ = self.sender.try_send(Message::Renew);
+        self.level.store(level as i32, Ordering::SeqCst);
+    }
+
+    pub fn wants(&self, level: Level) -> bool {
+        level as i32 <= self.level.load(Ordering::Relaxed)
+    }
+
+    pub fn record(&self, level: Level, stage: &'static str, conn: u64, text: String) {
+        let message = Message::Record { level, stage, conn, text };
+        if let Err(TrySendError::Full(_)) = self.sender.try_send(message) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Formats only if the level is wanted.
+    pub fn record_with(
+        &self,
+        level: Level,
+        stage: &'static str,
+        conn: u64,
+        text: impl FnOnce() -> String,
+    ) {
+        if self.wants(level) {
+            self.record(level, stage, conn, text());
+        }
+    }
+
+    pub fn error(&self, stage: &'static str, text: String) {
+        self.record_with(Level::Error, stage, 0, || text);
+    }
+
+    pub fn warn(&self, stage: &'static str, text: String) {
+        self.record_with(Level::Warn, stage, 0, || text);
+    }
+
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// The last record of the runtime; waits for room.
+    pub fn end(&self) {
+        let _ = self.sender.send(Message::End);
+    }
+
+    /// The body of the thread `log`.
+    pub fn run(&self) {
+        let mut sink: Option<Box<dyn Sink>> = None;
+        while let Ok(message) = self.receiver.recv() {
+            // Bound first: the lock must not be held while the host's code runs.
+            let next = self.next.lock().take();
+            if let Some(next) = next {
+                let old = std::mem::replace(&mut sink, next);
+                dispatch::guarded(move || drop(old));
+            }
+            match message {
+                Message::Record { level, stage, conn, text } => {
+                    if let Some(sink) = &mut sink {
+                        let record = Record { level, stage, conn, text: &text };
+                        // A sink that panics loses this record and nothing else.
+                        dispatch::guarded(|| sink.log(&record));
+                    }
+                }
+                Message::Renew => {}
+                Message::End => break,
+            }
+        }
+        self.level.store(Level::Off as i32, Ordering::SeqCst);
+        let unseen = self.next.lock().take();
+        dispatch::guarded(move || drop((sink, unseen)));
+    }
+}

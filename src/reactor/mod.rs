@@ -1,0 +1,393 @@
+//! The loops: they turn readiness of sockets into turns of connections.
+//!
+//! A turn of the loop: wait; take messages; give each ready connection its turn (at most
+//! 4 reads or 1 MiB, then the run-again list); fire deadlines; settle all that were touched,
+//! which flushes each of them once. Handshake and I/O loops are the same with another role.
+
+pub(crate) mod door;
+pub(crate) mod transport;
+mod wheel;
+
+use crate::conn::{Conn, Fate, Newcomer, Turn};
+use crate::frame::decode::{INFLATE_TURN_BYTES, Workspace};
+use crate::handles;
+use crate::runtime::Core;
+use crossbeam_channel::Receiver;
+use door::{Control, Door, least_loaded};
+use mio::{Events, Poll, Token};
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use wheel::Wheel;
+
+/// Read buffer of a loop: 64 KiB would halve 16 KiB frames, 512 KiB gains nothing.
+const SCRATCH_BYTES: usize = 256 << 10;
+/// Readiness events per wait; 64 cost 6 % at 1,000 busy connections.
+const EVENTS: usize = 512;
+/// Reads and bytes of one connection in one turn.
+const TURN_READS: usize = 4;
+const TURN_READ_BYTES: usize = 1 << 20;
+/// The token of the waker; connections have their place as token.
+pub(crate) const WAKE: Token = Token(usize::MAX);
+
+pub(crate) struct Loop {
+    core: Arc<Core>,
+    poll: Poll,
+    receiver: Receiver<Control>,
+    door: Arc<Door>,
+    slots: Vec<Option<Box<Slot>>>,
+    free: Vec<usize>,
+    wheel: Wheel,
+    scratch: Vec<u8>,
+    turn: Turn,
+    /// Connections with more to do; visited in the next turn.
+    again: Vec<usize>,
+    /// Connections to settle at the end of this turn.
+    touched: Vec<usize>,
+}
+
+/// A connection and what the loop knows of its socket.
+struct Slot {
+    conn: Conn,
+    /// The socket may have input: an edge came and no read has emptied it since.
+    readable: bool,
+    /// The peer has ended its direction, or the socket has an error: read until told.
+    read_closed: bool,
+    touched: bool,
+    again: bool,
+    /// The tick of the entry in the wheel that counts; 0 = none.
+    timer_tick: u64,
+}
+
+impl Loop {
+    pub fn new(
+        core: Arc<Core>,
+        poll: Poll,
+        door: Arc<Door>,
+        receiver: Receiver<Control>,
+        loop_index: usize,
+    ) -> Loop {
+        let now_ms = core.now_ms();
+        Loop {
+            poll,
+            receiver,
+            slots: Vec::new(),
+            free: Vec::new(),
+            wheel: Wheel::new(now_ms),
+            scratch: vec![0; SCRATCH_BYTES],
+            turn: Turn {
+                now_ms,
+                loop_index,
+                key: 0,
+                door: door.clone(),
+                work: Workspace::new(),
+                opened: Vec::new(),
+            },
+            again: Vec::new(),
+            touched: Vec::new(),
+            core,
+            door,
+        }
+    }
+
+    /// Runs until the runtime is over.
+    pub fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut due = Vec::new();
+        while !self.core.life.is_over() {
+            self.wait(&mut events);
+            self.turn.now_ms = self.core.now_ms();
+            while let Ok(control) = self.receiver.try_recv() {
+                self.obey(control);
+            }
+            for event in &events {
+                if event.token() == WAKE {
+                    continue;
+                }
+                let key = event.token().0;
+                let Some(slot) = self.slots.get_mut(key).and_then(Option::as_mut) else { continue };
+                slot.readable |= event.is_readable();
+                slot.read_closed |= event.is_read_closed() || event.is_error();
+                if event.is_writable() {
+                    slot.conn.unblock();
+                }
+                self.visit(key);
+            }
+            for key in std::mem::take(&mut self.again) {
+                if let Some(slot) = self.slots.get_mut(key).and_then(Option::as_mut)
+                    && std::mem::take(&mut slot.again)
+                {
+                    self.visit(key);
+                }
+            }
+            self.wheel.advance(self.turn.now_ms, &mut due);
+            for (key, tick) in due.drain(..) {
+                if let Some(slot) = self.slots.get_mut(key).and_then(Option::as_mut)
+                    && slot.timer_tick == tick
+                {
+                    slot.timer_tick = 0;
+                    slot.conn.on_time(self.turn.now_ms);
+                    self.touch(key);
+                }
+            }
+            let mut at = 0;
+            // Settling may touch others (a hand-over to this very loop), hence by index.
+            while at < self.touched.len() {
+                self.settle(self.touched[at]);
+                at += 1;
+            }
+            self.touched.clear();
+        }
+    }
+
+    fn wait(&mut self, events: &mut Events) {
+        let timeout = if !self.again.is_empty() || !self.door.fall_asleep(&self.receiver) {
+            Some(Duration::ZERO)
+        } else {
+            self.wheel.sleep_ms(self.core.now_ms()).map(Duration::from_millis)
+        };
+        if let Err(error) = self.poll.poll(events, timeout)
+            && error.kind() != ErrorKind::Interrupted
+        {
+            // Cannot happen with a valid poll and buffer; spinning would be worse than waiting.
+            self.core.log.error("reactor", format!("waiting for events: {error}"));
+            std::thread::yield_now();
+        }
+        self.door.awake();
+    }
+
+    fn obey(&mut self, control: Control) {
+        match control {
+            Control::Accepted(newcomers) => {
+                for newcomer in newcomers {
+                    self.welcome(newcomer);
+                }
+            }
+            Control::HandOver(conn) => self.adopt(*conn),
+            Control::Dirty(shared) => {
+                if let Some(Some(slot)) = self.slots.get(shared.key)
+                    && slot.conn.is(&shared)
+                {
+                    self.touch(shared.key);
+                }
+            }
+            Control::Doom { ticket, reason } => {
+                if let Some(Some(slot)) = self.slots.get_mut(ticket.key())
+                    && slot.conn.ticket().is_some_and(|own| Arc::ptr_eq(own, &ticket))
+                {
+                    slot.conn.on_doomed(reason);
+                    self.touch(ticket.key());
+                }
+            }
+            Control::Drain { port, deadline_ms } => {
+                for key in 0..self.slots.len() {
+                    if let Some(slot) = &mut self.slots[key]
+                        && port.is_none_or(|port| slot.conn.port().number == port)
+                    {
+                        slot.conn.on_drain(deadline_ms);
+                        self.touch(key);
+                    }
+                }
+            }
+            Control::Look => {}
+        }
+    }
+
+    fn welcome(&mut self, newcomer: Newcomer) {
+        self.adopt(Conn::new(newcomer, self.turn.now_ms));
+    }
+
+    /// Gives a connection its place here.
+    fn adopt(&mut self, mut conn: Conn) {
+        let key = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        if let Err(error) = conn.transport().register(self.poll.registry(), key) {
+            conn.on_io_error(&error);
+        }
+        let doomed = conn.ticket().and_then(|ticket| ticket.settle_at(key));
+        if let Some(reason) = doomed {
+            conn.on_doomed(reason);
+        }
+        if let Some(deadline_ms) = conn.port().drain_deadline_ms() {
+            conn.on_drain(deadline_ms);
+        }
+        self.slots[key] = Some(Box::new(Slot {
+            conn,
+            readable: false,
+            read_closed: false,
+            touched: false,
+            again: false,
+            timer_tick: 0,
+        }));
+        // What it brought along is worked on before the loop waits: no edge comes for it.
+        self.visit(key);
+    }
+
+    fn touch(&mut self, key: usize) {
+        if let Some(slot) = &mut self.slots[key]
+            && !std::mem::replace(&mut slot.touched, true)
+        {
+            self.touched.push(key);
+        }
+    }
+
+    /// A connection's turn: kept input, then what the socket has, within the turn's budget.
+    fn visit(&mut self, key: usize) {
+        let Some(slot) = &mut self.slots[key] else { return };
+        let Slot { conn, readable, read_closed, .. } = &mut **slot;
+        let (turn, scratch) = (&mut self.turn, &mut self.scratch);
+        turn.key = key;
+        turn.work.inflate_budget = INFLATE_TURN_BYTES;
+        let is_handshake = self.door.is_handshake();
+        let mut filled = 0;
+        let kept = conn.take_kept();
+        let (mut reads, mut bytes) = (TURN_READS, TURN_READ_BYTES);
+        if !kept.is_empty() || conn.wants_turn() || conn.has_opened() {
+            if kept.len() > scratch.len() {
+                // Kept input never exceeds one read; if that ever changes, nothing is lost.
+                scratch.resize(kept.len(), 0);
+            }
+            scratch[..kept.len()].copy_from_slice(&kept);
+            filled = advance(conn, turn, scratch, kept.len());
+        }
+        while *readable && reads > 0 && bytes > 0 && conn.wants_read() {
+            if is_handshake && conn.is_to_hand_over() {
+                break;
+            }
+            reads -= 1;
+            let (got, offered) = match read(conn, turn, scratch, &mut filled) {
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    *readable = false;
+                    break;
+                }
+                Err(error) => {
+                    conn.on_io_error(&error);
+                    *readable = false;
+                    break;
+                }
+            };
+            if got == 0 {
+                conn.on_end_of_input();
+                *readable = false;
+                break;
+            }
+            bytes = bytes.saturating_sub(got);
+            if got < offered && !*read_closed {
+                *readable = false;
+            }
+        }
+        if !conn.wants_read()
+            && *read_closed
+            && let Some(error) = conn.transport().take_error()
+        {
+            // Not being read, it would not notice that the peer has reset it.
+            conn.on_io_error(&error);
+        }
+        conn.keep(&scratch[..filled]);
+        self.touch(key);
+    }
+
+    fn settle(&mut self, key: usize) {
+        let Some(slot) = &mut self.slots[key] else { return };
+        slot.touched = false;
+        self.turn.key = key;
+        let fate = slot.conn.settle(&mut self.turn);
+        let more = fate == Fate::Again || (slot.readable && slot.conn.wants_read());
+        match fate {
+            Fate::Gone => self.drop_slot(key),
+            Fate::HandOver => self.hand_over(key),
+            Fate::Wait | Fate::Again => {
+                if more && !std::mem::replace(&mut slot.again, true) {
+                    self.again.push(key);
+                }
+                if let Some(at_ms) = slot.conn.deadline_ms()
+                    && (slot.timer_tick == 0 || Wheel::tick_of(at_ms) < slot.timer_tick)
+                {
+                    slot.timer_tick = self.wheel.file(key, at_ms);
+                }
+            }
+        }
+    }
+
+    fn take_slot(&mut self, key: usize) -> Option<Box<Slot>> {
+        let slot = self.slots[key].take()?;
+        self.free.push(key);
+        self.door.load.fetch_sub(1, Ordering::Relaxed);
+        Some(slot)
+    }
+
+    fn drop_slot(&mut self, key: usize) {
+        // Closing the descriptor takes it out of the poll.
+        drop(self.take_slot(key));
+    }
+
+    fn hand_over(&mut self, key: usize) {
+        let Some(mut slot) = self.take_slot(key) else { return };
+        if let Err(error) = slot.conn.transport().deregister(self.poll.registry()) {
+            self.core.log.error("reactor", format!("leaving the handshake loop: {error}"));
+        }
+        if let Some(door) = least_loaded(&self.core.io_doors) {
+            door.load.fetch_add(1, Ordering::Relaxed);
+            door.send(Control::HandOver(Box::new(slot.conn)));
+        }
+    }
+}
+
+/// Reads once, to where the connection wants it, and lets it work on that. Gives what was
+/// read and what was offered; `filled` is the unused input at the front of the scratch.
+fn read(
+    conn: &mut Conn,
+    turn: &mut Turn,
+    scratch: &mut [u8],
+    filled: &mut usize,
+) -> io::Result<(usize, usize)> {
+    if *filled == 0
+        && let Some((got, offered, behind)) = read_large(conn, scratch)?
+    {
+        if got > 0 {
+            conn.received(got, turn.now_ms);
+            *filled = advance(conn, turn, scratch, behind);
+        }
+        return Ok((got, offered));
+    }
+    let end = scratch.len().min(filled.saturating_add(conn.read_limit()));
+    let offered = end - *filled;
+    if offered == 0 {
+        // Unused input fills the whole buffer: nothing can use more of it now.
+        return Err(ErrorKind::WouldBlock.into());
+    }
+    let got = conn.transport().recv(&mut scratch[*filled..end])?;
+    if got > 0 {
+        conn.received(got, turn.now_ms);
+        *filled = advance(conn, turn, scratch, *filled + got);
+    }
+    Ok((got, offered))
+}
+
+/// Reads the rest of a large frame into its own buffer and what follows into the scratch.
+fn read_large(conn: &mut Conn, scratch: &mut [u8]) -> io::Result<Option<(usize, usize, usize)>> {
+    let Some((mut payload, missing)) = conn.lend_large_frame() else { return Ok(None) };
+    let room = missing.min(payload.capacity() - payload.len());
+    let offered = if room == missing { room + scratch.len() } else { room };
+    let result = conn.transport().recv_large(&mut payload, missing, scratch);
+    conn.return_large_frame(payload);
+    let (filled, behind) = result?;
+    Ok(Some((filled + behind, offered, behind)))
+}
+
+/// Lets the connection work on the first `filled` bytes; moves what it leaves to the front.
+fn advance(conn: &mut Conn, turn: &mut Turn, scratch: &mut [u8], filled: usize) -> usize {
+    let used = conn.on_input(turn, &mut scratch[..filled]);
+    scratch.copy_within(used..filled, 0);
+    filled - used
+}
+
+/// All connections of a runtime whose handles its host may know.
+pub(crate) fn connections(core: &Arc<Core>) -> Vec<handles::Conn> {
+    handles::all(|shared| Arc::ptr_eq(&shared.port.core, core))
+}

@@ -1,0 +1,360 @@
+//! The runtime: loops and the log thread, made, found and ended. Everything of the library
+//! hangs off one; nothing outlives it but handles that have gone stale.
+//!
+//! Ending: `stop` lets each listener end; when the last is over the loops end; the last
+//! loop ends the log thread, which is the last to run code of the host.
+
+use crate::config::{AccepterPriority, Config, LogLevel, Severity};
+use crate::dispatch;
+use crate::handles;
+use crate::listener::Port;
+use crate::log::{Level, Log, Sink};
+use crate::reactor::door::{Control, Door, Role};
+use crate::reactor::{Loop, WAKE, connections};
+use crate::stats::{Stats, prometheus};
+use crate::status::{Error, Status};
+use crate::sys::{Scheduling, prepare_thread};
+use mio::{Poll, Waker};
+use parking_lot::{Condvar, Mutex};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Loops and everything they share.
+pub struct Runtime {
+    core: Arc<Core>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// The part of a runtime that its threads hold.
+pub(crate) struct Core {
+    epoch: Instant,
+    pub io_doors: Vec<Arc<Door>>,
+    pub handshake_doors: Vec<Arc<Door>>,
+    pub log: Arc<Log>,
+    pub memory: Arc<Memory>,
+    pub life: Life,
+    /// Started listeners; statistics of ended ones stay until the runtime is gone.
+    pub ports: Mutex<Vec<Arc<Port>>>,
+    pub raise_accepters: bool,
+    /// `logLevel`: no sink gets more.
+    log_level: Level,
+    pub next_port_number: AtomicUsize,
+    running_loops: AtomicUsize,
+    ended: Ended,
+}
+
+/// Bytes that connections hold beyond their free share, against `memoryLimit`.
+pub(crate) struct Memory {
+    pub limit_bytes: usize,
+    used: AtomicUsize,
+}
+
+impl Memory {
+    /// A connection's share changes; gives the new total.
+    pub fn account(&self, before: usize, now: usize) -> usize {
+        if before == now {
+            return self.used.load(Ordering::Relaxed);
+        }
+        let delta = now.wrapping_sub(before);
+        self.used.fetch_add(delta, Ordering::Relaxed).wrapping_add(delta)
+    }
+
+    /// Whether a connection that holds `held` bytes may not have `more`.
+    pub fn is_over(&self, held: usize, more: usize) -> bool {
+        let wanted = held.saturating_add(more);
+        wanted > crate::conn::FREE_BYTES
+            && self.used.load(Ordering::Relaxed).saturating_add(more) > self.limit_bytes
+    }
+
+    pub fn used_bytes(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts what has to end before something is over. It holds one count itself until it
+/// is told to stop.
+pub(crate) struct Life {
+    count: AtomicUsize,
+    stopping: AtomicBool,
+}
+
+impl Life {
+    pub fn new() -> Life {
+        Life { count: AtomicUsize::new(1), stopping: AtomicBool::new(false) }
+    }
+
+    pub fn enter(&self) {
+        self.count.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// True: that was the last, it is over now.
+    pub fn leave(&self) -> bool {
+        self.count.fetch_sub(1, Ordering::SeqCst) == 1
+    }
+
+    /// The first call is told that it is the first; `stop` then ends with [`Life::leave`].
+    pub fn begin_stop(&self) -> bool {
+        !self.stopping.swap(true, Ordering::SeqCst)
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.count.load(Ordering::SeqCst) == 0
+    }
+}
+
+/// Something to wait for.
+#[derive(Default)]
+pub(crate) struct Ended {
+    ended: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Ended {
+    pub fn set(&self) {
+        *self.ended.lock() = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits; `InCallback` where waiting would be for oneself.
+    pub fn wait(&self, what: &str, timeout_ms: Option<u64>) -> Result<(), Error> {
+        let mut ended = self.ended.lock();
+        if *ended {
+            return Ok(());
+        }
+        if timeout_ms != Some(0) && dispatch::in_callback() {
+            let message = format!("waiting for {what} inside a callback would wait for itself");
+            return Err(Error::new(Status::InCallback, message));
+        }
+        let timed_out = || Error::new(Status::TimedOut, format!("{what} has not ended yet"));
+        match timeout_ms {
+            None => self.changed.wait_while(&mut ended, |ended| !*ended),
+            Some(ms) => {
+                let until = Instant::now().checked_add(Duration::from_millis(ms));
+                while !*ended {
+                    match until {
+                        Some(until) if self.changed.wait_until(&mut ended, until).timed_out() => {
+                            return if *ended { Ok(()) } else { Err(timed_out()) };
+                        }
+                        Some(_) => {}
+                        None => self.changed.wait(&mut ended),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Core {
+    /// Monotonic milliseconds since the runtime was made, counted from 1 s so that no time
+    /// stamp is 0.
+    pub fn now_ms(&self) -> u64 {
+        self.epoch.elapsed().as_millis() as u64 + 1000
+    }
+
+    pub fn doors(&self) -> impl Iterator<Item = &Arc<Door>> {
+        self.io_doors.iter().chain(&self.handshake_doors)
+    }
+
+    pub fn tell_all(&self, control: impl Fn() -> Control) {
+        self.doors().for_each(|door| door.send(control()));
+    }
+
+    /// One listener, or the runtime's own hold, is gone.
+    pub fn leave(&self) {
+        if self.life.leave() {
+            self.tell_all(|| Control::Look);
+        }
+    }
+
+    fn loop_ended(&self) {
+        if self.running_loops.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.log.end();
+        }
+    }
+}
+
+impl Runtime {
+    /// Starts the loops that `[Runtime]` asks for.
+    pub fn new(config: &Config) -> Result<Runtime, Error> {
+        let (settings, findings) = config.resolve();
+        if let Some(error) = findings.iter().find(|f| f.severity == Severity::Error) {
+            return Err(Error::new(Status::Config, error.to_string()));
+        }
+        let settings = settings.runtime;
+        let mut waiting = Vec::new();
+        let mut make = |role, count: usize| -> io::Result<Vec<Arc<Door>>> {
+            (0..count)
+                .map(|index| {
+                    let poll = Poll::new()?;
+                    let waker = Waker::new(poll.registry(), WAKE)?;
+                    let (door, receiver) = Door::new(role, waker);
+                    waiting.push((role, index, poll, door.clone(), receiver));
+                    Ok(door)
+                })
+                .collect()
+        };
+        let loops = |error| Error::io("making the loops of the runtime", &error);
+        let io_doors = make(Role::Io, settings.io_threads).map_err(loops)?;
+        let handshake_doors = make(Role::Handshake, settings.handshake_threads).map_err(loops)?;
+        let core = Arc::new(Core {
+            epoch: Instant::now(),
+            io_doors,
+            handshake_doors,
+            log: Arc::new(Log::new()),
+            memory: Arc::new(Memory {
+                limit_bytes: usize::try_from(settings.memory_limit_bytes).unwrap_or(usize::MAX),
+                used: AtomicUsize::new(0),
+            }),
+            life: Life::new(),
+            ports: Mutex::default(),
+            raise_accepters: settings.accepter_priority == AccepterPriority::Raised,
+            log_level: match settings.log_level {
+                LogLevel::Off => Level::Off,
+                LogLevel::Error => Level::Error,
+                LogLevel::Warn => Level::Warn,
+                LogLevel::Info => Level::Info,
+                LogLevel::Debug => Level::Debug,
+            },
+            next_port_number: AtomicUsize::new(0),
+            running_loops: AtomicUsize::new(0),
+            ended: Ended::default(),
+        });
+        let runtime = Runtime { core: core.clone(), threads: Mutex::default() };
+        let log_core = core.clone();
+        runtime.spawn("log".to_owned(), Scheduling::Normal, move || {
+            log_core.log.run();
+            log_core.ended.set();
+        })?;
+        for (position, (role, index, poll, door, receiver)) in waiting.into_iter().enumerate() {
+            let (name, scheduling) = match role {
+                Role::Io => (format!("io-{index}"), Scheduling::Normal),
+                Role::Handshake => (format!("handshake-{index}"), Scheduling::Batch),
+            };
+            let loop_core = core.clone();
+            core.running_loops.fetch_add(1, Ordering::SeqCst);
+            let spawned = runtime.spawn(name, scheduling, move || {
+                let reactor = Loop::new(loop_core.clone(), poll, door, receiver, position);
+                // A panic here is a defect of ours: the loop's connections are lost, the
+                // process and the other loops are not.
+                if dispatch::guarded_loop(|| reactor.run()).is_none() {
+                    loop_core.log.error("reactor", "a loop ended by a defect".to_owned());
+                }
+                loop_core.loop_ended();
+            });
+            if let Err(error) = spawned {
+                core.loop_ended();
+                // Dropping the runtime ends the threads that did start.
+                return Err(error);
+            }
+        }
+        Ok(runtime)
+    }
+
+    fn spawn(
+        &self,
+        name: String,
+        scheduling: Scheduling,
+        body: impl FnOnce() + Send + 'static,
+    ) -> Result<(), Error> {
+        let thread = spawn_thread(name, scheduling, body)?;
+        self.threads.lock().push(thread);
+        Ok(())
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// From now on log records up to `level` (and `logLevel`) go to `sink`, on the thread
+    /// `log`.
+    pub fn set_log(&self, level: Level, sink: Option<Box<dyn Sink>>) -> Result<(), Error> {
+        if self.core.life.is_stopping() {
+            return Err(Error::new(Status::Stopped, "the runtime is stopping"));
+        }
+        self.core.log.set(level.min(self.core.log_level), sink);
+        Ok(())
+    }
+
+    /// Begins the end and returns: listeners stop, connections have `drain_ms` left. A
+    /// second call can only shorten that.
+    pub fn stop(&self, drain_ms: u64) -> Result<(), Error> {
+        let first = self.core.life.begin_stop();
+        let ports = self.core.ports.lock().clone();
+        ports.iter().for_each(|port| port.stop(drain_ms));
+        if first {
+            self.core.leave();
+        }
+        Ok(())
+    }
+
+    /// Waits until everything has ended: then no callback, destructor or sink runs any more.
+    /// `None` waits for ever, `Some(0)` never and is allowed in callbacks.
+    pub fn wait(&self, timeout_ms: Option<u64>) -> Result<(), Error> {
+        self.core.ended.wait("the runtime", timeout_ms)?;
+        if dispatch::in_callback() {
+            return Ok(());
+        }
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
+            // Its body is guarded: it cannot have panicked.
+            let _ = thread.join();
+        }
+        Ok(())
+    }
+
+    /// Counters of all listeners together.
+    pub fn stats(&self) -> Stats {
+        let mut stats = Stats::empty();
+        self.core.ports.lock().iter().for_each(|port| stats.add(port));
+        stats.memory_bytes = self.core.memory.used_bytes() as u64;
+        stats.log_dropped = self.core.log.dropped();
+        stats
+    }
+
+    /// The same as Prometheus text, by listener.
+    pub fn prometheus(&self) -> String {
+        let ports = self.core.ports.lock().clone();
+        prometheus(&ports, self.core.memory.used_bytes() as u64, self.core.log.dropped())
+    }
+
+    /// All connections that are identified and have not ended.
+    pub fn connections(&self) -> Vec<handles::Conn> {
+        connections(&self.core)
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        let _ = self.stop(0);
+        // Inside a callback this cannot wait; the threads then end by themselves.
+        let _ = self.wait(None);
+    }
+}
+
+/// Starts one of the library's threads.
+pub(crate) fn spawn_thread(
+    name: String,
+    scheduling: Scheduling,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, Error> {
+    std::thread::Builder::new()
+        .name(name.clone())
+        .spawn(move || {
+            prepare_thread(scheduling);
+            body();
+        })
+        .map_err(|error| Error {
+            status: Status::NoThreads,
+            os_error: error.raw_os_error().unwrap_or(0),
+            tls_alert: -1,
+            message: format!("starting the thread {name}: {error}"),
+        })
+}

@@ -1,0 +1,588 @@
+//! Stage 7: the output side of a connection: what waits to be sent, and what the host has
+//! asked for. It belongs to the loop; while a callback runs it lies where calls of that
+//! callback find it (`dispatch`).
+//!
+//! Small output is gathered and flushed once at the end of the loop's turn. Large arrays
+//! with an empty queue go to the socket at once, straight from the caller's memory, and
+//! only the unsent rest is copied. With TLS the gathered bytes are sealed together.
+
+use crate::buffers;
+use crate::frame::{HEADER_BYTES, MAX_PAYLOAD_BYTES, encode};
+use crate::handles::SendFlags;
+use crate::listener::Port;
+use crate::reactor::transport::Transport;
+use crate::shared::Shared;
+use crate::status::{CloseReason, Status};
+use crate::tls::Engine;
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// One vectored send takes at most so many slices.
+const SLICES: usize = 64;
+/// Gathered bytes are held in pieces up to this size; beyond it they are flushed at once.
+pub(crate) const GATHER_BYTES: usize = 256 << 10;
+/// From this size on data gets memory of its own instead of being gathered.
+const OWN_BYTES: usize = 64 << 10;
+/// From this size on an array of frames is written through.
+const THROUGH_ARRAY_BYTES: usize = 32 << 10;
+/// From this size on a single frame is.
+const THROUGH_SINGLE_BYTES: usize = 256 << 10;
+/// What one connection may send in one turn.
+const TURN_BYTES: usize = 1 << 20;
+/// Sealed at a time: a few records, so that blocked output waits unsealed.
+const SEAL_BYTES: usize = 64 << 10;
+
+/// Something to do for a connection, left by another thread or done in its own callback.
+pub(crate) enum Op {
+    /// Bytes as they go on the wire, holding `frames` whole frames.
+    Bytes {
+        bytes: Vec<u8>,
+        frames: u64,
+    },
+    /// One raw frame in memory of the host's.
+    Owned(Box<dyn AsRef<[u8]> + Send>),
+    Admit,
+    Refuse(Vec<u8>),
+    Cork,
+    Uncork,
+    Pause,
+    Resume,
+    Shutdown,
+    Close(i32),
+    Abort(i32),
+    Deadline(Option<u64>),
+    /// The library itself must end it.
+    Fail(CloseReason),
+}
+
+impl Op {
+    /// Sends of other threads are joined up to this size.
+    pub const JOINED_MAX_BYTES: usize = OWN_BYTES;
+
+    pub fn queued_bytes(&self) -> usize {
+        match self {
+            Op::Bytes { bytes, .. } => bytes.len(),
+            Op::Owned(data) => HEADER_BYTES + (**data).as_ref().len(),
+            _ => 0,
+        }
+    }
+}
+
+/// How far our own direction has been ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fin {
+    No,
+    /// Behind what is queued.
+    Asked,
+    /// TLS: close_notify is queued.
+    Notified,
+    Sent,
+}
+
+/// What the host asked for, or a rule decided, that the connection machine carries out.
+#[derive(Clone, Debug)]
+pub(crate) enum Verdict {
+    HostClose(i32),
+    HostAbort(i32),
+    Refuse,
+    Fail(CloseReason),
+}
+
+/// The output side.
+pub(crate) struct Outbound {
+    /// The handle; 0 until identified.
+    pub id: u64,
+    pub shared: Option<Arc<Shared>>,
+    pub port: Arc<Port>,
+    pub transport: Transport,
+    pub tls: Option<Box<Engine>>,
+    /// With TLS: what waits to be sealed.
+    plain: Queue,
+    /// What goes to the socket.
+    wire: Queue,
+    corked: u32,
+    /// The host has paused reading.
+    pub paused: bool,
+    /// The socket took less than it was offered; its writable event goes on.
+    pub blocked: bool,
+    pub fin: Fin,
+    /// The host has admitted the connection.
+    pub admitted: bool,
+    pub verdict: Option<Verdict>,
+    /// An error of the socket or of TLS met while sending; the machine ends the connection.
+    pub error: Option<io::Error>,
+    /// Monotonic milliseconds, set by the machine before each turn.
+    pub now_ms: u64,
+    pub host_deadline_ms: Option<u64>,
+    /// When output last made progress, or the queue was empty.
+    pub progress_ms: u64,
+    pub bytes_out: u64,
+    pub frames_out: u64,
+}
+
+impl Outbound {
+    pub fn new(port: Arc<Port>, transport: Transport, now_ms: u64) -> Outbound {
+        Outbound {
+            id: 0,
+            shared: None,
+            port,
+            transport,
+            tls: None,
+            plain: Queue::default(),
+            wire: Queue::default(),
+            corked: 0,
+            paused: false,
+            blocked: false,
+            fin: Fin::No,
+            admitted: false,
+            verdict: None,
+            error: None,
+            now_ms,
+            host_deadline_ms: None,
+            progress_ms: now_ms,
+            bytes_out: 0,
+            frames_out: 0,
+        }
+    }
+
+    /// Bytes that wait here.
+    pub fn queued_bytes(&self) -> usize {
+        self.plain.bytes + self.wire.bytes
+    }
+
+    /// Above the high-water mark reading pauses.
+    pub fn is_over_mark(&self) -> bool {
+        self.queued_bytes() >= self.port.rules.send_queue_limit_bytes
+    }
+
+    // Sends of the connection's own callback: always taken.
+
+    pub fn send_frames<'a>(
+        &mut self,
+        frames: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
+        flags: SendFlags,
+    ) -> (usize, Result<(), Status>) {
+        if let Err(status) = self.may_send(true) {
+            return (0, Err(status));
+        }
+        let writes = self.port.rules.frame.writes.filter(|_| !flags.no_compress);
+        let count = frames.len();
+        let total: usize = frames.clone().map(|frame| frame.len() + HEADER_BYTES).sum();
+        let large = if count == 1 { THROUGH_SINGLE_BYTES } else { THROUGH_ARRAY_BYTES };
+        if total >= large
+            && writes.is_none()
+            && self.tls.is_none()
+            && self.corked == 0
+            && !self.blocked
+            && self.wire.bytes == 0
+            && frames.clone().all(|frame| frame.len() <= MAX_PAYLOAD_BYTES)
+        {
+            self.write_through(frames);
+            self.frames_out += count as u64;
+            return (count, Ok(()));
+        }
+        for (taken, frame) in frames.enumerate() {
+            if frame.len() > MAX_PAYLOAD_BYTES {
+                return (taken, Err(Status::FrameTooLarge));
+            }
+            if let Err(status) = self.within_memory(frame.len()) {
+                return (taken, Err(status));
+            }
+            match encode::worth_compressing(frame, writes) {
+                Some(how) => {
+                    let mut packed = buffers::take();
+                    if encode::compressed(frame, how, &mut packed) {
+                        self.queue().append(&packed);
+                    } else {
+                        self.append_raw(frame);
+                    }
+                    buffers::give(packed);
+                }
+                None => self.append_raw(frame),
+            }
+            self.frames_out += 1;
+        }
+        self.flush_if_much();
+        (count, Ok(()))
+    }
+
+    pub fn send_bytes(&mut self, data: &[u8]) -> Result<(), Status> {
+        self.may_send(false)?;
+        self.within_memory(data.len())?;
+        self.queue().append(data);
+        self.flush_if_much();
+        Ok(())
+    }
+
+    pub fn send_owned(
+        &mut self,
+        data: Box<dyn AsRef<[u8]> + Send>,
+        flags: SendFlags,
+    ) -> Result<(), Status> {
+        let payload = (*data).as_ref();
+        let writes = self.port.rules.frame.writes.filter(|_| !flags.no_compress);
+        if payload.len() < OWN_BYTES || encode::worth_compressing(payload, writes).is_some() {
+            return self.send_frames(std::iter::once(payload), flags).1;
+        }
+        self.may_send(true)?;
+        if payload.len() > MAX_PAYLOAD_BYTES {
+            return Err(Status::FrameTooLarge);
+        }
+        self.within_memory(payload.len())?;
+        self.apply(Op::Owned(data));
+        self.flush_if_much();
+        Ok(())
+    }
+
+    fn may_send(&mut self, framed: bool) -> Result<(), Status> {
+        let Some(shared) = &self.shared else { return Err(Status::State) };
+        shared.state.may_send(shared.protocol, framed)?;
+        self.merge_foreign();
+        Ok(())
+    }
+
+    fn within_memory(&mut self, more: usize) -> Result<(), Status> {
+        if !self.port.memory.is_over(self.queued_bytes(), more) {
+            return Ok(());
+        }
+        if let Some(shared) = &self.shared
+            && shared.state.close().is_ok()
+        {
+            self.verdict = Some(Verdict::Fail(CloseReason::MemoryLimit));
+        }
+        Err(Status::MemoryLimit)
+    }
+
+    fn append_raw(&mut self, frame: &[u8]) {
+        let header = encode::raw_header(frame.len());
+        if frame.len() < OWN_BYTES {
+            let queue = self.queue();
+            queue.append(&header);
+            queue.append(frame);
+        } else {
+            let mut own = Vec::with_capacity(HEADER_BYTES + frame.len());
+            own.extend_from_slice(&header);
+            own.extend_from_slice(frame);
+            self.queue().push(Data::Own(own));
+        }
+    }
+
+    /// The queue that sends go to.
+    fn queue(&mut self) -> &mut Queue {
+        if self.queued_bytes() == 0 {
+            self.progress_ms = self.now_ms;
+        }
+        if self.tls.is_some() { &mut self.plain } else { &mut self.wire }
+    }
+
+    /// Hands frames to the socket from the caller's memory and copies what it does not take.
+    fn write_through<'a>(&mut self, mut frames: impl Iterator<Item = &'a [u8]>) {
+        loop {
+            let mut headers = [[0u8; HEADER_BYTES]; SLICES / 2];
+            let mut payloads: [&[u8]; SLICES / 2] = [&[]; SLICES / 2];
+            let mut count = 0;
+            while count < SLICES / 2 {
+                let Some(frame) = frames.next() else { break };
+                headers[count] = encode::raw_header(frame.len());
+                payloads[count] = frame;
+                count += 1;
+            }
+            if count == 0 {
+                return;
+            }
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            for i in 0..count {
+                slices[2 * i] = IoSlice::new(&headers[i]);
+                slices[2 * i + 1] = IoSlice::new(payloads[i]);
+            }
+            let mut sent = if self.blocked { 0 } else { self.send_slices(&slices[..2 * count]) };
+            for slice in &slices[..2 * count] {
+                let skip = sent.min(slice.len());
+                sent -= skip;
+                let rest = &slice[skip..];
+                if rest.len() >= OWN_BYTES {
+                    self.queue().push(Data::Own(rest.to_vec()));
+                } else if !rest.is_empty() {
+                    self.queue().append(rest);
+                }
+            }
+        }
+    }
+
+    /// One send; a short one means that the socket is full.
+    fn send_slices(&mut self, slices: &[IoSlice<'_>]) -> usize {
+        let offered: usize = slices.iter().map(|slice| slice.len()).sum();
+        loop {
+            match self.transport.send(slices) {
+                Ok(sent) => {
+                    if sent < offered {
+                        self.blocked = true;
+                    }
+                    if sent > 0 {
+                        self.progress_ms = self.now_ms;
+                    }
+                    self.bytes_out += sent as u64;
+                    return sent;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.blocked = true;
+                    if error.kind() != ErrorKind::WouldBlock {
+                        self.error.get_or_insert(error);
+                    }
+                    return 0;
+                }
+            }
+        }
+    }
+
+    fn flush_if_much(&mut self) {
+        if self.queued_bytes() >= GATHER_BYTES {
+            self.flush();
+        }
+    }
+
+    /// Sends what waits, as far as the socket takes it. True: more could go in a later turn.
+    pub fn flush(&mut self) -> bool {
+        if self.corked > 0 && self.queued_bytes() < GATHER_BYTES && self.verdict.is_none() {
+            return false;
+        }
+        let mut budget = TURN_BYTES;
+        while !self.blocked && self.error.is_none() {
+            if self.wire.bytes < SEAL_BYTES && !self.seal_some() && self.wire.bytes == 0 {
+                return false;
+            }
+            if budget == 0 {
+                return true;
+            }
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            // The queue is lent to the slices while the transport is borrowed too.
+            let wire = std::mem::take(&mut self.wire);
+            let count = wire.slices(&mut slices);
+            let sent = self.send_slices(&slices[..count]);
+            self.wire = wire;
+            self.wire.advance(sent);
+            budget = budget.saturating_sub(sent);
+        }
+        false
+    }
+
+    /// Seals a piece of what waits. False: there was nothing to seal.
+    fn seal_some(&mut self) -> bool {
+        let Some(engine) = &mut self.tls else { return false };
+        let Some(piece) = self.plain.front() else { return false };
+        let piece = &piece[..piece.len().min(SEAL_BYTES)];
+        let mut sealed = buffers::take();
+        sealed.resize(Engine::sealed_size(piece.len()), 0);
+        match engine.seal(piece, &mut sealed) {
+            Ok(len) => {
+                let used = piece.len();
+                sealed.truncate(len);
+                self.plain.advance(used);
+                self.wire.push(Data::Gathered(sealed));
+                true
+            }
+            Err(error) => {
+                self.error.get_or_insert(io::Error::other(format!("sealing: {error:?}")));
+                false
+            }
+        }
+    }
+
+    /// Queues bytes of the TLS engine itself.
+    pub fn queue_wire(&mut self, bytes: &[u8]) {
+        if self.queued_bytes() == 0 {
+            self.progress_ms = self.now_ms;
+        }
+        self.wire.append(bytes);
+    }
+
+    /// Ends our direction once the queue is empty. True: it has been ended.
+    pub fn finish(&mut self) -> bool {
+        if self.fin == Fin::Sent {
+            return true;
+        }
+        if self.queued_bytes() > 0 || self.error.is_some() {
+            return false;
+        }
+        if let Some(engine) = &mut self.tls
+            && self.fin != Fin::Notified
+        {
+            let mut farewell = Vec::new();
+            engine.close_notify(&mut farewell);
+            self.fin = Fin::Notified;
+            self.wire.append(&farewell);
+            self.flush();
+            if self.wire.bytes > 0 {
+                return false;
+            }
+        }
+        self.transport.shutdown_write();
+        self.fin = Fin::Sent;
+        true
+    }
+
+    // Operations of the host.
+
+    /// Takes over what other threads have left, in their order.
+    pub fn merge_foreign(&mut self) {
+        let Some(shared) = &self.shared else { return };
+        // The flag goes down first, so that what comes later is announced again.
+        if !shared.dirty.load(Ordering::Acquire) || !shared.dirty.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        for op in shared.take_foreign() {
+            self.apply(op);
+        }
+    }
+
+    /// Carries out one operation whose change of state has been made already.
+    pub fn apply(&mut self, op: Op) {
+        match op {
+            Op::Bytes { bytes, frames } => {
+                self.frames_out += frames;
+                if bytes.len() < OWN_BYTES {
+                    self.queue().append(&bytes);
+                } else {
+                    self.queue().push(Data::Own(bytes));
+                }
+            }
+            Op::Owned(data) => {
+                self.frames_out += 1;
+                let header = encode::raw_header((*data).as_ref().len());
+                let queue = self.queue();
+                queue.append(&header);
+                queue.push(Data::Lent(data));
+            }
+            Op::Admit => self.admit(),
+            Op::Refuse(bytes) => {
+                self.queue().append(&bytes);
+                self.verdict.get_or_insert(Verdict::Refuse);
+            }
+            Op::Cork => self.corked += 1,
+            Op::Uncork => self.corked = self.corked.saturating_sub(1),
+            Op::Pause => self.paused = true,
+            Op::Resume => self.paused = false,
+            Op::Shutdown => {
+                if self.fin == Fin::No {
+                    self.fin = Fin::Asked;
+                }
+            }
+            Op::Close(code) => {
+                self.verdict.get_or_insert(Verdict::HostClose(code));
+            }
+            Op::Abort(code) => self.verdict = Some(Verdict::HostAbort(code)),
+            Op::Deadline(after_ms) => {
+                self.host_deadline_ms = after_ms.map(|after| self.now_ms.saturating_add(after));
+            }
+            Op::Fail(reason) => {
+                self.verdict.get_or_insert(Verdict::Fail(reason));
+            }
+        }
+    }
+
+    /// S: on 1 and 3 the server answers with a single byte 1, before anything else.
+    pub fn admit(&mut self) {
+        self.admitted = true;
+        if self.shared.as_ref().is_some_and(|shared| shared.protocol.is_framed()) {
+            self.queue().append(&[1]);
+        }
+    }
+
+    /// Drops what waits and says how much it was.
+    pub fn discard(&mut self) -> usize {
+        let bytes = self.queued_bytes();
+        self.plain = Queue::default();
+        self.wire = Queue::default();
+        bytes
+    }
+}
+
+/// Bytes in order, in the memory in which they came.
+#[derive(Default)]
+struct Queue {
+    pieces: VecDeque<Piece>,
+    bytes: usize,
+}
+
+struct Piece {
+    data: Data,
+    sent: usize,
+}
+
+enum Data {
+    /// Small pieces one behind the other, in a buffer of the pool.
+    Gathered(Vec<u8>),
+    Own(Vec<u8>),
+    /// Memory of the host's, dropped (released) when sent.
+    Lent(Box<dyn AsRef<[u8]> + Send>),
+}
+
+impl Piece {
+    fn rest(&self) -> &[u8] {
+        let all = match &self.data {
+            Data::Gathered(bytes) | Data::Own(bytes) => bytes.as_slice(),
+            Data::Lent(data) => (**data).as_ref(),
+        };
+        &all[self.sent..]
+    }
+}
+
+impl Queue {
+    fn append(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.bytes += bytes.len();
+        if let Some(Piece { data: Data::Gathered(last), .. }) = self.pieces.back_mut()
+            && last.len() + bytes.len() <= GATHER_BYTES
+        {
+            last.extend_from_slice(bytes);
+            return;
+        }
+        let mut fresh = buffers::take();
+        fresh.extend_from_slice(bytes);
+        self.pieces.push_back(Piece { data: Data::Gathered(fresh), sent: 0 });
+    }
+
+    fn push(&mut self, data: Data) {
+        let piece = Piece { data, sent: 0 };
+        let len = piece.rest().len();
+        if len > 0 {
+            self.bytes += len;
+            self.pieces.push_back(piece);
+        }
+    }
+
+    fn front(&self) -> Option<&[u8]> {
+        self.pieces.front().map(Piece::rest)
+    }
+
+    fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
+        let mut count = 0;
+        for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+            *slice = IoSlice::new(piece.rest());
+            count += 1;
+        }
+        count
+    }
+
+    fn advance(&mut self, mut bytes: usize) {
+        self.bytes -= bytes;
+        while let Some(front) = self.pieces.front_mut() {
+            let rest = front.rest().len();
+            if bytes < rest {
+                front.sent += bytes;
+                return;
+            }
+            bytes -= rest;
+            if let Some(Piece { data: Data::Gathered(buffer), .. }) = self.pieces.pop_front() {
+                buffers::give(buffer);
+            }
+        }
+        // An idle connection holds no memory for its queue.
+        self.pieces = VecDeque::new();
+    }
+}

@@ -1,0 +1,344 @@
+//! The part of an identified connection that any thread may reach: its state, and the
+//! operations that wait for its loop.
+//!
+//! Order: what one thread does before another thread's next call (by whatever means the
+//! two know of each other) also comes first on the wire. The loop merges foreign
+//! operations before it applies one of its own, and a closed connection takes no more.
+
+use crate::event::Protocol;
+use crate::frame::{MAX_PAYLOAD_BYTES, encode};
+use crate::handles::{ConnInfo, SendFlags, UserData};
+use crate::listener::Port;
+use crate::reactor::door::{Control, Door};
+use crate::send::Op;
+use crate::status::{CloseReason, Status};
+use parking_lot::Mutex;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+/// A connection as seen from other threads.
+pub(crate) struct Shared {
+    pub id: u64,
+    /// Its place in the loop that owns it.
+    pub key: usize,
+    pub door: Arc<Door>,
+    pub port: Arc<Port>,
+    pub protocol: Protocol,
+    pub state: State,
+    /// Bytes in the queues of the loop; written by the loop only.
+    pub own_queued: AtomicUsize,
+    /// Bytes in `foreign`.
+    pub foreign_queued: AtomicUsize,
+    /// Operations wait, or are about to.
+    pub dirty: AtomicBool,
+    /// A send was refused and a writable event is due.
+    pub wants_writable: AtomicBool,
+    foreign: Mutex<Foreign>,
+    pub user_data: Mutex<UserSlot>,
+    pub totals: Totals,
+    pub peer: SocketAddr,
+    pub local: SocketAddr,
+    pub accepted_at: Instant,
+    pub tls: Option<Box<crate::tls::Facts>>,
+}
+
+/// Counted by the loop, read by anyone.
+#[derive(Default)]
+pub(crate) struct Totals {
+    pub bytes_in: AtomicU64,
+    pub bytes_out: AtomicU64,
+    pub frames_in: AtomicU64,
+    pub frames_out: AtomicU64,
+}
+
+#[derive(Default)]
+struct Foreign {
+    ops: Vec<Op>,
+    ended: bool,
+}
+
+/// What the host attached.
+#[derive(Default)]
+pub(crate) struct UserSlot {
+    pub data: Option<UserData>,
+    pub ended: bool,
+}
+
+/// Everything [`Shared::new`] is made from.
+pub(crate) struct Birth {
+    pub key: usize,
+    pub door: Arc<Door>,
+    pub port: Arc<Port>,
+    pub protocol: Protocol,
+    pub asks_admission: bool,
+    pub peer: SocketAddr,
+    pub local: SocketAddr,
+    pub accepted_at: Instant,
+    pub tls: Option<Box<crate::tls::Facts>>,
+}
+
+impl Shared {
+    pub fn new(id: u64, birth: Birth) -> Arc<Shared> {
+        Arc::new(Shared {
+            id,
+            key: birth.key,
+            door: birth.door,
+            port: birth.port,
+            protocol: birth.protocol,
+            state: State::new(birth.asks_admission),
+            own_queued: AtomicUsize::new(0),
+            foreign_queued: AtomicUsize::new(0),
+            dirty: AtomicBool::new(false),
+            wants_writable: AtomicBool::new(false),
+            foreign: Mutex::default(),
+            user_data: Mutex::default(),
+            totals: Totals::default(),
+            peer: birth.peer,
+            local: birth.local,
+            accepted_at: birth.accepted_at,
+            tls: birth.tls,
+        })
+    }
+
+    /// Bytes that were accepted and are not with the operating system yet.
+    pub fn queued_bytes(&self) -> usize {
+        self.own_queued.load(Ordering::SeqCst) + self.foreign_queued.load(Ordering::SeqCst)
+    }
+
+    pub fn send_frames<'a>(
+        self: &Arc<Shared>,
+        frames: impl Iterator<Item = &'a [u8]>,
+        flags: SendFlags,
+    ) -> (usize, Result<(), Status>) {
+        let writes = self.port.rules.frame.writes.filter(|_| !flags.no_compress);
+        let (mut wire, mut count) = (Vec::new(), 0);
+        let mut result = self.state.may_send(self.protocol, true);
+        if result.is_ok() {
+            for frame in frames {
+                result = match frame.len() {
+                    len if len > MAX_PAYLOAD_BYTES => Err(Status::FrameTooLarge),
+                    len => self.room_for(wire.len(), len),
+                };
+                if result.is_err() {
+                    break;
+                }
+                encode::frame(frame, writes, &mut wire);
+                count += 1;
+            }
+        }
+        if count > 0
+            && let Err(status) = self.push_bytes(Op::Bytes { bytes: wire, frames: count as u64 })
+        {
+            return (0, Err(status));
+        }
+        (count, result)
+    }
+
+    pub fn send_bytes(self: &Arc<Shared>, data: &[u8]) -> Result<(), Status> {
+        self.state.may_send(self.protocol, false)?;
+        if data.is_empty() {
+            return Ok(());
+        }
+        self.room_for(0, data.len())?;
+        self.push_bytes(Op::Bytes { bytes: data.to_vec(), frames: 0 })
+    }
+
+    pub fn send_owned(
+        self: &Arc<Shared>,
+        data: Box<dyn AsRef<[u8]> + Send>,
+        flags: SendFlags,
+    ) -> Result<(), Status> {
+        let payload = (*data).as_ref();
+        let writes = self.port.rules.frame.writes.filter(|_| !flags.no_compress);
+        if payload.len() > MAX_PAYLOAD_BYTES {
+            return Err(Status::FrameTooLarge);
+        }
+        if encode::worth_compressing(payload, writes).is_some() {
+            return self.send_frames(std::iter::once(payload), flags).1;
+        }
+        self.state.may_send(self.protocol, true)?;
+        self.room_for(0, payload.len())?;
+        self.push_bytes(Op::Owned(data))
+    }
+
+    /// Judges whether one more send of `more` bytes is taken behind `before` of this call.
+    fn room_for(self: &Arc<Shared>, before: usize, more: usize) -> Result<(), Status> {
+        let high_water = self.port.rules.send_queue_limit_bytes;
+        if self.queued_bytes() + before >= high_water {
+            // Announced first, looked at again after: the loop does it the other way round.
+            self.wants_writable.store(true, Ordering::SeqCst);
+            if self.queued_bytes() + before >= high_water {
+                return Err(Status::WouldBlock);
+            }
+        }
+        if self.port.memory.is_over(self.queued_bytes() + before, more) {
+            if self.state.close().is_ok() {
+                let _ = self.push(Op::Fail(CloseReason::MemoryLimit));
+            }
+            return Err(Status::MemoryLimit);
+        }
+        Ok(())
+    }
+
+    fn push_bytes(self: &Arc<Shared>, op: Op) -> Result<(), Status> {
+        self.foreign_queued.fetch_add(op.queued_bytes(), Ordering::SeqCst);
+        self.push(op)
+    }
+
+    /// Leaves an operation for the loop. `Closed`: the connection has ended, nothing was left.
+    pub fn push(self: &Arc<Shared>, op: Op) -> Result<(), Status> {
+        let refused = {
+            let mut foreign = self.foreign.lock();
+            if foreign.ended {
+                Some(op)
+            } else {
+                match (foreign.ops.last_mut(), op) {
+                    // Small sends in a row travel as one piece.
+                    (
+                        Some(Op::Bytes { bytes, frames }),
+                        Op::Bytes { bytes: more, frames: more_frames },
+                    ) if bytes.len() + more.len() <= Op::JOINED_MAX_BYTES => {
+                        bytes.extend_from_slice(&more);
+                        *frames += more_frames;
+                    }
+                    (_, op) => foreign.ops.push(op),
+                }
+                None
+            }
+        };
+        // Dropped here and not under the lock: it may run code of the host.
+        if refused.is_some() {
+            return Err(Status::Closed);
+        }
+        if !self.dirty.swap(true, Ordering::AcqRel) {
+            self.door.send(Control::Dirty(self.clone()));
+        }
+        Ok(())
+    }
+
+    /// Everything that other threads have left, for the loop.
+    pub fn take_foreign(&self) -> Vec<Op> {
+        let ops = std::mem::take(&mut self.foreign.lock().ops);
+        let bytes: usize = ops.iter().map(Op::queued_bytes).sum();
+        if bytes > 0 {
+            self.foreign_queued.fetch_sub(bytes, Ordering::SeqCst);
+        }
+        ops
+    }
+
+    /// From now on nothing is taken; what was taken and not seen by the loop comes back.
+    pub fn end(&self) -> Vec<Op> {
+        self.state.end();
+        let mut foreign = self.foreign.lock();
+        foreign.ended = true;
+        std::mem::take(&mut foreign.ops)
+    }
+
+    /// Attaches data, and gives back what is to be dropped by the caller.
+    pub fn swap_user_data(&self, data: Option<UserData>) -> Result<Option<UserData>, Status> {
+        let mut slot = self.user_data.lock();
+        if slot.ended {
+            drop(slot);
+            drop(data);
+            return Err(Status::Closed);
+        }
+        Ok(std::mem::replace(&mut slot.data, data))
+    }
+
+    pub fn info(&self) -> ConnInfo {
+        let get = |total: &AtomicU64| total.load(Ordering::Relaxed);
+        ConnInfo {
+            peer: self.peer,
+            local: self.local,
+            protocol: self.protocol,
+            listener_port_index: self.port.index as u32,
+            age_ms: self.accepted_at.elapsed().as_millis() as u64,
+            bytes_in: get(&self.totals.bytes_in),
+            bytes_out: get(&self.totals.bytes_out),
+            frames_in: get(&self.totals.frames_in),
+            frames_out: get(&self.totals.frames_out),
+            queued_bytes: self.queued_bytes() as u64,
+            tls: self.tls.as_deref().cloned(),
+        }
+    }
+}
+
+/// What a host may still do with a connection; changed by the call itself, on any thread,
+/// so that its effect on later calls is immediate.
+pub(crate) struct State(AtomicU32);
+
+/// The host has been asked and has not answered.
+const ADMITTING: u32 = 1;
+/// Our direction has been ended.
+const SHUT: u32 = 2;
+/// Closing: no callback but closed is begun any more.
+const CLOSING: u32 = 4;
+/// Gone.
+const ENDED: u32 = 8;
+
+impl State {
+    fn new(asks_admission: bool) -> State {
+        State(AtomicU32::new(if asks_admission { ADMITTING } else { 0 }))
+    }
+
+    fn now(&self) -> u32 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Not closing and not ended.
+    pub fn in_use(&self) -> Result<(), Status> {
+        if self.now() & (CLOSING | ENDED) != 0 { Err(Status::Closed) } else { Ok(()) }
+    }
+
+    pub fn may_send(&self, protocol: Protocol, framed: bool) -> Result<(), Status> {
+        let now = self.now();
+        if now & (SHUT | CLOSING | ENDED) != 0 {
+            Err(Status::Closed)
+        } else if now & ADMITTING != 0 || protocol.is_framed() != framed {
+            Err(Status::State)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Answers the question of admission: the first one counts.
+    pub fn decide(&self) -> Result<(), Status> {
+        self.in_use()?;
+        let before = self.0.fetch_and(!ADMITTING, Ordering::SeqCst);
+        if before & ADMITTING == 0 { Err(Status::State) } else { Ok(()) }
+    }
+
+    pub fn is_admitting(&self) -> bool {
+        self.now() & ADMITTING != 0
+    }
+
+    pub fn shut(&self) -> Result<(), Status> {
+        self.in_use()?;
+        if self.is_admitting() {
+            return Err(Status::State);
+        }
+        self.0.fetch_or(SHUT, Ordering::SeqCst);
+        Ok(())
+    }
+
+    pub fn close(&self) -> Result<(), Status> {
+        let before = self.0.fetch_or(CLOSING, Ordering::SeqCst);
+        if before & (CLOSING | ENDED) != 0 { Err(Status::Closed) } else { Ok(()) }
+    }
+
+    /// Unlike close it also works on a connection that is closing: it cuts the flush short.
+    pub fn abort(&self) -> Result<(), Status> {
+        let before = self.0.fetch_or(CLOSING, Ordering::SeqCst);
+        if before & ENDED != 0 { Err(Status::Closed) } else { Ok(()) }
+    }
+
+    pub fn is_closing(&self) -> bool {
+        self.now() & (CLOSING | ENDED) != 0
+    }
+
+    fn end(&self) {
+        self.0.fetch_or(ENDED, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,180 @@
+//! Counters: kept per port and loop, so that loops share no cache line; added up when
+//! somebody asks.
+
+use crate::event::Protocol;
+use crate::listener::Port;
+use crate::status::CloseReason;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Close reasons have numbers below this.
+pub const CLOSE_REASONS: usize = 128;
+
+/// What one loop (or the accepters) counted for one port.
+#[repr(align(128))]
+pub(crate) struct Counters {
+    pub accepted: AtomicU64,
+    pub opened: [AtomicU64; 4],
+    pub closed: [AtomicU64; 4],
+    pub frames_in: AtomicU64,
+    pub frames_out: AtomicU64,
+    pub bytes_in: AtomicU64,
+    pub bytes_out: AtomicU64,
+    pub closes: [AtomicU64; CLOSE_REASONS],
+}
+
+impl Counters {
+    pub fn new() -> Counters {
+        let zero = || AtomicU64::new(0);
+        Counters {
+            accepted: zero(),
+            opened: [const { AtomicU64::new(0) }; 4],
+            closed: [const { AtomicU64::new(0) }; 4],
+            frames_in: zero(),
+            frames_out: zero(),
+            bytes_in: zero(),
+            bytes_out: zero(),
+            closes: [const { AtomicU64::new(0) }; CLOSE_REASONS],
+        }
+    }
+}
+
+/// A snapshot. Each number is exact; together they are not of one instant.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    /// Connections accepted, ever.
+    pub accepted: u64,
+    /// Connections that wait for handshake or first byte, now.
+    pub unidentified: u64,
+    /// Open connections by [`Protocol::index`], now.
+    pub open: [u64; 4],
+    /// Connections opened by [`Protocol::index`], ever.
+    pub opened: [u64; 4],
+    /// Frames received, ever.
+    pub frames_in: u64,
+    /// Frames sent, ever.
+    pub frames_out: u64,
+    /// Bytes read from sockets, ever.
+    pub bytes_in: u64,
+    /// Bytes written to sockets, ever.
+    pub bytes_out: u64,
+    /// Bytes that count against `memoryLimit`, now; of the whole runtime.
+    pub memory_bytes: u64,
+    /// Log records that did not fit the queue, ever; of the whole runtime.
+    pub log_dropped: u64,
+    /// Connections ended, ever, by [`CloseReason`] number.
+    pub closes: [u64; CLOSE_REASONS],
+}
+
+impl Stats {
+    pub(crate) fn empty() -> Stats {
+        Stats {
+            accepted: 0,
+            unidentified: 0,
+            open: [0; 4],
+            opened: [0; 4],
+            frames_in: 0,
+            frames_out: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            memory_bytes: 0,
+            log_dropped: 0,
+            closes: [0; CLOSE_REASONS],
+        }
+    }
+
+    pub(crate) fn add(&mut self, port: &Port) {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let mut closed = [0; 4];
+        for counters in &port.counters {
+            self.accepted += get(&counters.accepted);
+            self.frames_in += get(&counters.frames_in);
+            self.frames_out += get(&counters.frames_out);
+            self.bytes_in += get(&counters.bytes_in);
+            self.bytes_out += get(&counters.bytes_out);
+            for i in 0..4 {
+                closed[i] += get(&counters.closed[i]);
+            }
+            for (sum, counter) in self.closes.iter_mut().zip(&counters.closes) {
+                *sum += get(counter);
+            }
+        }
+        // Read after `closed`, so that a connection opening meanwhile makes no negative.
+        for i in 0..4 {
+            let opened: u64 = port.counters.iter().map(|counters| get(&counters.opened[i])).sum();
+            self.opened[i] += opened;
+            self.open[i] += opened.saturating_sub(closed[i]);
+        }
+        self.unidentified += port.gate.unidentified();
+    }
+}
+
+/// The Prometheus text of a runtime: one family after the other, one line per port.
+pub(crate) fn prometheus(ports: &[Arc<Port>], memory_bytes: u64, log_dropped: u64) -> String {
+    let stats: Vec<(String, Stats)> = ports
+        .iter()
+        .map(|port| {
+            let mut stats = Stats::empty();
+            stats.add(port);
+            (
+                format!("port=\"{}\",section=\"{}\"", port.outside_port(), label(&port.written)),
+                stats,
+            )
+        })
+        .collect();
+    let mut text = String::new();
+    let mut family = |name: &str, kind: &str, help: &str, lines: Vec<(String, u64)>| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "# HELP nativeport_{name} {help}\n# TYPE nativeport_{name} {kind}");
+        for (labels, value) in lines {
+            let _ = match labels.is_empty() {
+                true => writeln!(text, "nativeport_{name} {value}"),
+                false => writeln!(text, "nativeport_{name}{{{labels}}} {value}"),
+            };
+        }
+    };
+    let each = |value: fn(&Stats) -> u64| {
+        stats.iter().map(|(labels, stats)| (labels.clone(), value(stats))).collect::<Vec<_>>()
+    };
+    let by_protocol = |value: fn(&Stats, usize) -> u64| {
+        let mut lines = Vec::new();
+        for (labels, stats) in &stats {
+            for protocol in Protocol::ALL {
+                let labels = format!("{labels},protocol=\"{}\"", protocol.name());
+                lines.push((labels, value(stats, protocol.index())));
+            }
+        }
+        lines
+    };
+    family("accepts_total", "counter", "Connections accepted.", each(|s| s.accepted));
+    family(
+        "unidentified",
+        "gauge",
+        "Connections before their first byte.",
+        each(|s| s.unidentified),
+    );
+    family("connections", "gauge", "Open connections.", by_protocol(|s, i| s.open[i]));
+    family("opened_total", "counter", "Connections opened.", by_protocol(|s, i| s.opened[i]));
+    family("frames_received_total", "counter", "Frames received.", each(|s| s.frames_in));
+    family("frames_sent_total", "counter", "Frames sent.", each(|s| s.frames_out));
+    family("bytes_received_total", "counter", "Bytes read from sockets.", each(|s| s.bytes_in));
+    family("bytes_sent_total", "counter", "Bytes written to sockets.", each(|s| s.bytes_out));
+    let mut closes = Vec::new();
+    for (labels, stats) in &stats {
+        for &reason in CloseReason::ALL {
+            let labels = format!("{labels},reason=\"{}\"", reason.name());
+            closes.push((labels, stats.closes[reason.code() as usize]));
+        }
+    }
+    family("closes_total", "counter", "Connections ended, by reason.", closes);
+    let whole = |value: u64| vec![(String::new(), value)];
+    family("memory_bytes", "gauge", "Bytes that count against memoryLimit.", whole(memory_bytes));
+    family("log_dropped_total", "counter", "Log records dropped.", whole(log_dropped));
+    text
+}
+
+/// A label's value, escaped as the exposition format wants it.
+fn label(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}

@@ -1,0 +1,215 @@
+//! What the tests over real sockets share: a server from an INI text, and clients that do
+//! not use the library's own encoder.
+#![allow(dead_code)] // Each test program uses a part of it.
+
+use nativeport::config::Config;
+use nativeport::event::{CloseInfo, Event, Handler, Protocol};
+use nativeport::handles::{Conn, SendFlags};
+use nativeport::listener::Listener;
+use nativeport::runtime::Runtime;
+use nativeport::status::CloseReason;
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Longer than anything takes on a busy machine: only a hang gets there.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A started server.
+pub struct Server {
+    pub listener: Listener,
+    pub runtime: Runtime,
+    pub address: SocketAddr,
+}
+
+/// One port from `keys` (lines of a `[Port]` section) on loopback.
+pub fn server(keys: &str, rest: &str, set_up: impl FnOnce(&Listener)) -> Server {
+    let text =
+        format!("[Runtime]\nioThreads=2\n[Port]\nport=0\nbindAddress=127.0.0.1\n{keys}\n{rest}\n");
+    let mut config = Config::new();
+    config.load_string(text.as_bytes(), "test.ini").unwrap();
+    let runtime = Runtime::new(&config).unwrap();
+    let listener = Listener::new(&runtime, &config, 0).unwrap();
+    set_up(&listener);
+    listener.start().unwrap();
+    let address = listener.addresses()[0];
+    Server { listener, runtime, address }
+}
+
+/// A server that echoes frames and streams of all protocols.
+pub fn echo_server(keys: &str, rest: &str) -> Server {
+    server(keys, rest, |listener| {
+        for protocol in Protocol::ALL {
+            listener.on(protocol, Arc::new(Echo)).unwrap();
+        }
+    })
+}
+
+/// Echoes.
+pub struct Echo;
+
+impl Handler for Echo {
+    fn on_event(&self, conn: Conn, event: Event<'_>) {
+        match event {
+            Event::Frames(frames) => {
+                let (taken, result) =
+                    conn.send_frames(frames.iter().map(|frame| frame.data), SendFlags::default());
+                assert!(result.is_err() || taken == frames.len());
+            }
+            Event::Data(data) => {
+                let _ = conn.send_bytes(data);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What a [`Recorder`] was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    Admit(Conn, Protocol, u8),
+    Opened(Conn, Protocol, u8),
+    Frame(Conn, Vec<u8>),
+    Data(Conn, Vec<u8>),
+    End(Conn),
+    Writable(Conn),
+    Closed(Conn, Box<CloseInfo>),
+}
+
+type Reaction = Box<dyn Fn(Conn, &Event<'_>) + Send + Sync>;
+
+/// Notes every event, after reacting to it.
+pub struct Recorder {
+    sender: Mutex<Sender<Told>>,
+    react: Reaction,
+    wants_end: bool,
+}
+
+/// A recorder and what it notes.
+pub fn recorder(
+    wants_end: bool,
+    react: impl Fn(Conn, &Event<'_>) + Send + Sync + 'static,
+) -> (Arc<Recorder>, Log) {
+    let (sender, receiver) = channel();
+    let sender = Mutex::new(sender);
+    (Arc::new(Recorder { sender, react: Box::new(react), wants_end }), Log(receiver))
+}
+
+/// The events of a recorder, in order.
+pub struct Log(Receiver<Told>);
+
+impl Log {
+    pub fn next(&self) -> Told {
+        self.0.recv_timeout(PATIENCE).expect("an event should have come")
+    }
+
+    /// Skips to the closed event.
+    pub fn closed(&self) -> CloseInfo {
+        loop {
+            if let Told::Closed(_, info) = self.next() {
+                return *info;
+            }
+        }
+    }
+
+    /// What is there now.
+    pub fn drain(&self) -> Vec<Told> {
+        self.0.try_iter().collect()
+    }
+}
+
+impl Handler for Recorder {
+    fn on_event(&self, conn: Conn, event: Event<'_>) {
+        (self.react)(conn, &event);
+        let sender = self.sender.lock().unwrap();
+        let tell = |told| sender.send(told).unwrap_or(());
+        match event {
+            Event::Admit { protocol, first_byte } => tell(Told::Admit(conn, protocol, first_byte)),
+            Event::Opened { protocol, first_byte } => {
+                tell(Told::Opened(conn, protocol, first_byte))
+            }
+            Event::Frames(frames) => {
+                frames.iter().for_each(|frame| tell(Told::Frame(conn, frame.data.to_vec())));
+            }
+            Event::Data(data) => tell(Told::Data(conn, data.to_vec())),
+            Event::End => tell(Told::End(conn)),
+            Event::Writable => tell(Told::Writable(conn)),
+            Event::Closed(info) => tell(Told::Closed(conn, Box::new(info.clone()))),
+        }
+    }
+
+    fn wants_end(&self) -> bool {
+        self.wants_end
+    }
+}
+
+/// A plain client.
+pub fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+/// A framed client: identified and answered.
+pub fn framed(address: SocketAddr) -> TcpStream {
+    let mut stream = connect(address);
+    stream.write_all(&[1]).unwrap();
+    assert_eq!(read_exact(&mut stream, 1), [1]);
+    stream
+}
+
+pub fn read_exact(stream: &mut impl Read, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    stream.read_exact(&mut bytes).unwrap();
+    bytes
+}
+
+/// Everything up to the end of the stream; a reset counts as an end.
+pub fn read_to_end(stream: &mut impl Read) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match stream.read_to_end(&mut bytes) {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
+        Err(error) => panic!("{error}"),
+    }
+    bytes
+}
+
+/// A raw frame, put together here.
+pub fn frame(payload: &[u8]) -> Vec<u8> {
+    let mut bytes = (payload.len() as u32).to_be_bytes().to_vec();
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// Reads one raw frame.
+pub fn read_frame(stream: &mut impl Read) -> Vec<u8> {
+    let header = read_exact(stream, 4);
+    let word = u32::from_be_bytes(header.try_into().unwrap());
+    assert_eq!(word >> 31, 0, "a raw frame");
+    read_exact(stream, word as usize)
+}
+
+/// Waits until `done` says so; for things that no event tells.
+pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < PATIENCE, "{what} did not come about");
+        std::thread::yield_now();
+    }
+}
+
+/// Close reasons counted so far, without those that are 0.
+pub fn closes(listener: &Listener) -> HashMap<&'static str, u64> {
+    let stats = listener.stats();
+    CloseReason::ALL
+        .iter()
+        .map(|reason| (reason.name(), stats.closes[reason.code() as usize]))
+        .filter(|(_, count)| *count > 0)
+        .collect()
+}
