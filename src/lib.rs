@@ -19,6 +19,7 @@
 //! find. [`runtime`] and [`listener`] are made and ended by the host; [`config`] tells them how.
 #![deny(unsafe_code)]
 
+pub mod capi;
 pub mod config;
 pub mod event;
 pub mod handles;

@@ -1,0 +1,232 @@
+//! Callback: user data that is released exactly once, and the tables of the header as
+//! handlers of the core.
+//!
+//! An `Owned` is made by the first statement of each function that takes user data, before
+//! anything is checked: from then on every path, a refusal and a panic included, ends in
+//! its destructor. The core keeps it inside the handler and drops that after the last call.
+
+use std::cell::Cell;
+use std::ffi::{CString, c_void};
+
+use super::frame::{NP_FRAME_COMPRESSED, np_frame};
+use super::handle::{np_conn, np_destroy_fn};
+use super::handler::{np_admission, np_close_info, np_handler};
+use crate::event::{CloseInfo, Event, Frames, Handler};
+use crate::handles::Conn;
+
+/// A host's pointer and the function that releases it.
+pub(super) struct Owned {
+    pointer: *mut c_void,
+    destroy: np_destroy_fn,
+}
+
+// SAFETY: the header demands that user data may be used and released from any thread.
+unsafe impl Send for Owned {}
+// SAFETY: likewise; nothing here reads through the pointer.
+unsafe impl Sync for Owned {}
+
+impl Owned {
+    pub(super) const fn new(pointer: *mut c_void, destroy: np_destroy_fn) -> Owned {
+        Owned { pointer, destroy }
+    }
+
+    /// What a table hands over, read before the table is judged. Too small a `struct_size`
+    /// for these members means that there are none.
+    ///
+    /// # Safety
+    /// `table` is NULL or readable up to its `struct_size`.
+    pub(super) unsafe fn of_table<T: OwningTable>(table: *const T) -> Owned {
+        if table.is_null() {
+            return Owned::new(std::ptr::null_mut(), None);
+        }
+        let head = table.cast::<Head>();
+        // SAFETY: not NULL, and the first four bytes are there by the caller's promise.
+        let size = unsafe { (&raw const (*head).struct_size).read_unaligned() } as usize;
+        if size < size_of::<Head>() {
+            return Owned::new(std::ptr::null_mut(), None);
+        }
+        // SAFETY: all tables begin with a `Head` (see `OwningTable`), and it is there.
+        let head = unsafe { head.read_unaligned() };
+        Owned::new(head.user_data, head.destroy)
+    }
+
+    pub(super) const fn pointer(&self) -> *mut c_void {
+        self.pointer
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        if let Some(destroy) = self.destroy.take() {
+            // SAFETY: the host's own pair, called once: `take` and the end of `self`.
+            unsafe { destroy(self.pointer) };
+        }
+    }
+}
+
+/// How every table of callbacks begins.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Head {
+    struct_size: u32,
+    flags: u32,
+    user_data: *mut c_void,
+    destroy: np_destroy_fn,
+}
+
+/// A table of callbacks.
+///
+/// # Safety
+/// The type is `repr(C)` and begins with the members of `Head`.
+pub(super) unsafe trait OwningTable {}
+
+// SAFETY: see its definition; a test compares the offsets.
+unsafe impl OwningTable for np_handler {}
+// SAFETY: likewise.
+unsafe impl OwningTable for np_admission {}
+
+const _: () = {
+    assert!(std::mem::offset_of!(Head, user_data) == std::mem::offset_of!(np_handler, user_data));
+    assert!(std::mem::offset_of!(Head, destroy) == std::mem::offset_of!(np_handler, destroy));
+    assert!(std::mem::offset_of!(Head, user_data) == std::mem::offset_of!(np_admission, user_data));
+    assert!(std::mem::offset_of!(Head, destroy) == std::mem::offset_of!(np_admission, destroy));
+};
+
+/// A `np_handler` as the core calls it.
+pub(super) struct TableHandler {
+    pub(super) table: np_handler,
+    pub(super) owned: Owned,
+}
+
+// SAFETY: the table holds functions, which the header allows to be called from any
+// thread, and a copy of the pointer that `owned` speaks for.
+unsafe impl Send for TableHandler {}
+// SAFETY: likewise.
+unsafe impl Sync for TableHandler {}
+
+impl Handler for TableHandler {
+    fn on_event(&self, conn: Conn, event: Event<'_>) {
+        let handle = np_conn::of(conn);
+        let user_data = self.owned.pointer();
+        let table = &self.table;
+        // SAFETY: in every arm the function is the host's own for this user_data, which
+        // `owned` keeps alive, and what it is shown is valid until it returns.
+        match event {
+            // Admission has a handler of its own.
+            Event::Admit { .. } => {}
+            Event::Opened { protocol, first_byte } => {
+                if let Some(on_open) = table.on_open {
+                    unsafe { on_open(user_data, handle, protocol as i32, first_byte) }
+                }
+            }
+            Event::Frames(frames) => {
+                if let Some(on_frames) = table.on_frames {
+                    with_frames(&frames, |frames| unsafe {
+                        on_frames(user_data, handle, frames.as_ptr(), frames.len())
+                    });
+                }
+            }
+            Event::Data(data) => {
+                if let Some(on_data) = table.on_data {
+                    unsafe { on_data(user_data, handle, data.as_ptr(), data.len()) }
+                }
+            }
+            Event::End => {
+                if let Some(on_end) = table.on_end {
+                    unsafe { on_end(user_data, handle) }
+                }
+            }
+            Event::Writable => {
+                if let Some(on_writable) = table.on_writable {
+                    unsafe { on_writable(user_data, handle) }
+                }
+            }
+            Event::Closed(info) => {
+                if let Some(on_close) = table.on_close {
+                    with_close_info(info, |info| unsafe { on_close(user_data, handle, info) });
+                }
+            }
+        }
+    }
+
+    fn wants_end(&self) -> bool {
+        self.table.on_end.is_some()
+    }
+}
+
+/// A `np_admission` as the core calls it.
+pub(super) struct AdmissionHandler {
+    pub(super) table: np_admission,
+    pub(super) owned: Owned,
+}
+
+// SAFETY: as for `TableHandler`.
+unsafe impl Send for AdmissionHandler {}
+// SAFETY: as for `TableHandler`.
+unsafe impl Sync for AdmissionHandler {}
+
+impl Handler for AdmissionHandler {
+    fn on_event(&self, conn: Conn, event: Event<'_>) {
+        let handle = np_conn::of(conn);
+        let user_data = self.owned.pointer();
+        match event {
+            Event::Admit { protocol, first_byte } => {
+                if let Some(on_admit) = self.table.on_admit {
+                    // SAFETY: the host's own function for this user_data.
+                    unsafe { on_admit(user_data, handle, protocol as i32, first_byte) }
+                }
+            }
+            Event::Closed(info) => {
+                if let Some(on_close) = self.table.on_close {
+                    // SAFETY: likewise; the info is valid until it returns.
+                    with_close_info(info, |info| unsafe { on_close(user_data, handle, info) });
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+thread_local! {
+    /// The array that `with_frames` fills. Its capacity settles at the largest batch that
+    /// a read buffer holds, so that no batch allocates.
+    static FRAMES: Cell<Vec<np_frame>> = const { Cell::new(Vec::new()) };
+}
+
+fn with_frames(frames: &Frames<'_>, call: impl FnOnce(&[np_frame])) {
+    // Taken out for the call: whatever the callback does, nobody else sees the array.
+    let mut array = FRAMES.take();
+    array.clear();
+    array.extend(frames.iter().map(|frame| np_frame {
+        data: frame.data.as_ptr(),
+        len: frame.data.len(),
+        flags: if frame.compressed { NP_FRAME_COMPRESSED } else { 0 },
+        reserved: 0,
+    }));
+    call(&array);
+    FRAMES.set(array);
+}
+
+fn with_close_info(info: &CloseInfo, call: impl FnOnce(&np_close_info)) {
+    // A NUL inside would end the text for C; the texts are ours and have none, but a
+    // peer's certificate may be quoted in them.
+    let text = match info.text.is_empty() {
+        true => CString::default(),
+        false => CString::new(info.text.replace('\0', " ")).unwrap_or_default(),
+    };
+    call(&np_close_info {
+        struct_size: size_of::<np_close_info>() as u32,
+        reason: info.reason.code(),
+        by: info.by as i32,
+        stage: info.stage as i32,
+        host_code: info.host_code,
+        os_error: info.os_error,
+        tls_alert: info.tls_alert,
+        reserved: 0,
+        bytes_in: info.bytes_in,
+        bytes_out: info.bytes_out,
+        unsent_bytes: info.unsent_bytes,
+        duration_ms: info.duration_ms,
+        text: text.as_ptr(),
+    });
+}

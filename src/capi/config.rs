@@ -1,0 +1,350 @@
+//! Config: what the INI file says, before anything runs.
+//!
+//! Holds the core's `Config` behind a lock, so that C callers need none. Which sections
+//! and keys exist, their units and defaults are the business of `crate::config` alone.
+
+use std::ffi::{CString, OsStr, c_char, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use parking_lot::Mutex;
+
+use super::entry;
+use super::ptr::{self, Place, TextBuffer};
+use super::status::{np_error, np_status};
+use crate::config::{Config, Finding, Severity};
+use crate::status::{Error, Status};
+
+/// A configuration: sections with keys, from files, strings and calls. Runtimes and
+/// listeners copy what they need when they are made; later changes do not reach them.
+pub struct np_config {
+    pub(super) inner: Mutex<Config>,
+}
+
+/// The finding must be put right, otherwise the listener or runtime will not start.
+pub const NP_SEVERITY_ERROR: i32 = 1;
+/// The finding is probably not what was meant; things start with it.
+pub const NP_SEVERITY_WARNING: i32 = 2;
+
+/// One finding of np_config_check. The texts are never NULL, empty where they do not
+/// apply, and valid until the callback returns.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct np_finding {
+    /// sizeof(np_finding) of the library, which writes it.
+    pub struct_size: u32,
+    /// NP_SEVERITY_ERROR or NP_SEVERITY_WARNING.
+    pub severity: i32,
+    /// Line in the file, from 1; 0 if it comes from no file.
+    pub line: u32,
+    /// 0.
+    pub reserved: u32,
+    /// The whole finding in one line, ready to be shown.
+    pub text: *const c_char,
+    /// File, or the name given to np_config_load_string.
+    pub file: *const c_char,
+    /// Section.
+    pub section: *const c_char,
+    /// Key.
+    pub key: *const c_char,
+    /// What is wrong.
+    pub message: *const c_char,
+    /// What would be valid.
+    pub valid: *const c_char,
+}
+
+/// Is called for each finding, in the thread that called np_config_check.
+pub type np_finding_fn =
+    Option<unsafe extern "C-unwind" fn(user_data: *mut c_void, finding: *const np_finding)>;
+
+/// Makes an empty configuration.
+///
+/// Thread: any
+/// Blocking: no
+/// Owns: *config belongs to the caller, until np_config_free
+/// Null: config must not be NULL
+/// Fails: NP_ERR_ARGUMENT
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn np_config_new(config: *mut *mut np_config) -> np_status {
+    entry::status(|| {
+        // SAFETY: the caller's promise for an output.
+        let place = unsafe { Place::new(config, "config")? };
+        place.put(Box::into_raw(Box::new(np_config { inner: Mutex::new(Config::new()) })));
+        Ok(())
+    })
+}
+
+/// Reads an INI file into the configuration. Several files may be read; a key that is
+/// given again replaces the older value. Relative paths in the file start at its folder.
+/// What is readable is checked later, by np_config_check or by what uses it.
+///
+/// Thread: any
+/// Blocking: no; it reads a file
+/// Owns: nothing; path is copied
+/// Null: config and path must not be NULL; error may be
+/// Fails: NP_ERR_CONFIG_FILE if the file cannot be read, NP_ERR_CONFIG for an error of
+///   syntax, NP_ERR_ARGUMENT
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn np_config_load_file(
+    config: *mut np_config,
+    path: *const c_char,
+    error: *mut np_error,
+) -> np_status {
+    // SAFETY: the caller's promise for an np_error.
+    unsafe {
+        entry::error(error, || {
+            let config = ptr::reference(config, "config")?;
+            let path = ptr::c_bytes(path, "path")?;
+            config.inner.lock().load_file(Path::new(OsStr::from_bytes(path)))
+        })
+    }
+}
+
+/// Reads INI text into the configuration, as np_config_load_file does. name stands for the
+/// file in messages; relative paths start at the working directory.
+///
+/// Thread: any
+/// Blocking: no
+/// Owns: nothing; text and name are copied
+/// Null: text may be NULL if len is 0; config and name must not be; error may be
+/// Fails: NP_ERR_CONFIG for an error of syntax, NP_ERR_ARGUMENT
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn np_config_load_string(
+    config: *mut np_config,
+    text: *const c_char,
+    len: usize,
+    name: *const c_char,
+    error: *mut np_error,
+) -> np_status {
+    // SAFETY: the caller's promise for an np_error.
+    unsafe {
+        entry::error(error, || {
+            let config = ptr::reference(config, "config")?;
+            let text = ptr::slice(text.cast::<u8>(), len, "text")?;
+            let name = ptr::text(name, "name")?;
+            config.inner.lock().load_string(text, name)
+        })
+    }
+}
+
+/// Adds a port section that no file has, with defaults only. name is written as in a file:
+/// "Port", "Port 1", "Port.web". Its canonical name, which np_config_set takes, is what
+/// np_config_get_port_name gives for *index.
+///
+/// Thread: any
+/// Blocking: no
+/// Owns: nothing; name is copied
+/// Null: config and name must not be NULL; index and error may be
+/// Fails: NP_ERR_CONFIG if it is not the name of a port section or there is one of that
+///   name, NP_ERR_ARGUMENT
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn np_config_add_port(
+    config: *mut np_config,
+    name: *const c_char,
+    index: *mut u32,
+    error: *mut np_error,
+) -> np_status {
+    // SAFETY: the caller's promise for an np_error.
+    unsafe {
+        entry::error(error, || {
+            let config = ptr::reference(config, "config")?;
+            let name = ptr::text(name, "name")?;
+            let place = Place::optional(index, "index")?;
+            let mut config = config.inner.lock();
+            let canonical = config.add_port(name)?;
+            let at = config.port_names().iter().position(|name| *name == canonical);
+            let at = at.and_then(|at| u32::try_from(at).ok());
+            place.put(at.ok_or_else(|| Error::new(Status::Internal, Status::Internal.message()))?);
+            Ok(())
+        })
+    }
+}
+
+/// Sets one value, as a line "key = value" in the section would. section is a canonical
+/// name: "Runtime", the name of a port ("Port", "Port.#2", "Port.web") or of a TLS section.
+/// Keys, units and defaults are those of the INI file.
+///
+/// Thread: any
+/// Blocking: no
+/// Owns: nothing; the texts are copied
+/// Null: only error may be NULL
+/// Fails: NP_ERR_CONFIG for a bad value (the words say what would be valid), NP_ERR_ARGUMENT
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn np_config_set(
+    config: *mut np_config,
+    section: *const c_char,
+    key: *const c_char,
+    value: *const c_char,
+    error: *mut np_error,
+) -> np_status {
+    // SAFETY: the caller's promise for an np_error.
+    unsafe {
+        entry::error(error, || {
+            let config = ptr::reference(config, "config")?;
+            let section = ptr::text(section, "section")?;
+            let key = ptr::text(key, "key")?;
+            let value = ptr::text(value, "value")?;
+            config.inner.lock().set(section, key, value)
+        })
+    }
+}
+
+/// Copies one value, as it was written, into buffer. *needed becomes its size with its
+/// NUL, also with NP_ERR_BUFFER_TOO_SMALL; buffer is then unchanged.
+///
+/// Thread: any
+/// Blocking: no
+/// Owns: nothing
+/// Null: buffer may be NULL if size is 0; needed may be; config, section and key must not be
+/// Fails: NP_ERR_NOT_FOUND if nobody has set the key, NP_ERR_BUFFER_TOO_SMALL,
+///   NP_ERR_ARGUMENT
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn np_config_get(
+    config: *const np_config,
+    section: *const c_char,
+    key: *const c_char,
+    buffer: *mut c_char,
+    size: usize,
+    needed: *mut usize,
+) -> np_status {
+    entry::status(|| {
+        // SAFETY: the caller's promise for an object, strings and outputs.
+        let (config, section, key, buffer) = unsafe {
+            (
+                ptr::reference(config, "config")?,
+                ptr::text(section, "section")?,
+                ptr::text(key, "key")?,
+                TextBuffer::new(buffer, size, needed)?,
+            )
+        };
+        let value = config.inner.lock().get(section, key);
+        buffer.put(&value.ok_or(Status::NotFound)?)
+    })
+}
+
+/// Checks everything, certificates and keys included, without binding anything, and calls
+/// back for each finding. The configuration can start if *errors is 0.
+///
+/// Thread: any; the callback runs in the calling thread, before the call returns
+/// Blocking: no; it reads the files that the configuration names
+/// Owns: nothing; a finding's texts are valid until the callback returns
+/// Null: callback, errors and warnings may be NULL; config must not be
+/// Fails: NP_ERR_ARGUMENT; findings are no failure
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn np_config_check(
+    config: *const np_config,
+    callback: np_finding_fn,
+    user_data: *mut c_void,
+    errors: *mut u32,
+    warnings: *mut u32,
+) -> np_status {
+    entry::status(|| {
+        // SAFETY: the caller's promise for an object and outputs.
+        let (config, errors, warnings) = unsafe {
+            (
+                ptr::reference(config, "config")?,
+                Place::optional(errors, "errors")?,
+                Place::optional(warnings, "warnings")?,
+            )
+        };
+        // On a copy: reading key files takes time, and the callback may use the original.
+        let copy = config.inner.lock().clone();
+        let findings = copy.check();
+        let mut counts = [0u32; 2];
+        for finding in &findings {
+            counts[usize::from(finding.severity == Severity::Warning)] += 1;
+            if let Some(callback) = callback {
+                // SAFETY: the callback is the caller's function for this user_data.
+                show(finding, |finding| unsafe { callback(user_data, finding) });
+            }
+        }
+        errors.put(counts[0]);
+        warnings.put(counts[1]);
+        Ok(())
+    })
+}
+
+fn show(finding: &Finding, call: impl FnOnce(&np_finding)) {
+    let whole = finding.to_string();
+    let texts =
+        [&whole, &finding.file, &finding.section, &finding.key, &finding.message, &finding.valid];
+    // A file may hold NULs; C would see the text end there.
+    let texts = texts.map(|text| CString::new(text.replace('\0', " ")).unwrap_or_default());
+    call(&np_finding {
+        struct_size: size_of::<np_finding>() as u32,
+        severity: match finding.severity {
+            Severity::Error => NP_SEVERITY_ERROR,
+            Severity::Warning => NP_SEVERITY_WARNING,
+        },
+        line: finding.line,
+        reserved: 0,
+        text: texts[0].as_ptr(),
+        file: texts[1].as_ptr(),
+        section: texts[2].as_ptr(),
+        key: texts[3].as_ptr(),
+        message: texts[4].as_ptr(),
+        valid: texts[5].as_ptr(),
+    });
+}
+
+/// The number of port sections. np_listener_new takes an index below it.
+///
+/// Thread: any
+/// Blocking: no
+/// Owns: nothing
+/// Null: config may be NULL, the answer is 0
+/// Fails: never
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn np_config_port_count(config: *const np_config) -> u32 {
+    entry::value(0, || {
+        // SAFETY: the caller's promise for an object.
+        match unsafe { ptr::reference(config, "config") } {
+            Ok(config) => u32::try_from(config.inner.lock().port_count()).unwrap_or(u32::MAX),
+            Err(_) => 0,
+        }
+    })
+}
+
+/// Copies the canonical name of a port section, in the order of the file, into buffer.
+/// *needed becomes its size with its NUL, also with NP_ERR_BUFFER_TOO_SMALL; buffer is then
+/// unchanged.
+///
+/// Thread: any
+/// Blocking: no
+/// Owns: nothing
+/// Null: buffer may be NULL if size is 0; needed may be; config must not be
+/// Fails: NP_ERR_NOT_FOUND if there are not so many, NP_ERR_BUFFER_TOO_SMALL,
+///   NP_ERR_ARGUMENT
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn np_config_get_port_name(
+    config: *const np_config,
+    index: u32,
+    buffer: *mut c_char,
+    size: usize,
+    needed: *mut usize,
+) -> np_status {
+    entry::status(|| {
+        // SAFETY: the caller's promise for an object and outputs.
+        let (config, buffer) =
+            unsafe { (ptr::reference(config, "config")?, TextBuffer::new(buffer, size, needed)?) };
+        let names = config.inner.lock().port_names();
+        buffer.put(names.get(index as usize).ok_or(Status::NotFound)?)
+    })
+}
+
+/// Ends a configuration. Runtimes and listeners made from it go on.
+///
+/// Thread: any; no other call with this pointer may be under way or follow
+/// Blocking: no
+/// Owns: config is gone
+/// Null: config may be NULL, nothing happens
+/// Fails: never
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn np_config_free(config: *mut np_config) {
+    entry::value((), || {
+        if !config.is_null() {
+            // SAFETY: np_config_new made it with Box, and the caller gives it back.
+            drop(unsafe { Box::from_raw(config) });
+        }
+    });
+}

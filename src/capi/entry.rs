@@ -1,0 +1,123 @@
+//! The guard: the body of every exported function is one call of a function in this file.
+//!
+//! It promises that no panic crosses into C, that results become a status and, where the
+//! function has one, an `np_error`. What a body does is left to the noun's file. A test
+//! reads the sources and fails when an export has another body.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::status::{np_error, np_status};
+use crate::status::{Error, Status};
+
+/// For functions whose status says everything.
+pub(super) fn status(body: impl FnOnce() -> Result<(), Status>) -> np_status {
+    match guarded(body) {
+        Some(Ok(())) => Status::Ok.code(),
+        Some(Err(status)) => status.code(),
+        None => Status::Panic.code(),
+    }
+}
+
+/// For functions whose failures have words. A bad `error` is refused before `body` runs.
+///
+/// # Safety
+/// `error` is NULL or points to an `np_error` of at least the size that its first member
+/// says, which no one else uses meanwhile.
+pub(super) unsafe fn error(
+    error: *mut np_error,
+    body: impl FnOnce() -> Result<(), Error>,
+) -> np_status {
+    // SAFETY: passed on to the caller.
+    unsafe { registering(error, || (), |()| body()) }
+}
+
+/// For functions that take ownership: `take` is the very first thing that runs and builds
+/// the value that releases what was handed over, so that this happens on every path, a
+/// bad `error` included.
+///
+/// # Safety
+/// As [`error`].
+pub(super) unsafe fn registering<T>(
+    error: *mut np_error,
+    take: impl FnOnce() -> T,
+    body: impl FnOnce(T) -> Result<(), Error>,
+) -> np_status {
+    let outcome = guarded(|| {
+        let taken = take();
+        // SAFETY: passed on to the caller.
+        unsafe { np_error::check(error)? };
+        body(taken)
+    });
+    let failure = match outcome {
+        Some(Ok(())) => return Status::Ok.code(),
+        Some(Err(failure)) => failure,
+        None => Error::new(Status::Panic, Status::Panic.message()),
+    };
+    // SAFETY: passed on to the caller; `put` checks the size itself, because a refused
+    // `error` arrives here too.
+    unsafe { np_error::put(error, &failure) };
+    failure.status.code()
+}
+
+/// For functions that give a plain value; `otherwise` is the answer after a panic.
+pub(super) fn value<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
+    guarded(body).unwrap_or(otherwise)
+}
+
+fn guarded<T>(body: impl FnOnce() -> T) -> Option<T> {
+    // A body only borrows what the core itself keeps consistent behind its own locks, so
+    // nothing half-changed can be seen after a panic.
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(value) => Some(value),
+        Err(payload) => {
+            // A payload's own destructor may panic; that must not cross either.
+            if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+                std::mem::forget(second);
+            }
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct PanicsWhenDropped;
+
+    impl Drop for PanicsWhenDropped {
+        fn drop(&mut self) {
+            panic!("in a destructor");
+        }
+    }
+
+    #[test]
+    fn a_panic_becomes_a_status() {
+        assert_eq!(status(|| panic!("defect")), Status::Panic.code());
+        assert_eq!(value(7, || panic!("defect")), 7);
+    }
+
+    #[test]
+    fn a_panic_payload_that_panics_does_not_cross() {
+        let code = status(|| std::panic::panic_any(PanicsWhenDropped));
+        assert_eq!(code, Status::Panic.code());
+    }
+
+    #[test]
+    fn a_panic_is_told_in_words_and_what_was_taken_is_released() {
+        struct Taken<'a>(&'a std::cell::Cell<u32>);
+        impl Drop for Taken<'_> {
+            fn drop(&mut self) {
+                self.0.set(self.0.get() + 1);
+            }
+        }
+        let released = std::cell::Cell::new(0);
+        let mut error = np_error::new();
+        // SAFETY: `error` is a whole np_error of this thread.
+        let code =
+            unsafe { registering(&raw mut error, || Taken(&released), |_taken| panic!("defect")) };
+        assert_eq!(code, Status::Panic.code());
+        assert_eq!(error.status, Status::Panic.code());
+        assert_eq!(released.get(), 1);
+    }
+}

@@ -1,0 +1,67 @@
+//! Handle: the values that stand for connections and addresses, passed by value.
+//!
+//! A connection's handle is checked by the core at every call; here it is only wrapped and
+//! unwrapped. Also the function types that several sections share.
+
+use std::ffi::{c_char, c_void};
+use std::net::{IpAddr, SocketAddr};
+
+use super::ptr;
+use crate::handles::Conn;
+
+/// A connection: a number, not a pointer. It may be copied and kept at will, and any value
+/// whatever may be passed at any time: one that has ended answers NP_ERR_CLOSED, one that
+/// never was answers NP_ERR_INVALID_HANDLE. {0} (NP_CONN_NONE) is never a connection.
+/// Languages that cannot pass structs by value may declare it as a 64-bit integer.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct np_conn {
+    /// The number; equal numbers are the same connection.
+    pub id: u64,
+}
+
+impl np_conn {
+    pub(super) const fn of(conn: Conn) -> np_conn {
+        np_conn { id: conn.raw() }
+    }
+
+    pub(super) const fn core(self) -> Conn {
+        Conn::from_raw(self.id)
+    }
+}
+
+/// No time limit, wherever milliseconds are asked for.
+pub const NP_FOREVER: u64 = u64::MAX;
+
+/// An address and a port.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct np_address {
+    /// 4 or 6.
+    pub family: u32,
+    /// TCP port.
+    pub port: u32,
+    /// The address alone, "192.0.2.1", "2001:db8::1", "fe80::1%3".
+    pub host: [c_char; 64],
+}
+
+impl np_address {
+    pub(super) fn of(address: SocketAddr) -> np_address {
+        let host = match address {
+            SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
+            _ => address.ip().to_string(),
+        };
+        let family = match address.ip() {
+            IpAddr::V4(_) => 4,
+            IpAddr::V6(_) => 6,
+        };
+        let mut out = np_address { family, port: address.port().into(), host: [0; 64] };
+        // The longest, an IPv6 address with a ten-digit scope, has 50 characters.
+        ptr::fill(&mut out.host, &host);
+        out
+    }
+}
+
+/// Releases user_data. Is called exactly once, from any thread, after the last use; must
+/// not block for long. NULL in its place means that there is nothing to release.
+pub type np_destroy_fn = Option<unsafe extern "C-unwind" fn(user_data: *mut c_void)>;

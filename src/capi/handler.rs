@@ -1,0 +1,240 @@
+//! Handler: the tables of callbacks that a host gives to a listener, and what they are told.
+//!
+//! Only their shape and their checks; how the core calls them is the business of
+//! `callback`.
+
+use std::ffi::{c_char, c_void};
+
+use super::frame::np_frame;
+use super::handle::{np_conn, np_destroy_fn};
+use super::ptr::Refused;
+use super::sized::Sized32;
+use crate::event::Protocol;
+
+/// First byte 1: answered with a byte 1, then frames.
+pub const NP_PROTOCOL_CLIENT: i32 = 1;
+/// First byte 2: no answer, a raw stream without that byte.
+pub const NP_PROTOCOL_RELAY: i32 = 2;
+/// First byte 3: answered with a byte 1, then frames.
+pub const NP_PROTOCOL_REMOTE_APPLICATION: i32 = 3;
+/// Any other first byte: a raw stream that begins with that byte.
+pub const NP_PROTOCOL_UNKNOWN: i32 = 4;
+
+/// In np_handler.flags: input waits in the connection's inbox. Not in this version.
+pub const NP_HANDLER_INBOX: u32 = 1;
+
+/// The peer ended the connection.
+pub const NP_BY_PEER: i32 = 1;
+/// The library ended it, by one of its rules.
+pub const NP_BY_LIBRARY: i32 = 2;
+/// The host ended it.
+pub const NP_BY_HOST: i32 = 3;
+/// The operating system ended it.
+pub const NP_BY_SYSTEM: i32 = 4;
+
+/// Accepted, nothing read yet.
+pub const NP_STAGE_ACCEPT: i32 = 1;
+/// TLS handshake.
+pub const NP_STAGE_TLS: i32 = 2;
+/// Waiting for the first byte.
+pub const NP_STAGE_IDENTIFY: i32 = 3;
+/// Waiting for the host's decision.
+pub const NP_STAGE_ADMIT: i32 = 4;
+/// In use.
+pub const NP_STAGE_OPEN: i32 = 5;
+
+/// How a connection ended. Valid until the callback returns.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct np_close_info {
+    /// sizeof(np_close_info) of the library, which writes it.
+    pub struct_size: u32,
+    /// Why: NP_CLOSE_.
+    pub reason: i32,
+    /// Who ended it: NP_BY_.
+    pub by: i32,
+    /// How far it had come: NP_STAGE_.
+    pub stage: i32,
+    /// The code given to np_conn_close or np_conn_abort, otherwise 0.
+    pub host_code: i32,
+    /// errno of the operating system, 0 if it reported none.
+    pub os_error: i32,
+    /// The TLS alert, -1 if there was none.
+    pub tls_alert: i32,
+    /// 0.
+    pub reserved: u32,
+    /// Bytes read from the socket.
+    pub bytes_in: u64,
+    /// Bytes written to the socket.
+    pub bytes_out: u64,
+    /// Bytes that sends had accepted and that never reached the operating system.
+    pub unsent_bytes: u64,
+    /// From accept to the end, in milliseconds.
+    pub duration_ms: u64,
+    /// More words where there are any, otherwise empty; UTF-8, never NULL.
+    pub text: *const c_char,
+}
+
+/// The callbacks of one protocol on one listener, shared by all its connections. Set
+/// struct_size (NP_HANDLER_INIT does); leave what you do not need NULL.
+///
+/// Callbacks of one connection never overlap and come in this order: on_open once,
+/// on_frames or on_data and on_writable any number of times, on_end at most once, on_close
+/// exactly once and last. Those of different connections may run at once on several
+/// threads. Data is valid until the callback returns. A callback must not block for long,
+/// throw an exception or longjmp.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct np_handler {
+    /// sizeof(np_handler), set by the caller.
+    pub struct_size: u32,
+    /// 0, or NP_HANDLER_ bits.
+    pub flags: u32,
+    /// The first argument of all callbacks. Belongs to the library as soon as the table is
+    /// passed to np_listener_on, whatever that answers.
+    pub user_data: *mut c_void,
+    /// Releases user_data, exactly once: at once if np_listener_on fails, otherwise after
+    /// the last callback, when listener and runtime have ended.
+    pub destroy: np_destroy_fn,
+    /// The connection may be used. The answer byte, if the protocol has one, is on its way.
+    /// first_byte is also the first byte of the stream with NP_PROTOCOL_UNKNOWN.
+    pub on_open: Option<
+        unsafe extern "C-unwind" fn(
+            user_data: *mut c_void,
+            conn: np_conn,
+            protocol: i32,
+            first_byte: u8,
+        ),
+    >,
+    /// Whole frames, in order, count of them, at least 1. Required for
+    /// NP_PROTOCOL_CLIENT and NP_PROTOCOL_REMOTE_APPLICATION. The array and the data are
+    /// valid until the callback returns; np_frame_take keeps a frame longer.
+    pub on_frames: Option<
+        unsafe extern "C-unwind" fn(
+            user_data: *mut c_void,
+            conn: np_conn,
+            frames: *const np_frame,
+            count: usize,
+        ),
+    >,
+    /// The next bytes of a stream, len of them, at least 1. Required for
+    /// NP_PROTOCOL_RELAY and NP_PROTOCOL_UNKNOWN. The data is valid until the callback
+    /// returns.
+    pub on_data: Option<
+        unsafe extern "C-unwind" fn(
+            user_data: *mut c_void,
+            conn: np_conn,
+            data: *const u8,
+            len: usize,
+        ),
+    >,
+    /// The peer will send nothing more; sending stays possible, and the host closes. NULL:
+    /// the library closes as soon as everything is delivered and sent.
+    pub on_end: Option<unsafe extern "C-unwind" fn(user_data: *mut c_void, conn: np_conn)>,
+    /// The send queue has room again after a send answered NP_ERR_WOULD_BLOCK.
+    pub on_writable: Option<unsafe extern "C-unwind" fn(user_data: *mut c_void, conn: np_conn)>,
+    /// The end, once for every connection that on_open told of. The handle answers
+    /// NP_ERR_CLOSED from the return of this callback on.
+    pub on_close: Option<
+        unsafe extern "C-unwind" fn(
+            user_data: *mut c_void,
+            conn: np_conn,
+            info: *const np_close_info,
+        ),
+    >,
+}
+
+/// The callbacks that decide about connections before they are opened, for all protocols
+/// of one listener. Set struct_size (NP_ADMISSION_INIT does).
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct np_admission {
+    /// sizeof(np_admission), set by the caller.
+    pub struct_size: u32,
+    /// 0.
+    pub flags: u32,
+    /// As in np_handler; belongs to the library once passed to np_listener_on_admit.
+    pub user_data: *mut c_void,
+    /// As in np_handler.
+    pub destroy: np_destroy_fn,
+    /// Answer with np_conn_admit or np_conn_refuse, in the callback or later, from any
+    /// thread. Without an answer within readTimeout the connection is refused. Required.
+    pub on_admit: Option<
+        unsafe extern "C-unwind" fn(
+            user_data: *mut c_void,
+            conn: np_conn,
+            protocol: i32,
+            first_byte: u8,
+        ),
+    >,
+    /// The end of a connection that on_admit told of and that was never opened: refused,
+    /// not decided in time, or gone. May be NULL.
+    pub on_close: Option<
+        unsafe extern "C-unwind" fn(
+            user_data: *mut c_void,
+            conn: np_conn,
+            info: *const np_close_info,
+        ),
+    >,
+}
+
+// SAFETY: repr(C), two numbers of four bytes, then pointers and nullable functions.
+unsafe impl Sized32 for np_handler {
+    const FIRST: usize = std::mem::offset_of!(np_handler, on_close) + size_of::<np_destroy_fn>();
+}
+
+// SAFETY: likewise.
+unsafe impl Sized32 for np_admission {
+    const FIRST: usize = std::mem::offset_of!(np_admission, on_close) + size_of::<np_destroy_fn>();
+}
+
+/// The protocol that C named by a number.
+pub(super) fn protocol(number: i32) -> Result<Protocol, Refused> {
+    match number {
+        NP_PROTOCOL_CLIENT => Ok(Protocol::Client),
+        NP_PROTOCOL_RELAY => Ok(Protocol::Relay),
+        NP_PROTOCOL_REMOTE_APPLICATION => Ok(Protocol::RemoteApplication),
+        NP_PROTOCOL_UNKNOWN => Ok(Protocol::Unknown),
+        _ => Err(Refused::argument("protocol", "is not one of NP_PROTOCOL_")),
+    }
+}
+
+impl np_handler {
+    /// What a table must hold to serve `protocol`.
+    pub(super) fn check(&self, protocol: Protocol) -> Result<(), Refused> {
+        match self.flags {
+            0 => {}
+            NP_HANDLER_INBOX => {
+                return Err(Refused::unsupported("NP_HANDLER_INBOX", "is not in this version"));
+            }
+            _ => {
+                return Err(Refused::argument("handler->flags", "has a bit that means nothing"));
+            }
+        }
+        if protocol.is_framed() && self.on_frames.is_none() {
+            return Err(Refused::argument(
+                "handler->on_frames",
+                "is NULL, but the protocol has frames",
+            ));
+        }
+        if !protocol.is_framed() && self.on_data.is_none() {
+            return Err(Refused::argument(
+                "handler->on_data",
+                "is NULL, but the protocol is a stream",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl np_admission {
+    pub(super) fn check(&self) -> Result<(), Refused> {
+        if self.flags != 0 {
+            return Err(Refused::argument("admission->flags", "has a bit that means nothing"));
+        }
+        if self.on_admit.is_none() {
+            return Err(Refused::argument("admission->on_admit", "is NULL"));
+        }
+        Ok(())
+    }
+}

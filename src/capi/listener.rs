@@ -1,0 +1,260 @@
+//! Listener: one port section, made, started, paused and ended.
+//!
+//! Holds the core's `Listener`. Registering functions take the host's table apart and give
+//! the core a handler that speaks for it.
+
+use std::sync::Arc;
+
+use super::callback::{AdmissionHandler, Owned, TableHandler};
+use super::config::np_config;
+use super::entry;
+use super::handle::np_address;
+use super::handler::{self, np_admission, np_handler};
+use super::ptr::{self, Place};
+use super::runtime::{limit, np_runtime};
+use super::sized;
+use super::status::{np_error, np_status};
+use crate::dispatch;
+use crate::listener::Listener;
+use crate::status::Status;
+
+/// One port that is listened on.
+pub struct np_listener {
+    pub(super) inner: Listener,
+}
+
+/// Makes a listener from the port section with this index (np_config_port_count). It does
+/// not listen before np_listener_start.
+///
+/// Thread: any
+/// Blocking: no; it reads certificates and keys
+/// Owns: *listener belongs to the caller, until np_listener_free; config is copied; the
+///   runtime may be freed before or after
+/// Null: only error may be NULL
+/// Fails: NP_ERR_NOT_FOUND if there are not so many ports, NP_ERR_CONFIG,
+///   NP_ERR_CERTIFICATE, NP_ERR_STOPPED, NP_ERR_ARGUMENT
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn np_listener_new(
+    runtime: *mut np_runtime,
+    config: *const np_config,
+    port_index: u32,
+    listener: *mut *mut np_listener,
+    error: *mut np_error,
+) -> np_status {
+    // SAFETY: the caller's promise for an np_error, objects and an output.
+    unsafe {
+        entry::error(error, || {
+            let runtime = ptr::reference(runtime, "runtime")?;
+            let config = ptr::reference(config, "config")?;
+            let place = Place::new(listener, "listener")?;
+            let config = config.inner.lock().clone();
+            let inner = Listener::new(&runtime.inner, &config, port_index as usize)?;
+            place.put(Box::into_raw(Box::new(np_listener { inner })));
+            Ok(())
+        })
+    }
+}
+
+/// Sets the callbacks of one protocol, before the start. A protocol without callbacks is
+/// closed with NP_CLOSE_NO_HANDLER.
+///
+/// Thread: any
+/// Blocking: no
+/// Owns: handler->user_data belongs to the library, also on failure; handler->destroy
+///   releases it once; the table itself is copied
+/// Null: only error may be NULL
+/// Fails: NP_ERR_STATE after the start or if the protocol has callbacks already,
+///   NP_ERR_UNSUPPORTED for NP_HANDLER_INBOX and members that this version does not know,
+///   NP_ERR_ARGUMENT
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn np_listener_on(
+    listener: *mut np_listener,
+    protocol: i32,
+    handler: *const np_handler,
+    error: *mut np_error,
+) -> np_status {
+    // SAFETY: the caller's promise for an np_error, an object and a table.
+    unsafe {
+        entry::registering(
+            error,
+            || Owned::of_table(handler),
+            |owned| {
+                let listener = ptr::reference(listener, "listener")?;
+                let protocol = handler::protocol(protocol)?;
+                let table = sized::read(handler, "handler")?;
+                table.check(protocol)?;
+                listener.inner.on(protocol, Arc::new(TableHandler { table, owned }))
+            },
+        )
+    }
+}
+
+/// Asks the host about every connection before it is opened, whatever its protocol. Set
+/// before the start.
+///
+/// Thread: any
+/// Blocking: no
+/// Owns: admission->user_data belongs to the library, also on failure; admission->destroy
+///   releases it once; the table itself is copied
+/// Null: only error may be NULL
+/// Fails: NP_ERR_STATE after the start or if it is set already, NP_ERR_UNSUPPORTED for
+///   members that this version does not know, NP_ERR_ARGUMENT
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn np_listener_on_admit(
+    listener: *mut np_listener,
+    admission: *const np_admission,
+    error: *mut np_error,
+) -> np_status {
+    // SAFETY: the caller's promise for an np_error, an object and a table.
+    unsafe {
+        entry::registering(
+            error,
+            || Owned::of_table(admission),
+            |owned| {
+                let listener = ptr::reference(listener, "listener")?;
+                let table = sized::read(admission, "admission")?;
+                table.check()?;
+                listener.inner.on_admit(Arc::new(AdmissionHandler { table, owned }))
+            },
+        )
+    }
+}
+
+/// Binds and listens. From here on callbacks may run, also before this returns.
+///
+/// Thread: any
+/// Blocking: no; a host name in bindAddress is looked up
+/// Owns: nothing
+/// Null: listener must not be NULL; error may be
+/// Fails: NP_ERR_ADDRESS_IN_USE, NP_ERR_ADDRESS_NOT_AVAILABLE, NP_ERR_PERMISSION_DENIED,
+///   NP_ERR_NO_DESCRIPTORS, NP_ERR_NO_THREADS, NP_ERR_IO, NP_ERR_STATE if it was started
+///   before, NP_ERR_STOPPED, NP_ERR_ARGUMENT
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn np_listener_start(
+    listener: *mut np_listener,
+    error: *mut np_error,
+) -> np_status {
+    // SAFETY: the caller's promise for an np_error and an object.
+    unsafe { entry::error(error, || ptr::reference(listener, "listener")?.inner.start()) }
+}
+
+/// The addresses that are listened on, index from 0. With "port = 0" this tells the port.
+///
+/// Thread: any
+/// Blocking: no
+/// Owns: nothing
+/// Null: neither may be NULL
+/// Fails: NP_ERR_NOT_FOUND if there are not so many, and before the start;
+///   NP_ERR_ARGUMENT
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn np_listener_get_address(
+    listener: *const np_listener,
+    index: u32,
+    address: *mut np_address,
+) -> np_status {
+    entry::status(|| {
+        // SAFETY: the caller's promise for an object and an output.
+        let (listener, place) =
+            unsafe { (ptr::reference(listener, "listener")?, Place::new(address, "address")?) };
+        let addresses = listener.inner.addresses();
+        place.put(np_address::of(*addresses.get(index as usize).ok_or(Status::NotFound)?));
+        Ok(())
+    })
+}
+
+/// Accepts nothing until np_listener_resume; new connections wait in the backlog of the
+/// operating system. Established ones go on.
+///
+/// Thread: any
+/// Blocking: no
+/// Owns: nothing
+/// Null: listener must not be NULL
+/// Fails: NP_ERR_STATE before the start, NP_ERR_STOPPED, NP_ERR_ARGUMENT
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn np_listener_pause(listener: *mut np_listener) -> np_status {
+    entry::status(|| {
+        // SAFETY: the caller's promise for an object.
+        let listener = unsafe { ptr::reference(listener, "listener")? };
+        listener.inner.pause().map_err(|error| error.status)
+    })
+}
+
+/// Ends np_listener_pause.
+///
+/// Thread: any
+/// Blocking: no
+/// Owns: nothing
+/// Null: listener must not be NULL
+/// Fails: NP_ERR_STATE before the start, NP_ERR_STOPPED, NP_ERR_ARGUMENT
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn np_listener_resume(listener: *mut np_listener) -> np_status {
+    entry::status(|| {
+        // SAFETY: the caller's promise for an object.
+        let listener = unsafe { ptr::reference(listener, "listener")? };
+        listener.inner.resume().map_err(|error| error.status)
+    })
+}
+
+/// Begins to stop this port and returns, as np_runtime_stop does for all.
+///
+/// Thread: any
+/// Blocking: no
+/// Owns: nothing
+/// Null: listener must not be NULL
+/// Fails: NP_ERR_ARGUMENT
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn np_listener_stop(listener: *mut np_listener, drain_ms: u64) -> np_status {
+    entry::status(|| {
+        // SAFETY: the caller's promise for an object.
+        let listener = unsafe { ptr::reference(listener, "listener")? };
+        listener.inner.stop(drain_ms).map_err(|error| error.status)
+    })
+}
+
+/// Waits until a stop has ended this port and its connections, at most timeout_ms
+/// milliseconds (NP_FOREVER: no limit, 0: only looks).
+///
+/// Thread: any; inside a callback only with timeout_ms 0
+/// Blocking: yes, up to timeout_ms
+/// Owns: nothing
+/// Null: listener must not be NULL
+/// Fails: NP_ERR_TIMED_OUT, NP_ERR_IN_CALLBACK, NP_ERR_ARGUMENT
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn np_listener_wait(
+    listener: *mut np_listener,
+    timeout_ms: u64,
+) -> np_status {
+    entry::status(|| {
+        // SAFETY: the caller's promise for an object.
+        let listener = unsafe { ptr::reference(listener, "listener")? };
+        listener.inner.wait(limit(timeout_ms)).map_err(|error| error.status)
+    })
+}
+
+/// Stops with drain_ms 0, waits for the end and frees.
+///
+/// Thread: any, but not inside a callback; no other call with this pointer may be under way
+///   or follow
+/// Blocking: yes, until the callbacks of its connections have returned
+/// Owns: listener is gone, except with NP_ERR_IN_CALLBACK
+/// Null: listener may be NULL, nothing happens
+/// Fails: NP_ERR_IN_CALLBACK, and nothing is freed
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn np_listener_free(listener: *mut np_listener) -> np_status {
+    entry::status(|| {
+        if listener.is_null() {
+            return Ok(());
+        }
+        if dispatch::in_callback() {
+            return Err(Status::InCallback);
+        }
+        // SAFETY: np_listener_new made it with Box, and the caller gives it back.
+        let listener = unsafe { Box::from_raw(listener) };
+        // One that was never started, or whose runtime has ended, has nothing to stop and
+        // may say so; it is freed all the same.
+        if listener.inner.stop(0).is_ok() {
+            return listener.inner.wait(None).map_err(|error| error.status);
+        }
+        Ok(())
+    })
+}
