@@ -230,3 +230,137 @@ fn with_close_info(info: &CloseInfo, call: impl FnOnce(&np_close_info)) {
         text: text.as_ptr(),
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{FrameSpan, Party, Protocol, Stage};
+    use crate::status::CloseReason;
+    use std::ffi::CStr;
+    use std::sync::Mutex;
+
+    type Told = Mutex<Vec<String>>;
+
+    /// # Safety
+    /// `user_data` is a `Told`.
+    unsafe fn tell(user_data: *mut c_void, line: String) {
+        // SAFETY: passed on.
+        unsafe { &*user_data.cast::<Told>() }.lock().unwrap().push(line);
+    }
+
+    unsafe extern "C-unwind" fn destroy(user_data: *mut c_void) {
+        unsafe { tell(user_data, "destroy".into()) }
+    }
+
+    unsafe extern "C-unwind" fn on_open(user: *mut c_void, conn: np_conn, kind: i32, first: u8) {
+        unsafe { tell(user, format!("open {} {kind} {first}", conn.id)) }
+    }
+
+    unsafe extern "C-unwind" fn on_frames(
+        user: *mut c_void,
+        conn: np_conn,
+        frames: *const np_frame,
+        count: usize,
+    ) {
+        let mut line = format!("frames {}", conn.id);
+        for frame in unsafe { std::slice::from_raw_parts(frames, count) } {
+            let data = unsafe { std::slice::from_raw_parts(frame.data, frame.len) };
+            line += &format!(" {}:{}", String::from_utf8_lossy(data), frame.flags);
+        }
+        unsafe { tell(user, line) }
+    }
+
+    unsafe extern "C-unwind" fn on_data(user: *mut c_void, _: np_conn, data: *const u8, n: usize) {
+        let data = unsafe { std::slice::from_raw_parts(data, n) };
+        unsafe { tell(user, format!("data {}", String::from_utf8_lossy(data))) }
+    }
+
+    unsafe extern "C-unwind" fn on_end(user: *mut c_void, _: np_conn) {
+        unsafe { tell(user, "end".into()) }
+    }
+
+    unsafe extern "C-unwind" fn on_writable(user: *mut c_void, _: np_conn) {
+        unsafe { tell(user, "writable".into()) }
+    }
+
+    unsafe extern "C-unwind" fn on_close(
+        user: *mut c_void,
+        _: np_conn,
+        info: *const np_close_info,
+    ) {
+        let info = unsafe { &*info };
+        let text = unsafe { CStr::from_ptr(info.text) }.to_string_lossy();
+        let line = format!("close {} {} {} {text}", info.reason, info.by, info.stage);
+        unsafe { tell(user, line) }
+    }
+
+    fn closed(text: &str) -> CloseInfo {
+        CloseInfo {
+            reason: CloseReason::TlsFailed,
+            by: Party::Library,
+            stage: Stage::Tls,
+            host_code: 0,
+            os_error: 0,
+            tls_alert: 42,
+            bytes_in: 1,
+            bytes_out: 2,
+            unsent_bytes: 3,
+            duration_ms: 4,
+            text: text.into(),
+        }
+    }
+
+    fn handler(told: &Told, on_end: bool) -> TableHandler {
+        let user_data = (&raw const *told).cast_mut().cast();
+        let table = np_handler {
+            struct_size: size_of::<np_handler>() as u32,
+            flags: 0,
+            user_data,
+            destroy: Some(destroy),
+            on_open: Some(on_open),
+            on_frames: Some(on_frames),
+            on_data: Some(on_data),
+            on_end: if on_end { Some(self::on_end) } else { None },
+            on_writable: Some(on_writable),
+            on_close: Some(on_close),
+        };
+        // SAFETY: the table is whole.
+        TableHandler { owned: unsafe { Owned::of_table(&raw const table) }, table }
+    }
+
+    #[test]
+    fn every_event_reaches_its_callback_and_the_destructor_is_last() {
+        let told = Told::default();
+        let handler = handler(&told, true);
+        let conn = Conn::from_raw(9);
+        let buffers: [&[u8]; 2] = [b"abcd", b"inflated"];
+        let span = |buffer, compressed, start, len| FrameSpan { buffer, compressed, start, len };
+        let spans = [span(0, false, 1, 2), span(1, true, 0, 8), span(0, false, 4, 0)];
+        assert!(handler.wants_end());
+        handler.on_event(conn, Event::Opened { protocol: Protocol::Client, first_byte: 1 });
+        handler.on_event(conn, Event::Frames(Frames { buffers, spans: &spans }));
+        handler.on_event(conn, Event::Frames(Frames { buffers, spans: &spans[..1] }));
+        handler.on_event(conn, Event::Data(b"xyz"));
+        handler.on_event(conn, Event::Writable);
+        handler.on_event(conn, Event::End);
+        handler.on_event(conn, Event::Closed(&closed("bad\0name")));
+        drop(handler);
+        let expected = [
+            "open 9 1 1",
+            "frames 9 bc:0 inflated:1 :0",
+            "frames 9 bc:0",
+            "data xyz",
+            "writable",
+            "end",
+            "close 21 2 2 bad name",
+            "destroy",
+        ];
+        assert_eq!(*told.lock().unwrap(), expected);
+    }
+
+    #[test]
+    fn a_table_without_on_end_leaves_the_end_to_the_library() {
+        let told = Told::default();
+        assert!(!handler(&told, false).wants_end());
+    }
+}
