@@ -481,7 +481,7 @@ impl Conn {
             self.deliver(Event::Frames(Frames { buffers: [input, &inflated], spans: &spans }));
             turn.work.spans = spans;
             turn.work.inflated = inflated;
-            if turn.work.inflated.capacity() > 4 * crate::frame::decode::INFLATE_TURN_BYTES {
+            if turn.work.inflated.capacity() > 2 * crate::frame::decode::INFLATE_TURN_BYTES {
                 turn.work.inflated = Vec::new();
             }
         }

@@ -30,9 +30,10 @@ pub(crate) struct Writes {
     pub level: u32,
 }
 
-/// Growth of an output buffer per step: large enough for few calls, small enough that
-/// a lying stream takes little.
-const STEP_BYTES: usize = 64 << 10;
+/// Growth of an output buffer: by half, within these bounds. A state fills what room there
+/// is, so the upper one is also how far a step may go beyond its budget.
+const STEP_MIN_BYTES: usize = 64 << 10;
+const STEP_MAX_BYTES: usize = 256 << 10;
 
 /// An inflation state, reusable for any number of frames.
 pub(crate) struct Inflater {
@@ -81,8 +82,10 @@ impl Inflater {
             }
             if out.capacity() == out.len() {
                 // One byte more than the limit, so that crossing it shows.
-                let room = (max_bytes - (out.len() - start)).saturating_add(1).min(STEP_BYTES);
-                out.try_reserve(room).map_err(|_| CloseReason::MemoryLimit)?;
+                let produced = out.len() - start;
+                let step = (produced / 2).clamp(STEP_MIN_BYTES, STEP_MAX_BYTES);
+                let room = (max_bytes - produced).saturating_add(1).min(step);
+                out.try_reserve_exact(room).map_err(|_| CloseReason::MemoryLimit)?;
             }
             let status = self
                 .state
