@@ -1,0 +1,284 @@
+//! The way out: who ends a connection, why, and what is done before it is told.
+
+use super::{Conn, InputEnd, Phase, Turn};
+use crate::dispatch;
+use crate::event::{CloseInfo, Event, Party, Stage};
+use crate::handles;
+use crate::log::Level;
+use crate::send::{Op, Verdict};
+use crate::status::CloseReason;
+use crate::tls::TlsError;
+use std::io;
+use std::sync::atomic::Ordering;
+
+/// A plain connection that we closed may go on sending for so long.
+const LINGER_MS: u64 = 2000;
+
+/// Why and how a connection ends.
+pub(super) struct Ending {
+    pub reason: CloseReason,
+    pub by: Party,
+    pub stage: Stage,
+    pub cut: Cut,
+    pub host_code: i32,
+    pub os_error: i32,
+    pub tls_alert: i32,
+    pub text: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// Flush, end our direction, linger.
+    AfterFlush,
+    /// One try to flush, then close.
+    Now,
+    /// Reset.
+    Reset,
+}
+
+impl Conn {
+    pub(super) fn stage(&self) -> Stage {
+        match self.phase {
+            Phase::Sniff => Stage::Accept,
+            Phase::Handshake => Stage::Tls,
+            Phase::Identify => Stage::Identify,
+            Phase::Admit { .. } => Stage::Admit,
+            _ => Stage::Open,
+        }
+    }
+
+    pub(super) fn ending(&self, reason: CloseReason, by: Party) -> Ending {
+        Ending {
+            reason,
+            by,
+            stage: self.stage(),
+            cut: Cut::AfterFlush,
+            host_code: 0,
+            os_error: 0,
+            tls_alert: -1,
+            text: String::new(),
+        }
+    }
+
+    /// Ends it by a rule of the library.
+    pub fn fail(&mut self, reason: CloseReason) {
+        let ending = self.ending(reason, Party::Library);
+        self.end(ending);
+    }
+
+    /// Begins the end; the first reason counts, but a harder cut still shortens a flush.
+    pub(super) fn end(&mut self, ending: Ending) {
+        let shared = self.out().shared.clone();
+        if let Some(shared) = shared {
+            let _ = shared.state.close();
+        }
+        match &mut self.phase {
+            Phase::Closing(present) => {
+                if ending.cut != Cut::AfterFlush {
+                    present.cut = ending.cut;
+                    if present.os_error == 0 {
+                        present.os_error = ending.os_error;
+                    }
+                }
+            }
+            Phase::Lingering { .. } | Phase::Gone => {}
+            _ => self.phase = Phase::Closing(Box::new(ending)),
+        }
+    }
+
+    /// The runtime or the listener stops: unidentified connections end at once, all others
+    /// by `deadline_ms`.
+    pub fn on_drain(&mut self, deadline_ms: u64) {
+        match self.phase {
+            Phase::Sniff | Phase::Handshake | Phase::Identify => {
+                let ending = self.ending(CloseReason::Stopped, Party::Library);
+                self.end(Ending { cut: Cut::Now, ..ending });
+            }
+            _ => {
+                let present = self.times.drain_deadline.unwrap_or(u64::MAX);
+                self.times.drain_deadline = Some(present.min(deadline_ms));
+            }
+        }
+    }
+
+    /// A newer connection needs this one's place among the unidentified.
+    pub fn on_doomed(&mut self, reason: CloseReason) {
+        if self.ticket.is_some() {
+            let ending = self.ending(reason, Party::Library);
+            self.end(Ending { cut: Cut::Now, ..ending });
+        }
+    }
+
+    /// An error of the socket.
+    pub fn on_io_error(&mut self, error: &io::Error) {
+        if matches!(self.phase, Phase::Lingering { .. }) {
+            self.phase = Phase::Gone;
+        }
+        let os_error = error.raw_os_error().unwrap_or(0);
+        let (reason, by) = match os_error {
+            libc::ECONNRESET | libc::EPIPE => (CloseReason::PeerReset, Party::Peer),
+            libc::ETIMEDOUT => (CloseReason::KeepAlive, Party::System),
+            _ => (CloseReason::IoError, Party::System),
+        };
+        let text = if os_error == 0 { error.to_string() } else { String::new() };
+        self.end(Ending { os_error, text, cut: Cut::Now, ..self.ending(reason, by) });
+    }
+
+    pub(super) fn tls_failed(&mut self, error: TlsError) {
+        let by = if error.sent_by_peer { Party::Peer } else { Party::Library };
+        let tls_alert = error.alert.map_or(-1, i32::from);
+        let ending = self.ending(CloseReason::TlsFailed, by);
+        self.end(Ending { tls_alert, text: error.text, ..ending });
+    }
+
+    /// Turns what was asked for into the beginning of the end.
+    pub(super) fn obey(&mut self) {
+        let Some(verdict) = self.out().verdict.take() else { return };
+        let host = |reason| self.ending(reason, Party::Host);
+        let ending = match verdict {
+            Verdict::HostClose(code) => Ending { host_code: code, ..host(CloseReason::HostClosed) },
+            Verdict::HostAbort(code) => {
+                Ending { host_code: code, cut: Cut::Reset, ..host(CloseReason::HostAborted) }
+            }
+            Verdict::Refuse => host(CloseReason::AdmissionRefused),
+            Verdict::Fail(reason) => self.ending(reason, Party::Library),
+        };
+        self.end(ending);
+    }
+
+    /// The peer's end of stream, once everything before it has been used up.
+    pub(super) fn end_of_input_step(&mut self) -> bool {
+        let Some(end) = self.input_end else { return false };
+        match self.phase {
+            Phase::Sniff | Phase::Handshake | Phase::Identify => {
+                let ending = self.ending(CloseReason::ClosedBeforeIdentified, Party::Peer);
+                self.end(Ending { cut: Cut::Now, ..ending });
+                true
+            }
+            Phase::Open { protocol } if !self.held_back && !self.end_told && self.may_deliver() => {
+                let rest = !self.kept.is_empty() || !self.opened.is_empty();
+                if protocol.is_framed() && (rest || self.decoder.is_inside_frame()) {
+                    let ending = self.ending(CloseReason::Truncated, Party::Peer);
+                    self.end(ending);
+                } else if self.handler.as_ref().is_some_and(|handler| handler.wants_end()) {
+                    self.end_told = true;
+                    self.deliver(Event::End);
+                } else {
+                    let reason = match end {
+                        InputEnd::Clean => CloseReason::PeerClosed,
+                        InputEnd::Truncated => CloseReason::TlsTruncated,
+                    };
+                    let ending = self.ending(reason, Party::Peer);
+                    self.end(ending);
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn close_step(&mut self, turn: &mut Turn) {
+        let Phase::Closing(ending) = &self.phase else { return };
+        let cut = ending.cut;
+        let done = match cut {
+            Cut::Reset => {
+                self.out().transport.reset_on_close();
+                true
+            }
+            Cut::Now => {
+                self.out().finish();
+                true
+            }
+            Cut::AfterFlush => {
+                let out = self.out();
+                out.finish() || out.error.is_some()
+            }
+        };
+        if !done {
+            return;
+        }
+        let Phase::Closing(ending) = std::mem::replace(&mut self.phase, Phase::Gone) else {
+            return;
+        };
+        // The peer may still be sending: closing with unread input would reset the
+        // connection, and that can destroy our last answer on its way.
+        let answered = self.shown || ending.reason == CloseReason::TlsFailed;
+        if cut == Cut::AfterFlush && self.input_end.is_none() && answered {
+            self.phase = Phase::Lingering { until_ms: turn.now_ms + LINGER_MS };
+        }
+        self.tell_closed(turn, *ending);
+    }
+
+    fn tell_closed(&mut self, turn: &mut Turn, ending: Ending) {
+        if let Some(ticket) = self.ticket.take() {
+            self.port.gate.identified(&ticket);
+        }
+        let shared = self.out().shared.clone();
+        let left = shared.as_ref().map(|shared| shared.end()).unwrap_or_default();
+        let foreign: usize = left.iter().map(Op::queued_bytes).sum();
+        // What the host lent is released here, by code of the host.
+        dispatch::guarded(move || drop(left));
+        let out = self.out();
+        let unsent_bytes = (out.discard() + foreign) as u64;
+        let info = CloseInfo {
+            reason: ending.reason,
+            by: ending.by,
+            stage: ending.stage,
+            host_code: ending.host_code,
+            os_error: ending.os_error,
+            tls_alert: ending.tls_alert,
+            bytes_in: self.bytes_in,
+            bytes_out: self.out_ref().bytes_out,
+            unsent_bytes,
+            duration_ms: turn.now_ms.saturating_sub(self.accepted_ms),
+            text: ending.text,
+        };
+        let counters = &self.port.counters[turn.loop_index];
+        counters.closes[info.reason.code() as usize].fetch_add(1, Ordering::Relaxed);
+        if let Some(protocol) = shared.as_ref().map(|shared| shared.protocol)
+            && ending.stage == Stage::Open
+        {
+            counters.closed[protocol.index()].fetch_add(1, Ordering::Relaxed);
+        }
+        self.log_close(&info);
+        self.report(turn);
+        if self.shown {
+            self.deliver(Event::Closed(&info));
+        }
+        if let Some(shared) = shared {
+            let data = {
+                let mut slot = shared.user_data.lock();
+                slot.ended = true;
+                slot.data.take()
+            };
+            dispatch::guarded(move || drop(data));
+            handles::remove(shared.id);
+        }
+        // The handler may be the last owner of the host's data: released before anyone
+        // is told that this connection is gone.
+        dispatch::guarded(|| self.handler = None);
+        self.port.connection_gone(&self.peer);
+    }
+
+    fn log_close(&self, info: &CloseInfo) {
+        let log = &self.port.log;
+        if !log.wants(Level::Info) {
+            return;
+        }
+        let mut text = format!(
+            "{} closed: {} in {} after {} ms, {} bytes in, {} out, {} unsent",
+            self.peer,
+            info.reason.name(),
+            info.stage.name(),
+            info.duration_ms,
+            info.bytes_in,
+            info.bytes_out,
+            info.unsent_bytes
+        );
+        if !info.text.is_empty() {
+            text.push_str(": ");
+            text.push_str(&info.text);
+        }
+        log.record(Level::Info, info.stage.name(), self.out_ref().id, text);
+    }
+}

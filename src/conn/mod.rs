@@ -1,0 +1,341 @@
+//! The machine of one connection: the only place that knows the order of the stages.
+//!
+//! `input` works on what arrives and lets connections in, `end` lets them out, `time` has
+//! their deadlines; this file holds the state and settles each turn.
+//!
+//! It knows no socket and no clock. It is given bytes that arrived and the time, and it
+//! gives events, output (in its [`Outbound`]), the place for the next bytes of a large
+//! frame, and its next deadline. A reactor moves the bytes; tests may do it instead.
+//!
+//! ```text
+//! Sniff ─► Handshake ─► Identify ─► Admit ─► Open ─► Closing ─► Lingering ─► Gone
+//!  auto       TLS                   if asked           flush      peer's FIN
+//! ```
+
+mod end;
+mod input;
+mod time;
+
+use crate::accept::Ticket;
+use crate::dispatch;
+use crate::event::{Event, Handler, Party, Protocol};
+use crate::frame::decode::{Decoder, Workspace};
+use crate::listener::Port;
+use crate::reactor::door::Door;
+use crate::reactor::transport::Transport;
+use crate::send::{Fin, Outbound};
+use crate::shared::Shared;
+use crate::status::CloseReason;
+use end::Ending;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+use time::Times;
+
+/// What a loop lends to a connection for one turn.
+pub(crate) struct Turn {
+    /// Monotonic milliseconds.
+    pub now_ms: u64,
+    /// Position of the loop in the counters of a port.
+    pub loop_index: usize,
+    /// Place of the present connection in its loop.
+    pub key: usize,
+    pub door: Arc<Door>,
+    pub work: Workspace,
+    /// Plaintext of the present connection, with TLS.
+    pub opened: Vec<u8>,
+}
+
+/// What is to be done with a connection after its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Nothing until an event or its deadline.
+    Wait,
+    /// It has more to do: another turn soon.
+    Again,
+    /// TLS is up (or not wanted): an I/O loop takes it from here.
+    HandOver,
+    /// Drop it, and with it the socket.
+    Gone,
+}
+
+/// A socket that has been accepted, on its way to a loop.
+pub(crate) struct Newcomer {
+    pub transport: Transport,
+    pub port: Arc<Port>,
+    pub peer: SocketAddr,
+    pub accepted_at: Instant,
+    pub ticket: Arc<Ticket>,
+}
+
+pub(crate) struct Conn {
+    /// Absent only while a callback runs.
+    out: Option<Box<Outbound>>,
+    port: Arc<Port>,
+    handler: Option<Arc<dyn Handler>>,
+    phase: Phase,
+    decoder: Decoder,
+    /// Input that is not used up: a cut record or frame, or what a pause held back.
+    kept: Vec<u8>,
+    /// With TLS: opened input that is not used up.
+    opened: Vec<u8>,
+    /// Input is left that can be worked on once delivering is possible (again).
+    held_back: bool,
+    input_end: Option<InputEnd>,
+    end_told: bool,
+    /// The host has seen the handle.
+    shown: bool,
+    /// Place among the port's unidentified connections.
+    ticket: Option<Arc<Ticket>>,
+    peer: SocketAddr,
+    accepted_at: Instant,
+    accepted_ms: u64,
+    times: Times,
+    bytes_in: u64,
+    frames_in: u64,
+    reported: Reported,
+}
+
+enum Phase {
+    /// `ssl = auto`: TLS or plain?
+    Sniff,
+    Handshake,
+    Identify,
+    Admit {
+        protocol: Protocol,
+        first_byte: u8,
+    },
+    Open {
+        protocol: Protocol,
+    },
+    Closing(Box<Ending>),
+    /// Closed has been told; what the peer still sends is read and dropped.
+    Lingering {
+        until_ms: u64,
+    },
+    Gone,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum InputEnd {
+    Clean,
+    /// TLS without close_notify.
+    Truncated,
+}
+
+/// What has been added to the port's counters already.
+#[derive(Default)]
+struct Reported {
+    bytes_in: u64,
+    bytes_out: u64,
+    frames_in: u64,
+    frames_out: u64,
+    held_bytes: usize,
+}
+
+/// What each connection holds up to here does not count against `memoryLimit`.
+pub(crate) const FREE_BYTES: usize = 64 << 10;
+
+impl Conn {
+    pub fn new(newcomer: Newcomer, now_ms: u64) -> Conn {
+        let Newcomer { transport, port, peer, accepted_at, ticket } = newcomer;
+        let phase = match (&port.acceptor, port.tls_is_optional) {
+            (None, _) => Phase::Identify,
+            (Some(_), true) => Phase::Sniff,
+            (Some(_), false) => Phase::Handshake,
+        };
+        let accepted_ms = now_ms.saturating_sub(accepted_at.elapsed().as_millis() as u64);
+        Conn {
+            out: Some(Box::new(Outbound::new(port.clone(), transport, now_ms))),
+            port,
+            handler: None,
+            phase,
+            decoder: Decoder::default(),
+            kept: Vec::new(),
+            opened: Vec::new(),
+            held_back: false,
+            input_end: None,
+            end_told: false,
+            shown: false,
+            ticket: Some(ticket),
+            peer,
+            accepted_at,
+            accepted_ms,
+            times: Times::new(now_ms),
+            bytes_in: 0,
+            frames_in: 0,
+            reported: Reported::default(),
+        }
+    }
+
+    /// The output side. It is only away while a callback runs, and then nobody asks.
+    fn out(&mut self) -> &mut Outbound {
+        self.out.as_mut().expect("the output side is back after each callback")
+    }
+
+    fn out_ref(&self) -> &Outbound {
+        self.out.as_ref().expect("the output side is back after each callback")
+    }
+
+    pub fn transport(&mut self) -> &mut Transport {
+        &mut self.out().transport
+    }
+
+    pub fn port(&self) -> &Arc<Port> {
+        &self.port
+    }
+
+    pub fn ticket(&self) -> Option<&Arc<Ticket>> {
+        self.ticket.as_ref()
+    }
+
+    /// True if this is the connection that `shared` stands for.
+    pub fn is(&self, shared: &Arc<Shared>) -> bool {
+        self.out_ref().id == shared.id
+    }
+
+    /// After each turn: carries out what the host and the peer asked for, flushes, and says
+    /// what comes next.
+    pub fn settle(&mut self, turn: &mut Turn) -> Fate {
+        self.out().now_ms = turn.now_ms;
+        let mut more_to_send;
+        loop {
+            self.out().merge_foreign();
+            self.obey();
+            if self.admitted_step(turn) || self.end_of_input_step() {
+                continue;
+            }
+            more_to_send = self.out().flush();
+            if let Some(error) = self.out().error.take() {
+                self.on_io_error(&error);
+            }
+            if self.out_ref().fin == Fin::Asked && !matches!(self.phase, Phase::Closing(_)) {
+                self.out().finish();
+            }
+            if !self.writable_step() {
+                break;
+            }
+        }
+        self.close_step(turn);
+        self.note_times(turn.now_ms);
+        self.report(turn);
+        if self.account_memory() {
+            self.fail(CloseReason::MemoryLimit);
+            self.close_step(turn);
+        }
+        match self.phase {
+            Phase::Gone => Fate::Gone,
+            Phase::Identify if turn.door.is_handshake() => Fate::HandOver,
+            _ if self.wants_turn() || more_to_send => Fate::Again,
+            _ => Fate::Wait,
+        }
+    }
+
+    /// The host has let it in: it opens.
+    fn admitted_step(&mut self, turn: &mut Turn) -> bool {
+        let Phase::Admit { protocol, first_byte } = self.phase else { return false };
+        if !self.out_ref().admitted {
+            return false;
+        }
+        let (handler, _) = self.port.handlers_for(protocol);
+        self.handler = handler;
+        self.open(turn, protocol, first_byte);
+        // Input may have come with the first byte.
+        self.held_back = !self.kept.is_empty() || !self.opened.is_empty();
+        true
+    }
+
+    /// Tells that there is room again, once half of the high-water mark is left.
+    fn writable_step(&mut self) -> bool {
+        let out = self.out_ref();
+        let queued = out.queued_bytes();
+        let Some(shared) = &out.shared else { return false };
+        shared.own_queued.store(queued, Ordering::SeqCst);
+        let half = self.port.rules.send_queue_limit_bytes / 2;
+        if shared.queued_bytes() > half
+            || !matches!(self.phase, Phase::Open { .. })
+            || shared.state.is_closing()
+            || !shared.wants_writable.swap(false, Ordering::SeqCst)
+        {
+            return false;
+        }
+        self.deliver(Event::Writable);
+        true
+    }
+
+    // Events.
+
+    /// Events may be begun: nothing closes, nothing pauses.
+    fn may_deliver(&self) -> bool {
+        let out = self.out_ref();
+        matches!(self.phase, Phase::Open { .. })
+            && !out.paused
+            && out.verdict.is_none()
+            && !out.is_over_mark()
+            && !out.shared.as_ref().is_some_and(|shared| shared.state.is_closing())
+    }
+
+    /// Gives an event to the handler, unless the connection is closing already.
+    fn deliver(&mut self, event: Event<'_>) {
+        let Some(handler) = self.handler.clone() else { return };
+        let Some(out) = self.out.take() else { return };
+        let (out, went_well) = dispatch::deliver(&*handler, out, event);
+        self.out = out;
+        if !went_well {
+            let shared = self.out().shared.clone();
+            if let Some(shared) = shared {
+                let _ = shared.state.close();
+            }
+            let ending = self.ending(CloseReason::CallbackPanic, Party::Host);
+            self.end(ending);
+        }
+    }
+
+    // Accounts.
+
+    /// Adds what happened in this turn to the counters.
+    fn report(&mut self, turn: &Turn) {
+        let out = self.out.as_ref().expect("the output side is back after each callback");
+        let counters = &self.port.counters[turn.loop_index];
+        let add = |counter: &AtomicU64, now: u64, before: &mut u64| {
+            if now != *before {
+                counter.fetch_add(now - *before, Ordering::Relaxed);
+                *before = now;
+            }
+        };
+        add(&counters.bytes_in, self.bytes_in, &mut self.reported.bytes_in);
+        add(&counters.bytes_out, out.bytes_out, &mut self.reported.bytes_out);
+        add(&counters.frames_in, self.frames_in, &mut self.reported.frames_in);
+        add(&counters.frames_out, out.frames_out, &mut self.reported.frames_out);
+        if let Some(shared) = &out.shared {
+            shared.totals.bytes_in.store(self.bytes_in, Ordering::Relaxed);
+            shared.totals.bytes_out.store(out.bytes_out, Ordering::Relaxed);
+            shared.totals.frames_in.store(self.frames_in, Ordering::Relaxed);
+            shared.totals.frames_out.store(out.frames_out, Ordering::Relaxed);
+            shared.own_queued.store(out.queued_bytes(), Ordering::SeqCst);
+        }
+    }
+
+    /// Keeps the runtime's account of what is held. True: it is over its limit and this
+    /// connection has just made it worse.
+    fn account_memory(&mut self) -> bool {
+        let held = self.kept.len()
+            + self.opened.len()
+            + self.decoder.held_bytes()
+            + self.out_ref().queued_bytes();
+        let counted = held.saturating_sub(FREE_BYTES);
+        let grew = counted > self.reported.held_bytes;
+        let total = self.port.memory.account(self.reported.held_bytes, counted);
+        self.reported.held_bytes = counted;
+        let ending =
+            matches!(self.phase, Phase::Closing(_) | Phase::Lingering { .. } | Phase::Gone);
+        grew && total > self.port.memory.limit_bytes && !ending
+    }
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        self.port.memory.account(self.reported.held_bytes, 0);
+    }
+}

@@ -1,0 +1,129 @@
+//! Time, given from outside: stamps, and the deadline that comes first.
+
+use super::end::{Cut, Ending};
+use super::{Conn, Phase};
+use crate::event::Party;
+use crate::status::CloseReason;
+
+/// A partial frame gets one more second for each of these that arrived.
+const FRAME_SECOND_BYTES: u64 = 64 << 10;
+
+/// Time stamps in monotonic milliseconds.
+pub(super) struct Times {
+    pub last_in: u64,
+    /// When the frame that is incomplete began, and how many frames had arrived by then.
+    pub frame_began: Option<(u64, u64)>,
+    pub not_reading_since: Option<u64>,
+    pub drain_deadline: Option<u64>,
+}
+
+impl Times {
+    pub fn new(now_ms: u64) -> Times {
+        Times { last_in: now_ms, frame_began: None, not_reading_since: None, drain_deadline: None }
+    }
+}
+
+impl Conn {
+    /// Time in which we do not read does not count against the peer.
+    pub(super) fn note_times(&mut self, now_ms: u64) {
+        let Phase::Open { protocol } = self.phase else { return };
+        let reading = self.may_deliver() && !self.held_back;
+        match (reading, self.times.not_reading_since) {
+            (false, None) => self.times.not_reading_since = Some(now_ms),
+            (true, Some(since)) => {
+                let pause = now_ms - since;
+                self.times.not_reading_since = None;
+                self.times.last_in += pause;
+                if let Some((began, _)) = &mut self.times.frame_began {
+                    *began += pause;
+                }
+            }
+            _ => {}
+        }
+        let rest = !self.kept.is_empty() || !self.opened.is_empty();
+        let partial = protocol.is_framed() && (rest || self.decoder.is_inside_frame());
+        self.times.frame_began = match self.times.frame_began {
+            _ if !partial => None,
+            Some((began, frames)) if frames == self.frames_in => Some((began, frames)),
+            _ => Some((now_ms, self.frames_in)),
+        };
+    }
+
+    /// When this connection has to be looked at if nothing happens, in monotonic ms.
+    pub fn deadline_ms(&self) -> Option<u64> {
+        self.next_deadline().map(|(at, _)| at)
+    }
+
+    fn next_deadline(&self) -> Option<(u64, CloseReason)> {
+        let rules = &self.port.rules;
+        let out = self.out_ref();
+        let after = |from: u64, ms: u64| (ms > 0).then(|| from.saturating_add(ms));
+        let mut first: Option<(u64, CloseReason)> = None;
+        let mut note = |at: Option<u64>, reason| {
+            if let Some(at) = at
+                && first.is_none_or(|(present, _)| at < present)
+            {
+                first = Some((at, reason));
+            }
+        };
+        note(self.times.drain_deadline, CloseReason::DrainDeadline);
+        match self.phase {
+            Phase::Sniff | Phase::Handshake => {
+                note(
+                    after(self.accepted_ms, rules.handshake_timeout_ms),
+                    CloseReason::HandshakeTimeout,
+                );
+                note(after(self.accepted_ms, rules.read_timeout_ms), CloseReason::ReadTimeout);
+            }
+            Phase::Identify => {
+                note(after(self.accepted_ms, rules.read_timeout_ms), CloseReason::ReadTimeout);
+            }
+            Phase::Admit { .. } => {
+                note(after(self.accepted_ms, rules.read_timeout_ms), CloseReason::AdmissionTimeout);
+                note(out.host_deadline_ms, CloseReason::HostDeadline);
+            }
+            Phase::Open { protocol } => {
+                note(out.host_deadline_ms, CloseReason::HostDeadline);
+                if out.queued_bytes() > 0 {
+                    note(after(out.progress_ms, rules.write_timeout_ms), CloseReason::WriteTimeout);
+                }
+                if self.times.not_reading_since.is_none() && protocol.is_framed() {
+                    if let Some((began, _)) = self.times.frame_began {
+                        let arrived = self.decoder.held_bytes() as u64;
+                        let extra = arrived / FRAME_SECOND_BYTES * 1000;
+                        let began = began.saturating_add(extra);
+                        note(after(began, rules.frame_timeout_ms), CloseReason::FrameTimeout);
+                    }
+                    let silent_since = self.times.last_in.max(out.progress_ms);
+                    note(after(silent_since, rules.idle_timeout_ms), CloseReason::IdleTimeout);
+                }
+            }
+            Phase::Closing(_) => {
+                note(after(out.progress_ms, rules.write_timeout_ms), CloseReason::WriteTimeout);
+            }
+            Phase::Lingering { until_ms } => note(Some(until_ms), CloseReason::HostClosed),
+            Phase::Gone => {}
+        }
+        first
+    }
+
+    /// Time has passed: ends the connection if its deadline is over.
+    pub fn on_time(&mut self, now_ms: u64) {
+        let Some((at, reason)) = self.next_deadline() else { return };
+        if at > now_ms {
+            return;
+        }
+        if matches!(self.phase, Phase::Lingering { .. }) {
+            self.phase = Phase::Gone;
+            return;
+        }
+        let cut = match reason {
+            CloseReason::WriteTimeout => Cut::Reset,
+            CloseReason::DrainDeadline => Cut::Now,
+            _ if self.shown => Cut::AfterFlush,
+            _ => Cut::Now,
+        };
+        let ending = self.ending(reason, Party::Library);
+        self.end(Ending { cut, ..ending });
+    }
+}
