@@ -94,9 +94,14 @@ impl Accepter {
             if !self.port.switch.is(Mode::Pause) {
                 // All of them, whatever the event said: after a pause or a shortage no edge
                 // comes for what waits in the backlog.
+                let mut shortage = false;
                 for index in 0..self.listeners.len() {
-                    self.accept_all(index);
+                    shortage |= self.accept_all(index);
                 }
+                self.back_off_ms = match shortage {
+                    true => (self.back_off_ms * 2).clamp(BACK_OFF_MIN_MS, BACK_OFF_MAX_MS),
+                    false => 0,
+                };
             }
             let timeout = (self.back_off_ms > 0).then(|| Duration::from_millis(self.back_off_ms));
             if self.port.switch.is(Mode::Stop) {
@@ -114,25 +119,22 @@ impl Accepter {
         port.leave();
     }
 
-    /// Accepts until nobody waits, a shortage comes, or the port is switched.
-    fn accept_all(&mut self, index: usize) {
-        self.back_off_ms = if self.back_off_ms > 0 { self.back_off_ms } else { 0 };
+    /// Accepts until nobody waits, the port is switched, or a shortage comes: then true.
+    fn accept_all(&mut self, index: usize) -> bool {
+        let mut shortage = false;
         loop {
             let mut batch = Vec::new();
             let done = loop {
                 match self.listeners[index].accept() {
                     Ok((stream, peer)) => {
-                        self.back_off_ms = 0;
                         if let Some(newcomer) = self.admit(stream, peer) {
                             batch.push(newcomer);
                         }
                     }
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                        self.back_off_ms = 0;
-                        break true;
-                    }
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break true,
                     Err(error) => {
-                        if self.on_error(index, &error) {
+                        shortage = self.on_error(index, &error);
+                        if shortage {
                             break true;
                         }
                     }
@@ -143,13 +145,15 @@ impl Accepter {
             };
             self.deal(batch);
             if done || !self.port.switch.is(Mode::Run) {
-                return;
+                return shortage;
             }
         }
     }
 
     /// Judges the limits. Over them the connection is closed at once and counted.
     fn admit(&mut self, stream: mio::net::TcpStream, peer: SocketAddr) -> Option<Newcomer> {
+        // A dual-stack socket shows IPv4 peers as mapped addresses.
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let counters = self.port.accept_counters();
         counters.accepted.fetch_add(1, Ordering::Relaxed);
         match self.port.gate.enter(peer.ip()) {
@@ -203,7 +207,6 @@ impl Accepter {
         }
         if no_descriptors || no_memory {
             self.complain("accepting", error);
-            self.back_off_ms = (self.back_off_ms * 2).clamp(BACK_OFF_MIN_MS, BACK_OFF_MAX_MS);
             return true;
         }
         // The connection failed before it was accepted (ECONNABORTED, EPROTO, a firewall's
@@ -245,10 +248,7 @@ fn spare_descriptor() -> Option<File> {
 fn place(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => IpAddr::V4(v4),
-            None => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
-        },
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
     }
 }
 
@@ -452,7 +452,6 @@ mod tests {
         );
         assert!(gate.enter(ip("2001:db8:0:1::1")).is_ok());
         assert!(gate.enter(ip("10.0.0.1")).is_ok());
-        assert!(gate.enter(ip("::ffff:10.0.0.1")).is_err());
     }
 
     #[test]

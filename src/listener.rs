@@ -170,7 +170,7 @@ impl Listener {
             handlers.state = PortState::Started;
         }
         let result = self.start_threads();
-        if result.is_err() {
+        if result.is_err() && !port.life.is_stopping() {
             port.handlers.lock().state = PortState::New;
         }
         result

@@ -229,10 +229,15 @@ impl Runtime {
         });
         let runtime = Runtime { core: core.clone(), threads: Mutex::default() };
         let log_core = core.clone();
-        runtime.spawn("log".to_owned(), Scheduling::Normal, move || {
+        let log_thread = runtime.spawn("log".to_owned(), Scheduling::Normal, move || {
             log_core.log.run();
             log_core.ended.set();
-        })?;
+        });
+        if let Err(error) = log_thread {
+            // Nobody else would say that it has ended.
+            core.ended.set();
+            return Err(error);
+        }
         for (position, (role, index, poll, door, receiver)) in waiting.into_iter().enumerate() {
             let (name, scheduling) = match role {
                 Role::Io => (format!("io-{index}"), Scheduling::Normal),

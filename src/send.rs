@@ -346,7 +346,8 @@ impl Outbound {
 
     /// Sends what waits, as far as the socket takes it. True: more could go in a later turn.
     pub fn flush(&mut self) -> bool {
-        if self.corked > 0 && self.queued_bytes() < GATHER_BYTES && self.verdict.is_none() {
+        let held = self.corked > 0 && self.fin == Fin::No && self.queued_bytes() < GATHER_BYTES;
+        if held {
             return false;
         }
         let mut budget = TURN_BYTES;
@@ -489,6 +490,11 @@ impl Outbound {
         if self.shared.as_ref().is_some_and(|shared| shared.protocol.is_framed()) {
             self.queue().append(&[1]);
         }
+    }
+
+    /// It is closing: nothing is held back any more.
+    pub fn uncork_all(&mut self) {
+        self.corked = 0;
     }
 
     /// Drops what waits and says how much it was.

@@ -223,6 +223,8 @@ impl Shared {
         let ops = std::mem::take(&mut self.foreign.lock().ops);
         let bytes: usize = ops.iter().map(Op::queued_bytes).sum();
         if bytes > 0 {
+            // Counted twice for a moment rather than not at all.
+            self.own_queued.fetch_add(bytes, Ordering::SeqCst);
             self.foreign_queued.fetch_sub(bytes, Ordering::SeqCst);
         }
         ops

@@ -93,18 +93,18 @@ impl Stats {
             self.frames_out += get(&counters.frames_out);
             self.bytes_in += get(&counters.bytes_in);
             self.bytes_out += get(&counters.bytes_out);
-            for i in 0..4 {
-                closed[i] += get(&counters.closed[i]);
+            for (sum, counter) in closed.iter_mut().zip(&counters.closed) {
+                *sum += get(counter);
             }
             for (sum, counter) in self.closes.iter_mut().zip(&counters.closes) {
                 *sum += get(counter);
             }
         }
         // Read after `closed`, so that a connection opening meanwhile makes no negative.
-        for i in 0..4 {
+        for (i, closed) in closed.into_iter().enumerate() {
             let opened: u64 = port.counters.iter().map(|counters| get(&counters.opened[i])).sum();
             self.opened[i] += opened;
-            self.open[i] += opened.saturating_sub(closed[i]);
+            self.open[i] += opened.saturating_sub(closed);
         }
         self.unidentified += port.gate.unidentified();
     }

@@ -66,10 +66,23 @@ impl Conn {
         self.end(ending);
     }
 
+    /// A defect of ours was caught in its turn: it ends at once, and the others go on. False:
+    /// not even that can be told any more.
+    pub fn on_defect(&mut self, turn: &mut Turn) -> bool {
+        if self.out.is_none() {
+            return false;
+        }
+        let ending = self.ending(CloseReason::Internal, Party::Library);
+        self.end(Ending { cut: Cut::Now, ..ending });
+        self.close_step(turn);
+        true
+    }
+
     /// Begins the end; the first reason counts, but a harder cut still shortens a flush.
     pub(super) fn end(&mut self, ending: Ending) {
-        let shared = self.out().shared.clone();
-        if let Some(shared) = shared {
+        let out = self.out();
+        out.uncork_all();
+        if let Some(shared) = &out.shared {
             let _ = shared.state.close();
         }
         match &mut self.phase {
@@ -117,6 +130,10 @@ impl Conn {
         let os_error = error.raw_os_error().unwrap_or(0);
         let (reason, by) = match os_error {
             libc::ECONNRESET | libc::EPIPE => (CloseReason::PeerReset, Party::Peer),
+            // The system's own timer for stalled output was faster than ours.
+            libc::ETIMEDOUT if self.out().queued_bytes() > 0 => {
+                (CloseReason::WriteTimeout, Party::Library)
+            }
             libc::ETIMEDOUT => (CloseReason::KeepAlive, Party::System),
             _ => (CloseReason::IoError, Party::System),
         };

@@ -186,6 +186,10 @@ impl Conn {
         &self.port
     }
 
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
     pub fn ticket(&self) -> Option<&Arc<Ticket>> {
         self.ticket.as_ref()
     }

@@ -9,6 +9,7 @@ pub(crate) mod transport;
 mod wheel;
 
 use crate::conn::{Conn, Fate, Newcomer, Turn};
+use crate::dispatch;
 use crate::frame::decode::{INFLATE_TURN_BYTES, Workspace};
 use crate::handles;
 use crate::runtime::Core;
@@ -112,13 +113,13 @@ impl Loop {
                 if event.is_writable() {
                     slot.conn.unblock();
                 }
-                self.visit(key);
+                self.careful(key, Loop::visit);
             }
             for key in std::mem::take(&mut self.again) {
                 if let Some(slot) = self.slots.get_mut(key).and_then(Option::as_mut)
                     && std::mem::take(&mut slot.again)
                 {
-                    self.visit(key);
+                    self.careful(key, Loop::visit);
                 }
             }
             self.wheel.advance(self.turn.now_ms, &mut due);
@@ -131,18 +132,21 @@ impl Loop {
                     self.touch(key);
                 }
             }
-            let mut at = 0;
-            // Settling may touch others (a hand-over to this very loop), hence by index.
-            while at < self.touched.len() {
-                self.settle(self.touched[at]);
-                at += 1;
+            let mut touched = std::mem::take(&mut self.touched);
+            for key in touched.drain(..) {
+                self.careful(key, Loop::settle);
             }
-            self.touched.clear();
+            // The vector goes back, so that no turn allocates one.
+            touched.append(&mut self.touched);
+            self.touched = touched;
         }
     }
 
     fn wait(&mut self, events: &mut Events) {
-        let timeout = if !self.again.is_empty() || !self.door.fall_asleep(&self.receiver) {
+        let timeout = if !self.again.is_empty()
+            || !self.touched.is_empty()
+            || !self.door.fall_asleep(&self.receiver)
+        {
             Some(Duration::ZERO)
         } else {
             self.wheel.sleep_ms(self.core.now_ms()).map(Duration::from_millis)
@@ -186,6 +190,7 @@ impl Loop {
                         && port.is_none_or(|port| slot.conn.port().number == port)
                     {
                         slot.conn.on_drain(deadline_ms);
+                        slot.conn.on_time(self.turn.now_ms);
                         self.touch(key);
                     }
                 }
@@ -223,7 +228,7 @@ impl Loop {
             timer_tick: 0,
         }));
         // What it brought along is worked on before the loop waits: no edge comes for it.
-        self.visit(key);
+        self.careful(key, Loop::visit);
     }
 
     fn touch(&mut self, key: usize) {
@@ -232,6 +237,22 @@ impl Loop {
         {
             self.touched.push(key);
         }
+    }
+
+    /// Runs a step of one connection; a defect of ours that panics ends that connection only.
+    fn careful(&mut self, key: usize, step: fn(&mut Loop, usize)) {
+        if dispatch::guarded_loop(|| step(self, key)).is_some() {
+            return;
+        }
+        self.core.log.error("reactor", "a defect was caught; its connection ends".to_owned());
+        let Some(mut slot) = self.take_slot(key) else { return };
+        let turn = &mut self.turn;
+        let peer = slot.conn.peer();
+        if dispatch::guarded_loop(|| slot.conn.on_defect(turn)) != Some(true) {
+            slot.conn.port().connection_gone(&peer);
+        }
+        // Its own clean-up may be what is broken.
+        dispatch::guarded_loop(move || drop(slot));
     }
 
     /// A connection's turn: kept input, then what the socket has, within the turn's budget.

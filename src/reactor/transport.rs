@@ -89,6 +89,8 @@ impl Transport {
     }
 
     pub fn local_address(&self) -> SocketAddr {
-        self.stream.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)))
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let local = self.stream.local_addr().unwrap_or(unknown);
+        SocketAddr::new(local.ip().to_canonical(), local.port())
     }
 }
