@@ -696,8 +696,8 @@ np_status np_runtime_set_log(np_runtime *runtime,
 /**
  * Begins to stop and returns: nothing is accepted from now on, connections that are not
  * identified yet end, the others may go on until they end by themselves or drain_ms
- * milliseconds have passed (0: end now, NP_FOREVER: no limit). A second call can only
- * shorten the time.
+ * milliseconds have passed (0: end now, NP_FOREVER: no limit). Calling it again is no
+ * error.
  *
  * Thread: any
  * Blocking: no
@@ -937,9 +937,8 @@ np_status np_listener_new(np_runtime *runtime,
  * Owns: handler->user_data belongs to the library, also on failure; handler->destroy
  *   releases it once; the table itself is copied
  * Null: only error may be NULL
- * Fails: NP_ERR_STATE after the start or if the protocol has callbacks already,
- *   NP_ERR_UNSUPPORTED for NP_HANDLER_INBOX and members that this version does not know,
- *   NP_ERR_ARGUMENT
+ * Fails: NP_ERR_STATE after the start, NP_ERR_UNSUPPORTED for NP_HANDLER_INBOX and
+ *   members that this version does not know, NP_ERR_ARGUMENT
  */
 np_status np_listener_on(np_listener *listener,
                          int32_t protocol,
@@ -955,8 +954,8 @@ np_status np_listener_on(np_listener *listener,
  * Owns: admission->user_data belongs to the library, also on failure; admission->destroy
  *   releases it once; the table itself is copied
  * Null: only error may be NULL
- * Fails: NP_ERR_STATE after the start or if it is set already, NP_ERR_UNSUPPORTED for
- *   members that this version does not know, NP_ERR_ARGUMENT
+ * Fails: NP_ERR_STATE after the start, NP_ERR_UNSUPPORTED for members that this version
+ *   does not know, NP_ERR_ARGUMENT
  */
 np_status np_listener_on_admit(np_listener *listener,
                                const np_admission *admission,

@@ -4,10 +4,12 @@
 mod c_programs;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use c_programs::{declared, exists, folder, library, must, read, root, run_c_static, skipped};
+use c_programs::{
+    declared, exists, folder, library, must, read, root, run_c_static, skipped, soname,
+};
 
 fn golden() -> BTreeSet<String> {
     read("include/nativeport.symbols").lines().map(str::to_string).collect()
@@ -50,20 +52,45 @@ fn the_shared_library_exports_the_golden_list_and_nothing_else() {
     assert_golden(&nm(&["-D", "--defined-only"], &library()), "the shared library");
 }
 
-#[test]
-fn the_static_archive_exports_the_golden_list_and_nothing_else() {
-    let archive = library().with_file_name("libnativeport.a");
-    for tool in ["ld", "objcopy", "ar", "nm"] {
+/// The static archive as it is installed, in a folder of its own; None without the tools.
+fn static_archive(test: &str) -> Option<PathBuf> {
+    for tool in ["ld", "objcopy", "readelf", "ar", "nm"] {
         if !exists(tool) {
             skipped(&format!("{tool} is not installed, the static archive was not tried"));
-            return;
+            return None;
         }
     }
-    let out = folder("static_archive").join("libnativeport.a");
-    must(Command::new(root().join("scripts/static-archive")).arg(archive).arg(&out));
-    assert_golden(&nm(&["-g", "--defined-only"], &out), "the static archive");
+    let out = folder(test).join("libnativeport.a");
+    let script = root().join("scripts/static-archive");
+    must(Command::new(script).arg(library().with_file_name("libnativeport.a")).arg(&out));
+    Some(out)
+}
+
+#[test]
+fn the_static_archive_exports_the_golden_list_and_nothing_else() {
+    let Some(archive) = static_archive("static_archive") else { return };
+    assert_golden(&nm(&["-g", "--defined-only"], &archive), "the static archive");
+}
+
+#[test]
+fn a_program_with_the_static_archive_runs() {
+    let Some(archive) = static_archive("static_archive_alone") else { return };
     let program = root().join("tests/c/config.c");
-    assert_eq!(run_c_static("static_program", &program, &out), "ok\n");
+    assert_eq!(run_c_static("static_program", &program, &[&archive]), "ok\n");
+}
+
+#[test]
+fn the_static_archive_lives_beside_another_rust_archive() {
+    let Some(archive) = static_archive("static_archive_beside") else { return };
+    let other = folder("other_archive").join("libother.a");
+    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into()));
+    rustc.args(["--edition", "2024", "--crate-type", "staticlib", "-o"]).arg(&other);
+    must(rustc.arg(root().join("tests/c/other_archive.rs")));
+    let program = root().join("tests/c/two_archives.c");
+    for (test, archives) in [("ours_first", [&archive, &other]), ("ours_last", [&other, &archive])]
+    {
+        assert_eq!(run_c_static(test, &program, &archives), "ok\n", "{test}");
+    }
 }
 
 #[test]
@@ -75,11 +102,7 @@ fn the_shared_library_names_its_abi_and_stays_mapped() {
     }
     let output = must(Command::new("readelf").arg("-dW").arg(library()));
     let text = String::from_utf8_lossy(&output.stdout);
-    let soname = match env!("CARGO_PKG_VERSION_MAJOR") {
-        "0" => concat!("libnativeport.so.0.", env!("CARGO_PKG_VERSION_MINOR")),
-        _ => concat!("libnativeport.so.", env!("CARGO_PKG_VERSION_MAJOR")),
-    };
-    assert!(text.contains(&format!("[{soname}]")), "{text}");
+    assert!(text.contains(&format!("[{}]", soname())), "{text}");
     assert!(text.contains("NODELETE"), "{text}");
 }
 

@@ -7,9 +7,9 @@
 use std::any::Any;
 use std::ffi::{c_char, c_void};
 
-use super::callback::Owned;
 use super::entry;
 use super::handle::{np_address, np_conn, np_destroy_fn};
+use super::owned::Owned;
 use super::ptr::{self, Place};
 use super::runtime::limit;
 use super::sized::{Output, Sized32};

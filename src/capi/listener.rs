@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
-use super::callback::{AdmissionHandler, Owned, TableHandler};
+use super::callback::{AdmissionHandler, TableHandler};
 use super::config::np_config;
 use super::entry;
 use super::handle::np_address;
 use super::handler::{self, np_admission, np_handler};
+use super::owned::Owned;
 use super::ptr::{self, Place};
 use super::runtime::{limit, np_runtime};
 use super::sized;
@@ -63,9 +64,8 @@ pub unsafe extern "C" fn np_listener_new(
 /// Owns: handler->user_data belongs to the library, also on failure; handler->destroy
 ///   releases it once; the table itself is copied
 /// Null: only error may be NULL
-/// Fails: NP_ERR_STATE after the start or if the protocol has callbacks already,
-///   NP_ERR_UNSUPPORTED for NP_HANDLER_INBOX and members that this version does not know,
-///   NP_ERR_ARGUMENT
+/// Fails: NP_ERR_STATE after the start, NP_ERR_UNSUPPORTED for NP_HANDLER_INBOX and
+///   members that this version does not know, NP_ERR_ARGUMENT
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_listener_on(
     listener: *mut np_listener,
@@ -97,8 +97,8 @@ pub unsafe extern "C" fn np_listener_on(
 /// Owns: admission->user_data belongs to the library, also on failure; admission->destroy
 ///   releases it once; the table itself is copied
 /// Null: only error may be NULL
-/// Fails: NP_ERR_STATE after the start or if it is set already, NP_ERR_UNSUPPORTED for
-///   members that this version does not know, NP_ERR_ARGUMENT
+/// Fails: NP_ERR_STATE after the start, NP_ERR_UNSUPPORTED for members that this version
+///   does not know, NP_ERR_ARGUMENT
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_listener_on_admit(
     listener: *mut np_listener,

@@ -8,8 +8,8 @@
 //! them into the header.
 //!
 //! Border files that the header does not show: `entry` (the guard around every export),
-//! `ptr` (pointers to references), `sized` (structs that grow), `callback` (user data,
-//! and the tables of callbacks as handlers of the core).
+//! `ptr` (pointers to references), `sized` (structs that grow), `owned` (user data),
+//! `callback` (the tables of callbacks as handlers of the core).
 #![allow(unsafe_code)]
 // C's names, so that the header, the source and a debugger say the same.
 #![allow(non_camel_case_types)]
@@ -18,6 +18,7 @@
 
 mod callback;
 mod entry;
+mod owned;
 mod ptr;
 mod sized;
 

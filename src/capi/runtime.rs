@@ -4,10 +4,10 @@
 
 use std::ffi::{c_char, c_void};
 
-use super::callback::Owned;
 use super::config::np_config;
 use super::entry;
 use super::handle::{NP_FOREVER, np_conn, np_destroy_fn};
+use super::owned::Owned;
 use super::ptr::{self, Place, Refused};
 use super::status::{np_error, np_status};
 use crate::dispatch;
@@ -176,8 +176,8 @@ impl Sink for LogSink {
 
 /// Begins to stop and returns: nothing is accepted from now on, connections that are not
 /// identified yet end, the others may go on until they end by themselves or drain_ms
-/// milliseconds have passed (0: end now, NP_FOREVER: no limit). A second call can only
-/// shorten the time.
+/// milliseconds have passed (0: end now, NP_FOREVER: no limit). Calling it again is no
+/// error.
 ///
 /// Thread: any
 /// Blocking: no

@@ -36,6 +36,14 @@ pub fn library() -> PathBuf {
     path
 }
 
+/// The name under which programs look for it: before 1.0 with the minor version.
+pub fn soname() -> String {
+    match (env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR")) {
+        ("0", minor) => format!("libnativeport.so.0.{minor}"),
+        (major, _) => format!("libnativeport.so.{major}"),
+    }
+}
+
 /// Tells that a part of a test was left out, past the harness's capture of output.
 pub fn skipped(what: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {what}");
@@ -72,7 +80,7 @@ pub fn run_c(test: &str, source: &Path) -> String {
     let folder = folder(test);
     let program = folder.join("program");
     // The loader looks for the soname, the linker for the plain name.
-    for name in ["libnativeport.so", "libnativeport.so.0.1"] {
+    for name in ["libnativeport.so", &soname()] {
         std::os::unix::fs::symlink(library(), folder.join(name)).expect("a fresh folder");
     }
     let mut command = compiler("cc", "c11");
@@ -84,11 +92,13 @@ pub fn run_c(test: &str, source: &Path) -> String {
     String::from_utf8(output.stdout).expect("programs print UTF-8")
 }
 
-/// Compiles a C program, links it with a static archive, runs it, gives what it printed.
-pub fn run_c_static(test: &str, source: &Path, archive: &Path) -> String {
+/// Compiles a C program, links it with whole static archives, runs it, gives what it
+/// printed.
+pub fn run_c_static(test: &str, source: &Path, archives: &[&PathBuf]) -> String {
     let program = folder(test).join("program");
     let mut command = compiler("cc", "c11");
-    command.arg(source).arg(archive).arg("-o").arg(&program);
+    command.arg(source).arg("-o").arg(&program);
+    command.arg("-Wl,--whole-archive").args(archives).arg("-Wl,--no-whole-archive");
     must(command.args(["-lpthread", "-ldl", "-lm", "-lgcc_s"]));
     let output = must(&mut Command::new(&program));
     String::from_utf8(output.stdout).expect("programs print UTF-8")
@@ -124,11 +134,10 @@ pub fn prototypes() -> Vec<(String, String)> {
             continue;
         }
         let starts = line.starts_with(|first: char| first.is_ascii_lowercase());
-        if starts && !line.starts_with("typedef") {
-            if let Some((head, _)) = line.split_once('(') {
-                let name = head.rsplit([' ', '*']).next().unwrap_or(head);
-                out.push((name.to_string(), std::mem::take(&mut comment)));
-            }
+        let prototype = starts && !line.starts_with("typedef");
+        if let (true, Some((head, _))) = (prototype, line.split_once('(')) {
+            let name = head.rsplit([' ', '*']).next().unwrap_or(head);
+            out.push((name.to_string(), std::mem::take(&mut comment)));
         }
     }
     out
