@@ -390,14 +390,14 @@ np_status np_config_new(np_config **config);
 /**
  * Reads an INI file into the configuration. Several files may be read; a key that is
  * given again replaces the older value. Relative paths in the file start at its folder.
- * What is readable is checked later, by np_config_check or by what uses it.
+ * What is wrong inside it, np_config_check tells; np_runtime_new and np_listener_new
+ * refuse it.
  *
  * Thread: any
  * Blocking: no; it reads a file
  * Owns: nothing; path is copied
  * Null: config and path must not be NULL; error may be
- * Fails: NP_ERR_CONFIG_FILE if the file cannot be read, NP_ERR_CONFIG for an error of
- *   syntax, NP_ERR_ARGUMENT
+ * Fails: NP_ERR_CONFIG_FILE if the file cannot be read as a text, NP_ERR_ARGUMENT
  */
 np_status np_config_load_file(np_config *config, const char *path, np_error *error);
 
@@ -409,7 +409,7 @@ np_status np_config_load_file(np_config *config, const char *path, np_error *err
  * Blocking: no
  * Owns: nothing; text and name are copied
  * Null: text may be NULL if len is 0; config and name must not be; error may be
- * Fails: NP_ERR_CONFIG for an error of syntax, NP_ERR_ARGUMENT
+ * Fails: NP_ERR_CONFIG_FILE if it is no text, NP_ERR_ARGUMENT
  */
 np_status np_config_load_string(np_config *config,
                                 const char *text,
@@ -418,16 +418,16 @@ np_status np_config_load_string(np_config *config,
                                 np_error *error);
 
 /**
- * Adds a port section that no file has, with defaults only. name is written as in a file:
- * "Port", "Port 1", "Port.web". Its canonical name, which np_config_set takes, is what
- * np_config_get_port_name gives for *index.
+ * Adds a port section that no file has, with defaults only, behind the others. name is
+ * written as in a file, "Port 1" or "Port.web", or without "Port.": "web". "Port" or an
+ * empty name make a further bare [Port]. The canonical name, which np_config_set takes,
+ * is what np_config_get_port_name gives for *index.
  *
  * Thread: any
  * Blocking: no
  * Owns: nothing; name is copied
  * Null: config and name must not be NULL; index and error may be
- * Fails: NP_ERR_CONFIG if it is not the name of a port section or there is one of that
- *   name, NP_ERR_ARGUMENT
+ * Fails: NP_ERR_ARGUMENT, also if there is a port section of that name
  */
 np_status np_config_add_port(np_config *config,
                              const char *name,
@@ -437,13 +437,14 @@ np_status np_config_add_port(np_config *config,
 /**
  * Sets one value, as a line "key = value" in the section would. section is a canonical
  * name: "Runtime", the name of a port ("Port", "Port.#2", "Port.web") or of a TLS section.
- * Keys, units and defaults are those of the INI file.
+ * Keys, units and defaults are those of the INI file. Whether the value is right,
+ * np_config_check tells; np_runtime_new and np_listener_new refuse it.
  *
  * Thread: any
  * Blocking: no
  * Owns: nothing; the texts are copied
  * Null: only error may be NULL
- * Fails: NP_ERR_CONFIG for a bad value (the words say what would be valid), NP_ERR_ARGUMENT
+ * Fails: NP_ERR_NOT_FOUND if there is no such port, NP_ERR_ARGUMENT
  */
 np_status np_config_set(np_config *config,
                         const char *section,
@@ -452,15 +453,16 @@ np_status np_config_set(np_config *config,
                         np_error *error);
 
 /**
- * Copies one value, as it was written, into buffer. *needed becomes its size with its
- * NUL, also with NP_ERR_BUFFER_TOO_SMALL; buffer is then unchanged.
+ * Copies the value that counts into buffer: as it was written, or the default. *needed
+ * becomes its size with its NUL, also with NP_ERR_BUFFER_TOO_SMALL; buffer is then
+ * unchanged. Keys of the host's own sections can be read as well.
  *
  * Thread: any
  * Blocking: no
  * Owns: nothing
  * Null: buffer may be NULL if size is 0; needed may be; config, section and key must not be
- * Fails: NP_ERR_NOT_FOUND if nobody has set the key, NP_ERR_BUFFER_TOO_SMALL,
- *   NP_ERR_ARGUMENT
+ * Fails: NP_ERR_NOT_FOUND if there is no such section or key or no value,
+ *   NP_ERR_BUFFER_TOO_SMALL, NP_ERR_ARGUMENT
  */
 np_status np_config_get(const np_config *config,
                         const char *section,
@@ -676,9 +678,9 @@ np_status np_runtime_new(const np_config *config,
                          np_error *error);
 
 /**
- * Sets where log records of this level and the more important ones go. Replaces the one
- * before, whose user_data is released when its last record is done. callback NULL or
- * NP_LOG_OFF ends logging. A callback must not throw or longjmp.
+ * Sets where log records of this level and the more important ones go; what logLevel in
+ * [Runtime] leaves out does not come. Replaces the one before, whose user_data is released
+ * when its last record is done. callback NULL or NP_LOG_OFF ends logging.
  *
  * Thread: any
  * Blocking: no
@@ -696,8 +698,8 @@ np_status np_runtime_set_log(np_runtime *runtime,
 /**
  * Begins to stop and returns: nothing is accepted from now on, connections that are not
  * identified yet end, the others may go on until they end by themselves or drain_ms
- * milliseconds have passed (0: end now, NP_FOREVER: no limit). Calling it again is no
- * error.
+ * milliseconds have passed (0: end now, NP_FOREVER: no limit). A second call can only
+ * shorten the time.
  *
  * Thread: any
  * Blocking: no
@@ -929,8 +931,9 @@ np_status np_listener_new(np_runtime *runtime,
                           np_error *error);
 
 /**
- * Sets the callbacks of one protocol, before the start. A protocol without callbacks is
- * closed with NP_CLOSE_NO_HANDLER.
+ * Sets the callbacks of one protocol, before the start. A second call replaces the first,
+ * whose user_data is released. A protocol without callbacks is closed with
+ * NP_CLOSE_NO_HANDLER.
  *
  * Thread: any
  * Blocking: no
@@ -947,7 +950,7 @@ np_status np_listener_on(np_listener *listener,
 
 /**
  * Asks the host about every connection before it is opened, whatever its protocol. Set
- * before the start.
+ * before the start; a second call replaces the first, whose user_data is released.
  *
  * Thread: any
  * Blocking: no
@@ -962,7 +965,8 @@ np_status np_listener_on_admit(np_listener *listener,
                                np_error *error);
 
 /**
- * Binds and listens. From here on callbacks may run, also before this returns.
+ * Binds and listens, on all addresses or on none. From here on callbacks may run, also
+ * before this returns. After a failure it may be tried again.
  *
  * Thread: any
  * Blocking: no; a host name in bindAddress is looked up
@@ -970,7 +974,7 @@ np_status np_listener_on_admit(np_listener *listener,
  * Null: listener must not be NULL; error may be
  * Fails: NP_ERR_ADDRESS_IN_USE, NP_ERR_ADDRESS_NOT_AVAILABLE, NP_ERR_PERMISSION_DENIED,
  *   NP_ERR_NO_DESCRIPTORS, NP_ERR_NO_THREADS, NP_ERR_IO, NP_ERR_STATE if it was started
- *   before, NP_ERR_STOPPED, NP_ERR_ARGUMENT
+ *   already, NP_ERR_STOPPED, NP_ERR_ARGUMENT
  */
 np_status np_listener_start(np_listener *listener, np_error *error);
 
@@ -1145,13 +1149,13 @@ np_status np_conn_resume_reading(np_conn conn);
 
 /**
  * Tells the peer, behind everything that was sent, that nothing more follows (FIN, with
- * TLS close_notify). Receiving goes on.
+ * TLS close_notify). Receiving goes on; sends answer NP_ERR_CLOSED.
  *
  * Thread: any
  * Blocking: no
  * Owns: nothing
  * Null: no pointers
- * Fails: NP_ERR_CLOSED, NP_ERR_INVALID_HANDLE
+ * Fails: NP_ERR_STATE before admission is decided, NP_ERR_CLOSED, NP_ERR_INVALID_HANDLE
  */
 np_status np_conn_shutdown(np_conn conn);
 
@@ -1170,7 +1174,7 @@ np_status np_conn_close(np_conn conn, int32_t host_code);
 
 /**
  * Ends the connection at once, with a reset; on_close tells how many bytes were not sent.
- * Otherwise as np_conn_close; may follow it.
+ * Otherwise as np_conn_close; after it, it cuts the flush short.
  *
  * Thread: any
  * Blocking: no
@@ -1250,8 +1254,8 @@ typedef void (*np_release_fn)(void *release_data, const uint8_t *data, size_t le
  * Owns: nothing; the data is copied
  * Null: data may be NULL if len is 0
  * Fails: NP_ERR_WOULD_BLOCK, NP_ERR_CLOSED, NP_ERR_INVALID_HANDLE, NP_ERR_STATE if it has
- *   no frames, NP_ERR_FRAME_TOO_LARGE, NP_ERR_MEMORY_LIMIT (the connection ends),
- *   NP_ERR_ARGUMENT
+ *   no frames or admission is not decided, NP_ERR_FRAME_TOO_LARGE, NP_ERR_MEMORY_LIMIT
+ *   (the connection ends), NP_ERR_ARGUMENT
  */
 np_status np_conn_send_frame(np_conn conn, const uint8_t *data, size_t len, uint32_t flags);
 
@@ -1300,9 +1304,11 @@ np_status np_conn_send_frame_owned(np_conn conn,
  * Owns: nothing; the data is copied
  * Null: data may be NULL if len is 0
  * Fails: NP_ERR_WOULD_BLOCK, NP_ERR_CLOSED, NP_ERR_INVALID_HANDLE, NP_ERR_STATE if it has
- *   frames, NP_ERR_MEMORY_LIMIT (the connection ends), NP_ERR_ARGUMENT
+ *   frames or admission is not decided, NP_ERR_MEMORY_LIMIT (the connection ends), NP_ERR_ARGUMENT
  */
-np_status np_conn_send_bytes(np_conn conn, const uint8_t *data, size_t len);
+np_status np_conn_send_bytes(np_conn conn,
+                             const uint8_t *data,
+                             size_t len);
 
 /**
  * Holds output back, so that several sends leave together; 256 KiB or a close overrides
@@ -1317,13 +1323,13 @@ np_status np_conn_send_bytes(np_conn conn, const uint8_t *data, size_t len);
 np_status np_conn_cork(np_conn conn);
 
 /**
- * Ends one np_conn_cork.
+ * Ends one np_conn_cork; without one nothing happens.
  *
  * Thread: any
  * Blocking: no
  * Owns: nothing
  * Null: no pointers
- * Fails: NP_ERR_STATE if it is not corked, NP_ERR_CLOSED, NP_ERR_INVALID_HANDLE
+ * Fails: NP_ERR_CLOSED, NP_ERR_INVALID_HANDLE
  */
 np_status np_conn_uncork(np_conn conn);
 

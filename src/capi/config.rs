@@ -76,14 +76,14 @@ pub unsafe extern "C" fn np_config_new(config: *mut *mut np_config) -> np_status
 
 /// Reads an INI file into the configuration. Several files may be read; a key that is
 /// given again replaces the older value. Relative paths in the file start at its folder.
-/// What is readable is checked later, by np_config_check or by what uses it.
+/// What is wrong inside it, np_config_check tells; np_runtime_new and np_listener_new
+/// refuse it.
 ///
 /// Thread: any
 /// Blocking: no; it reads a file
 /// Owns: nothing; path is copied
 /// Null: config and path must not be NULL; error may be
-/// Fails: NP_ERR_CONFIG_FILE if the file cannot be read, NP_ERR_CONFIG for an error of
-///   syntax, NP_ERR_ARGUMENT
+/// Fails: NP_ERR_CONFIG_FILE if the file cannot be read as a text, NP_ERR_ARGUMENT
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_config_load_file(
     config: *mut np_config,
@@ -107,7 +107,7 @@ pub unsafe extern "C" fn np_config_load_file(
 /// Blocking: no
 /// Owns: nothing; text and name are copied
 /// Null: text may be NULL if len is 0; config and name must not be; error may be
-/// Fails: NP_ERR_CONFIG for an error of syntax, NP_ERR_ARGUMENT
+/// Fails: NP_ERR_CONFIG_FILE if it is no text, NP_ERR_ARGUMENT
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_config_load_string(
     config: *mut np_config,
@@ -127,16 +127,16 @@ pub unsafe extern "C" fn np_config_load_string(
     }
 }
 
-/// Adds a port section that no file has, with defaults only. name is written as in a file:
-/// "Port", "Port 1", "Port.web". Its canonical name, which np_config_set takes, is what
-/// np_config_get_port_name gives for *index.
+/// Adds a port section that no file has, with defaults only, behind the others. name is
+/// written as in a file, "Port 1" or "Port.web", or without "Port.": "web". "Port" or an
+/// empty name make a further bare [Port]. The canonical name, which np_config_set takes,
+/// is what np_config_get_port_name gives for *index.
 ///
 /// Thread: any
 /// Blocking: no
 /// Owns: nothing; name is copied
 /// Null: config and name must not be NULL; index and error may be
-/// Fails: NP_ERR_CONFIG if it is not the name of a port section or there is one of that
-///   name, NP_ERR_ARGUMENT
+/// Fails: NP_ERR_ARGUMENT, also if there is a port section of that name
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_config_add_port(
     config: *mut np_config,
@@ -162,13 +162,14 @@ pub unsafe extern "C" fn np_config_add_port(
 
 /// Sets one value, as a line "key = value" in the section would. section is a canonical
 /// name: "Runtime", the name of a port ("Port", "Port.#2", "Port.web") or of a TLS section.
-/// Keys, units and defaults are those of the INI file.
+/// Keys, units and defaults are those of the INI file. Whether the value is right,
+/// np_config_check tells; np_runtime_new and np_listener_new refuse it.
 ///
 /// Thread: any
 /// Blocking: no
 /// Owns: nothing; the texts are copied
 /// Null: only error may be NULL
-/// Fails: NP_ERR_CONFIG for a bad value (the words say what would be valid), NP_ERR_ARGUMENT
+/// Fails: NP_ERR_NOT_FOUND if there is no such port, NP_ERR_ARGUMENT
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_config_set(
     config: *mut np_config,
@@ -189,15 +190,16 @@ pub unsafe extern "C" fn np_config_set(
     }
 }
 
-/// Copies one value, as it was written, into buffer. *needed becomes its size with its
-/// NUL, also with NP_ERR_BUFFER_TOO_SMALL; buffer is then unchanged.
+/// Copies the value that counts into buffer: as it was written, or the default. *needed
+/// becomes its size with its NUL, also with NP_ERR_BUFFER_TOO_SMALL; buffer is then
+/// unchanged. Keys of the host's own sections can be read as well.
 ///
 /// Thread: any
 /// Blocking: no
 /// Owns: nothing
 /// Null: buffer may be NULL if size is 0; needed may be; config, section and key must not be
-/// Fails: NP_ERR_NOT_FOUND if nobody has set the key, NP_ERR_BUFFER_TOO_SMALL,
-///   NP_ERR_ARGUMENT
+/// Fails: NP_ERR_NOT_FOUND if there is no such section or key or no value,
+///   NP_ERR_BUFFER_TOO_SMALL, NP_ERR_ARGUMENT
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_config_get(
     config: *const np_config,

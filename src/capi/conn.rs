@@ -95,7 +95,7 @@ impl np_conn_info {
             out.tls_resumed = tls.resumed.into();
             ptr::fill(&mut out.tls_version, tls.version);
             ptr::fill(&mut out.tls_suite, &tls.suite);
-            ptr::fill(&mut out.tls_group, &tls.group);
+            ptr::fill(&mut out.tls_group, tls.group);
             ptr::fill(&mut out.tls_alpn, tls.alpn.as_deref().unwrap_or(""));
             ptr::fill(&mut out.tls_server_name, tls.server_name.as_deref().unwrap_or(""));
         }
@@ -159,13 +159,13 @@ pub extern "C" fn np_conn_resume_reading(conn: np_conn) -> np_status {
 }
 
 /// Tells the peer, behind everything that was sent, that nothing more follows (FIN, with
-/// TLS close_notify). Receiving goes on.
+/// TLS close_notify). Receiving goes on; sends answer NP_ERR_CLOSED.
 ///
 /// Thread: any
 /// Blocking: no
 /// Owns: nothing
 /// Null: no pointers
-/// Fails: NP_ERR_CLOSED, NP_ERR_INVALID_HANDLE
+/// Fails: NP_ERR_STATE before admission is decided, NP_ERR_CLOSED, NP_ERR_INVALID_HANDLE
 #[unsafe(no_mangle)]
 pub extern "C" fn np_conn_shutdown(conn: np_conn) -> np_status {
     entry::status(|| conn.core().shutdown())
@@ -186,7 +186,7 @@ pub extern "C" fn np_conn_close(conn: np_conn, host_code: i32) -> np_status {
 }
 
 /// Ends the connection at once, with a reset; on_close tells how many bytes were not sent.
-/// Otherwise as np_conn_close; may follow it.
+/// Otherwise as np_conn_close; after it, it cuts the flush short.
 ///
 /// Thread: any
 /// Blocking: no
@@ -245,7 +245,8 @@ pub unsafe extern "C" fn np_conn_set_user_data(
 ) -> np_status {
     entry::status(|| {
         let owned = Owned::new(user_data, destroy);
-        conn.core().set_user_data(Some(Box::new(owned)))
+        let nothing = user_data.is_null() && destroy.is_none();
+        conn.core().set_user_data(if nothing { None } else { Some(Box::new(owned)) })
     })
 }
 

@@ -56,8 +56,9 @@ pub unsafe extern "C" fn np_listener_new(
     }
 }
 
-/// Sets the callbacks of one protocol, before the start. A protocol without callbacks is
-/// closed with NP_CLOSE_NO_HANDLER.
+/// Sets the callbacks of one protocol, before the start. A second call replaces the first,
+/// whose user_data is released. A protocol without callbacks is closed with
+/// NP_CLOSE_NO_HANDLER.
 ///
 /// Thread: any
 /// Blocking: no
@@ -90,7 +91,7 @@ pub unsafe extern "C" fn np_listener_on(
 }
 
 /// Asks the host about every connection before it is opened, whatever its protocol. Set
-/// before the start.
+/// before the start; a second call replaces the first, whose user_data is released.
 ///
 /// Thread: any
 /// Blocking: no
@@ -120,7 +121,8 @@ pub unsafe extern "C" fn np_listener_on_admit(
     }
 }
 
-/// Binds and listens. From here on callbacks may run, also before this returns.
+/// Binds and listens, on all addresses or on none. From here on callbacks may run, also
+/// before this returns. After a failure it may be tried again.
 ///
 /// Thread: any
 /// Blocking: no; a host name in bindAddress is looked up
@@ -128,7 +130,7 @@ pub unsafe extern "C" fn np_listener_on_admit(
 /// Null: listener must not be NULL; error may be
 /// Fails: NP_ERR_ADDRESS_IN_USE, NP_ERR_ADDRESS_NOT_AVAILABLE, NP_ERR_PERMISSION_DENIED,
 ///   NP_ERR_NO_DESCRIPTORS, NP_ERR_NO_THREADS, NP_ERR_IO, NP_ERR_STATE if it was started
-///   before, NP_ERR_STOPPED, NP_ERR_ARGUMENT
+///   already, NP_ERR_STOPPED, NP_ERR_ARGUMENT
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_listener_start(
     listener: *mut np_listener,
@@ -248,13 +250,9 @@ pub unsafe extern "C" fn np_listener_free(listener: *mut np_listener) -> np_stat
         if dispatch::in_callback() {
             return Err(Status::InCallback);
         }
-        // SAFETY: np_listener_new made it with Box, and the caller gives it back.
-        let listener = unsafe { Box::from_raw(listener) };
-        // One that was never started, or whose runtime has ended, may say so; there is then
-        // nothing to wait for, and it is freed all the same.
-        if listener.inner.stop(0).is_ok() {
-            let _ = listener.inner.wait(None);
-        }
+        // SAFETY: np_listener_new made it with Box, and the caller gives it back. The
+        // core's destructor stops and waits.
+        drop(unsafe { Box::from_raw(listener) });
         Ok(())
     })
 }

@@ -101,9 +101,9 @@ pub unsafe extern "C" fn np_runtime_new(
     }
 }
 
-/// Sets where log records of this level and the more important ones go. Replaces the one
-/// before, whose user_data is released when its last record is done. callback NULL or
-/// NP_LOG_OFF ends logging. A callback must not throw or longjmp.
+/// Sets where log records of this level and the more important ones go; what logLevel in
+/// [Runtime] leaves out does not come. Replaces the one before, whose user_data is released
+/// when its last record is done. callback NULL or NP_LOG_OFF ends logging.
 ///
 /// Thread: any
 /// Blocking: no
@@ -176,8 +176,8 @@ impl Sink for LogSink {
 
 /// Begins to stop and returns: nothing is accepted from now on, connections that are not
 /// identified yet end, the others may go on until they end by themselves or drain_ms
-/// milliseconds have passed (0: end now, NP_FOREVER: no limit). Calling it again is no
-/// error.
+/// milliseconds have passed (0: end now, NP_FOREVER: no limit). A second call can only
+/// shorten the time.
 ///
 /// Thread: any
 /// Blocking: no

@@ -27,8 +27,8 @@ pub type np_release_fn =
 /// Owns: nothing; the data is copied
 /// Null: data may be NULL if len is 0
 /// Fails: NP_ERR_WOULD_BLOCK, NP_ERR_CLOSED, NP_ERR_INVALID_HANDLE, NP_ERR_STATE if it has
-///   no frames, NP_ERR_FRAME_TOO_LARGE, NP_ERR_MEMORY_LIMIT (the connection ends),
-///   NP_ERR_ARGUMENT
+///   no frames or admission is not decided, NP_ERR_FRAME_TOO_LARGE, NP_ERR_MEMORY_LIMIT
+///   (the connection ends), NP_ERR_ARGUMENT
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_conn_send_frame(
     conn: np_conn,
@@ -166,7 +166,7 @@ impl Drop for Lent {
 /// Owns: nothing; the data is copied
 /// Null: data may be NULL if len is 0
 /// Fails: NP_ERR_WOULD_BLOCK, NP_ERR_CLOSED, NP_ERR_INVALID_HANDLE, NP_ERR_STATE if it has
-///   frames, NP_ERR_MEMORY_LIMIT (the connection ends), NP_ERR_ARGUMENT
+///   frames or admission is not decided, NP_ERR_MEMORY_LIMIT (the connection ends), NP_ERR_ARGUMENT
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_conn_send_bytes(
     conn: np_conn,
@@ -192,13 +192,13 @@ pub extern "C" fn np_conn_cork(conn: np_conn) -> np_status {
     entry::status(|| conn.core().cork())
 }
 
-/// Ends one np_conn_cork.
+/// Ends one np_conn_cork; without one nothing happens.
 ///
 /// Thread: any
 /// Blocking: no
 /// Owns: nothing
 /// Null: no pointers
-/// Fails: NP_ERR_STATE if it is not corked, NP_ERR_CLOSED, NP_ERR_INVALID_HANDLE
+/// Fails: NP_ERR_CLOSED, NP_ERR_INVALID_HANDLE
 #[unsafe(no_mangle)]
 pub extern "C" fn np_conn_uncork(conn: np_conn) -> np_status {
     entry::status(|| conn.core().uncork())

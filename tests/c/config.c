@@ -44,6 +44,9 @@ static void values_are_set_and_read_back(void) {
     CHECK(np_config_set(config, "Port", "readTimeout", "17s", NULL) == NP_OK);
     CHECK(np_config_get(config, "Port", "readTimeout", buffer, 4, NULL) == NP_OK);
     CHECK(strcmp(buffer, "17s") == 0);
+    CHECK(np_config_get(config, "Port", "writeTimeout", buffer, sizeof buffer, NULL) == NP_OK);
+    CHECK(strcmp(buffer, "60s") == 0);
+    CHECK(np_config_set(config, "Port.none", "port", "0", NULL) == NP_ERR_NOT_FOUND);
     np_config_free(config);
 }
 
@@ -71,6 +74,7 @@ static void ports_are_counted_and_named(void) {
     CHECK(np_config_get_port_name(config, 0, name, sizeof name, NULL) == NP_OK);
     CHECK(strcmp(name, "Port") == 0);
     CHECK(np_config_add_port(config, "Port.extra", &index, NULL) == NP_OK);
+    CHECK(np_config_add_port(config, "Port.extra", NULL, NULL) == NP_ERR_ARGUMENT);
     CHECK(index == 2 && np_config_port_count(config) == 3);
     CHECK(np_config_get_port_name(config, index, name, sizeof name, NULL) == NP_OK);
     CHECK(np_config_set(config, name, "port", "0", NULL) == NP_OK);
@@ -82,7 +86,13 @@ static void ports_are_counted_and_named(void) {
 static void a_bad_value_is_told_in_words(void) {
     np_config *config = load();
     np_error error = NP_ERROR_INIT;
-    CHECK(np_config_set(config, "Port", "port", "seventy", &error) == NP_ERR_CONFIG);
+    np_runtime *runtime = NULL;
+    uint32_t errors = 0;
+    CHECK(np_config_set(config, "Port.web", "port", "0", &error) == NP_OK);
+    CHECK(np_config_set(config, "Port", "port", "seventy", &error) == NP_OK);
+    CHECK(np_config_check(config, NULL, NULL, &errors, NULL) == NP_OK && errors == 1);
+    CHECK(np_runtime_new(config, NP_CONSUMER_CALLBACKS, &runtime, &error) == NP_ERR_CONFIG);
+    CHECK(runtime == NULL && strstr(error.message, "seventy") != NULL);
     CHECK(error.status == NP_ERR_CONFIG && error.tls_alert == -1);
     CHECK(strlen(error.message) > 0 && error.message_size == strlen(error.message) + 1);
     CHECK(error.struct_size == sizeof error);
