@@ -208,7 +208,7 @@ impl Listener {
         // by stop, also when a thread fails to start.
         port.core.life.enter();
         let _ = port.addresses.set(addresses);
-        port.core.ports.lock().push(port.clone());
+        port.core.add_port(port);
         for (index, accepter) in accepters.into_iter().enumerate() {
             port.life.enter();
             let name = format!("accepter-{number}-{index}");
@@ -383,6 +383,7 @@ impl Port {
             (std::mem::take(&mut handlers.by_protocol), handlers.admission.take())
         };
         dispatch::guarded(move || drop((by_protocol, admission)));
+        self.core.retire_port(self);
         self.ended.set();
     }
 }

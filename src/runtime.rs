@@ -11,7 +11,7 @@ use crate::listener::Port;
 use crate::log::{Level, Log, Sink};
 use crate::reactor::door::{Control, Door, Role};
 use crate::reactor::{Loop, WAKE, connections};
-use crate::stats::{Stats, prometheus};
+use crate::stats::{PortLabels, Stats, prometheus};
 use crate::status::{Error, Status};
 use crate::sys::{Scheduling, prepare_thread};
 use mio::{Poll, Waker};
@@ -36,14 +36,20 @@ pub(crate) struct Core {
     pub log: Arc<Log>,
     pub memory: Arc<Memory>,
     pub life: Life,
-    /// Started listeners; statistics of ended ones stay until the runtime is gone.
-    pub ports: Mutex<Vec<Arc<Port>>>,
+    ports: Mutex<Ports>,
     pub raise_accepters: bool,
     /// `logLevel`: no sink gets more.
     log_level: Level,
     pub next_port_number: AtomicUsize,
     running_loops: AtomicUsize,
     ended: Ended,
+}
+
+/// Started listeners, and what those that have ended counted: counters never go back.
+#[derive(Default)]
+struct Ports {
+    running: Vec<Arc<Port>>,
+    ended: Vec<(PortLabels, Stats)>,
 }
 
 /// Bytes that connections hold beyond their free share, against `memoryLimit`.
@@ -174,6 +180,49 @@ impl Core {
         }
     }
 
+    /// A listener has started.
+    pub fn add_port(&self, port: &Arc<Port>) {
+        self.ports.lock().running.push(port.clone());
+    }
+
+    /// A listener has ended: it is let go, its counters stay.
+    pub fn retire_port(&self, port: &Port) {
+        let mut ports = self.ports.lock();
+        let Some(at) = ports.running.iter().position(|other| other.number == port.number) else {
+            return;
+        };
+        let retired = ports.running.swap_remove(at);
+        let labels = PortLabels::of(port);
+        match ports.ended.iter_mut().find(|(other, _)| *other == labels) {
+            Some((_, stats)) => stats.add(port),
+            None => {
+                let mut stats = Stats::empty();
+                stats.add(port);
+                ports.ended.push((labels, stats));
+            }
+        }
+        // The caller holds the port too: nothing is dropped here.
+        drop(retired);
+    }
+
+    /// The counters of each listener, those with the same labels together.
+    fn stats_by_port(&self) -> Vec<(PortLabels, Stats)> {
+        let ports = self.ports.lock();
+        let mut all = ports.ended.clone();
+        for port in &ports.running {
+            let labels = PortLabels::of(port);
+            match all.iter_mut().find(|(other, _)| *other == labels) {
+                Some((_, stats)) => stats.add(port),
+                None => {
+                    let mut stats = Stats::empty();
+                    stats.add(port);
+                    all.push((labels, stats));
+                }
+            }
+        }
+        all
+    }
+
     fn loop_ended(&self) {
         if self.running_loops.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.log.end();
@@ -292,7 +341,7 @@ impl Runtime {
     /// second call can only shorten that.
     pub fn stop(&self, drain_ms: u64) -> Result<(), Error> {
         let first = self.core.life.begin_stop();
-        let ports = self.core.ports.lock().clone();
+        let ports = self.core.ports.lock().running.clone();
         ports.iter().for_each(|port| port.stop(drain_ms));
         if first {
             self.core.leave();
@@ -318,7 +367,7 @@ impl Runtime {
     /// Counters of all listeners together.
     pub fn stats(&self) -> Stats {
         let mut stats = Stats::empty();
-        self.core.ports.lock().iter().for_each(|port| stats.add(port));
+        self.core.stats_by_port().iter().for_each(|(_, port)| stats.merge(port));
         stats.memory_bytes = self.core.memory.used_bytes() as u64;
         stats.log_dropped = self.core.log.dropped();
         stats
@@ -326,8 +375,11 @@ impl Runtime {
 
     /// The same as Prometheus text, by listener.
     pub fn prometheus(&self) -> String {
-        let ports = self.core.ports.lock().clone();
-        prometheus(&ports, self.core.memory.used_bytes() as u64, self.core.log.dropped())
+        prometheus(
+            &self.core.stats_by_port(),
+            self.core.memory.used_bytes() as u64,
+            self.core.log.dropped(),
+        )
     }
 
     /// All connections that are identified and have not ended.

@@ -5,7 +5,6 @@ use crate::event::Protocol;
 use crate::listener::Port;
 use crate::status::CloseReason;
 use std::fmt::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Close reasons have numbers below this.
@@ -84,6 +83,20 @@ impl Stats {
         }
     }
 
+    /// Adds a snapshot of another port; what is of the whole runtime is left alone.
+    pub(crate) fn merge(&mut self, other: &Stats) {
+        self.accepted += other.accepted;
+        self.unidentified += other.unidentified;
+        self.frames_in += other.frames_in;
+        self.frames_out += other.frames_out;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        let sums = self.open.iter_mut().chain(&mut self.opened).chain(&mut self.closes);
+        let more = other.open.iter().chain(&other.opened).chain(&other.closes);
+        sums.zip(more).for_each(|(sum, more)| *sum += more);
+    }
+
+    /// Adds what a port has counted.
     pub(crate) fn add(&mut self, port: &Port) {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut closed = [0; 4];
@@ -110,19 +123,25 @@ impl Stats {
     }
 }
 
+/// What tells one port from another in the Prometheus text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PortLabels(String);
+
+impl PortLabels {
+    pub fn of(port: &Port) -> PortLabels {
+        let (number, section) = (port.outside_port(), label(&port.written));
+        PortLabels(format!("port=\"{number}\",section=\"{section}\""))
+    }
+}
+
 /// The Prometheus text of a runtime: one family after the other, one line per port.
-pub(crate) fn prometheus(ports: &[Arc<Port>], memory_bytes: u64, log_dropped: u64) -> String {
-    let stats: Vec<(String, Stats)> = ports
-        .iter()
-        .map(|port| {
-            let mut stats = Stats::empty();
-            stats.add(port);
-            (
-                format!("port=\"{}\",section=\"{}\"", port.outside_port(), label(&port.written)),
-                stats,
-            )
-        })
-        .collect();
+pub(crate) fn prometheus(
+    ports: &[(PortLabels, Stats)],
+    memory_bytes: u64,
+    log_dropped: u64,
+) -> String {
+    let stats: Vec<(&str, &Stats)> =
+        ports.iter().map(|(labels, stats)| (labels.0.as_str(), stats)).collect();
     let mut text = String::new();
     let mut family = |name: &str, kind: &str, help: &str, lines: Vec<(String, u64)>| {
         // Writing to a String cannot fail.
@@ -135,7 +154,7 @@ pub(crate) fn prometheus(ports: &[Arc<Port>], memory_bytes: u64, log_dropped: u6
         }
     };
     let each = |value: fn(&Stats) -> u64| {
-        stats.iter().map(|(labels, stats)| (labels.clone(), value(stats))).collect::<Vec<_>>()
+        stats.iter().map(|(labels, stats)| (labels.to_string(), value(stats))).collect::<Vec<_>>()
     };
     let by_protocol = |value: fn(&Stats, usize) -> u64| {
         let mut lines = Vec::new();
