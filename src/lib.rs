@@ -4,19 +4,19 @@
 //!
 //! The path of a connection, and the file in which each step lives:
 //!
-//! 1. [`accept`](mod@accept): an accepter takes it from the backlog, judges the limits and
-//!    deals it to a loop; [`bind`](mod@bind) made the listening socket.
+//! 1. `accept`: an accepter takes it from the backlog, judges the limits and deals it to a
+//!    loop; `bind` made the listening socket.
 //! 3. [`tls`]: a handshake loop does the handshake, if the port has TLS.
-//! 4. [`identify`](mod@identify): on an I/O loop the first byte says what it is; the host
-//!    may be asked for admission.
-//! 5. [`frame`](mod@frame): bytes become frames, frames become bytes.
-//! 6. [`event`]: the narrow waist. [`dispatch`](mod@dispatch) gives events to callbacks.
-//! 7. [`send`](mod@send): what the host sends waits here and is flushed once per turn.
+//! 4. `identify`: on an I/O loop the first byte says what it is; the host may be asked for
+//!    admission.
+//! 5. `frame`: bytes become frames, frames become bytes.
+//! 6. [`event`]: the narrow waist. `dispatch` gives events to callbacks.
+//! 7. `send`: what the host sends waits here and is flushed once per turn.
 //!
-//! [`conn`](mod@conn) is the machine that strings these together; it knows no socket and no
-//! clock. [`reactor`](mod@reactor) has the loops that move its bytes and its time.
-//! [`handles`] is how everybody else reaches a connection, [`shared`](mod@shared) what they
-//! find. [`runtime`] and [`listener`] are made and ended by the host; [`config`] tells them how.
+//! `conn` is the machine that strings these together; it knows no socket and no
+//! clock. `reactor` has the loops that move its bytes and its time.
+//! [`handles`] is how everybody else reaches a connection, `shared` what they find.
+//! [`runtime`] and [`listener`] are made and ended by the host; [`config`] tells them how.
 #![deny(unsafe_code)]
 
 pub mod capi;
