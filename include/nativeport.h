@@ -420,7 +420,7 @@ np_status np_config_load_string(np_config *config,
 /**
  * Adds a port section that no file has, with defaults only, behind the others. name is
  * written as in a file, "Port 1" or "Port.web", or without "Port.": "web". "Port" or an
- * empty name make a further bare [Port]. The canonical name, which np_config_set takes,
+ * empty name make a further bare `[Port]`. The canonical name, which np_config_set takes,
  * is what np_config_get_port_name gives for *index.
  *
  * Thread: any

@@ -129,7 +129,7 @@ pub unsafe extern "C" fn np_config_load_string(
 
 /// Adds a port section that no file has, with defaults only, behind the others. name is
 /// written as in a file, "Port 1" or "Port.web", or without "Port.": "web". "Port" or an
-/// empty name make a further bare [Port]. The canonical name, which np_config_set takes,
+/// empty name make a further bare `[Port]`. The canonical name, which np_config_set takes,
 /// is what np_config_get_port_name gives for *index.
 ///
 /// Thread: any
