@@ -1,5 +1,44 @@
-.PHONY: header
+# The C programs of examples-c, linked with the static library: they run from anywhere.
+#
+#   make            build/serve, build/echo, build/threads, build/client
+#   make header     copies the generated header to include/nativeport.h
+#   make clean      removes build
 
-# Copies the header that build.rs generates to include/nativeport.h.
+CARGO ?= cargo
+CARGO_TARGET_DIR ?= target
+CFLAGS ?= -O2 -g
+WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Werror
+COMPILE = $(CC) -std=c11 $(CFLAGS) $(WARNINGS) -Iinclude
+
+LIBRARY = $(CARGO_TARGET_DIR)/release/libnativeport.a
+# cargo rustc --lib --crate-type staticlib -- --print native-static-libs, behind -lgcc_s as
+# compilers look for that one by themselves.
+LINK = -Wl,--gc-sections $(LIBRARY) -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
+
+SERVE = $(wildcard examples-c/serve/*.c)
+
+.PHONY: all header clean FORCE
+all: build/serve build/echo build/threads build/client
+
+build/serve: $(SERVE) $(wildcard examples-c/serve/*.h) include/nativeport.h $(LIBRARY) | build
+	$(COMPILE) $(SERVE) -o $@ $(LINK)
+
+build/echo build/threads: build/%: examples-c/%.c include/nativeport.h $(LIBRARY) | build
+	$(COMPILE) $< -o $@ $(LINK)
+
+# Plain sockets, without the library.
+build/client: examples-c/client.c | build
+	$(COMPILE) $< -o $@
+
+# Cargo knows best whether there is something to do.
+$(LIBRARY): FORCE
+	$(CARGO) build --release --lib
+
+build:
+	mkdir -p $@
+
 header:
-	UPDATE_HEADER=1 cargo test --test capi_header the_committed_header_is_the_generated_one
+	UPDATE_HEADER=1 $(CARGO) test --test capi_header the_committed_header_is_the_generated_one
+
+clean:
+	rm -rf build

@@ -1,0 +1,57 @@
+/* The server's state: one look at all counters, and that look as JSON. */
+#ifndef SERVE_STATUS_H
+#define SERVE_STATUS_H
+
+#include <nativeport.h>
+#include <time.h>
+
+#include "ports.h"
+#include "series.h"
+#include "text.h"
+
+struct status {
+    struct ports ports;
+    struct series series;
+    struct timespec started;
+};
+
+/* What the page and its JSON show. */
+struct snapshot {
+    uint64_t uptime_seconds;
+    np_stats all;
+    struct series_view series;
+};
+
+/* The protocols in the order in which they are shown. */
+struct protocol_name {
+    int32_t protocol;
+    const char *key;    /* in JSON */
+    const char *title;  /* on the page */
+};
+
+#define PROTOCOLS 4
+extern const struct protocol_name protocol_names[PROTOCOLS];
+extern const char *const series_names[SERIES_LINES];
+
+/* 0, or -1 after one line on stderr. */
+int status_init(struct status *status);
+
+/* Once a second. */
+void status_sample(struct status *status);
+
+void status_look(struct status *status, struct snapshot *snapshot);
+
+void status_json(struct text *json, struct status *status);
+
+/* Prometheus' text format. */
+void status_metrics(struct text *metrics, struct status *status);
+
+/* Connections open at this moment. */
+uint64_t status_open(const np_stats *stats);
+
+/* NULL if no close reason has this number. */
+const char *status_reason(int32_t reason);
+
+void status_free(struct status *status);
+
+#endif
