@@ -1,8 +1,11 @@
 # The C programs of examples-c, linked with the static library: they run from anywhere.
 #
-#   make            build/serve, build/echo, build/threads, build/client
-#   make header     copies the generated header to include/nativeport.h
-#   make clean      removes build
+#   make              build/serve, build/echo, build/threads, build/client
+#   make demo         shows what the server does, and leaves it running
+#   make test         runs every check and every test
+#   make header       copies the generated header to include/nativeport.h
+#   make screenshot   takes the pictures of the status page
+#   make clean        removes build
 
 CARGO ?= cargo
 CARGO_TARGET_DIR ?= target
@@ -17,7 +20,7 @@ LINK = -Wl,--gc-sections $(LIBRARY) -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 
 SERVE = $(wildcard examples-c/serve/*.c)
 
-.PHONY: all header clean FORCE
+.PHONY: all demo demo-once test header screenshot clean FORCE
 all: build/serve build/echo build/threads build/client
 
 build/serve: $(SERVE) $(wildcard examples-c/serve/*.h) include/nativeport.h $(LIBRARY) | build
@@ -37,8 +40,25 @@ $(LIBRARY): FORCE
 build:
 	mkdir -p $@
 
+# Copies the header that build.rs generates to include/nativeport.h.
 header:
 	UPDATE_HEADER=1 $(CARGO) test --test capi_header the_committed_header_is_the_generated_one
+
+# Builds the server, shows what it does, leaves it running until Ctrl-C.
+demo:
+	@scripts/demo
+
+# The same, and ends after showing.
+demo-once:
+	@scripts/demo --once
+
+# Runs every check and every test.
+test:
+	@scripts/test
+
+# Takes the pictures of the status page in docs/images.
+screenshot:
+	@scripts/screenshot
 
 clean:
 	rm -rf build
