@@ -6,7 +6,6 @@
 //! process may share.
 
 use crate::conn::Newcomer;
-use crate::event::Party;
 use crate::listener::Port;
 use crate::log::Level;
 use crate::reactor::WAKE;
@@ -127,7 +126,7 @@ impl Accepter {
             let done = loop {
                 match self.listeners[index].accept() {
                     Ok((stream, peer)) => {
-                        if let Some(newcomer) = self.admit(stream, peer) {
+                        if let Some(newcomer) = self.port.admit(Transport::new(stream), peer) {
                             batch.push(newcomer);
                         }
                     }
@@ -146,36 +145,6 @@ impl Accepter {
             self.deal(batch);
             if done || !self.port.switch.is(Mode::Run) {
                 return shortage;
-            }
-        }
-    }
-
-    /// Judges the limits. Over them the connection is closed at once and counted.
-    fn admit(&mut self, stream: mio::net::TcpStream, peer: SocketAddr) -> Option<Newcomer> {
-        // A dual-stack socket shows IPv4 peers as mapped addresses.
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let counters = self.port.accept_counters();
-        counters.accepted.fetch_add(1, Ordering::Relaxed);
-        match self.port.gate.enter(peer.ip()) {
-            Ok((ticket, doomed)) => {
-                if let Some((doomed, reason)) = doomed {
-                    self.port.doom(&doomed, reason);
-                }
-                self.port.enter();
-                Some(Newcomer {
-                    transport: Transport::new(stream),
-                    port: self.port.clone(),
-                    peer,
-                    accepted_at: Instant::now(),
-                    ticket,
-                })
-            }
-            Err(reason) => {
-                counters.closes[reason.code() as usize].fetch_add(1, Ordering::Relaxed);
-                self.port.log.record_with(Level::Debug, "accept", 0, || {
-                    format!("{peer} closed: {} ({:?})", reason.name(), Party::Library)
-                });
-                None
             }
         }
     }
@@ -242,6 +211,33 @@ impl Accepter {
 
 fn spare_descriptor() -> Option<File> {
     File::open("/dev/null").ok()
+}
+
+impl Port {
+    /// Judges the limits for a new connection. Over them it is closed at once and counted.
+    pub fn admit(self: &Arc<Port>, transport: Transport, peer: SocketAddr) -> Option<Newcomer> {
+        // A dual-stack socket shows IPv4 peers as mapped addresses.
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let counters = self.accept_counters();
+        counters.accepted.fetch_add(1, Ordering::Relaxed);
+        match self.gate.enter(peer.ip()) {
+            Ok((ticket, doomed)) => {
+                if let Some((doomed, reason)) = doomed {
+                    self.doom(&doomed, reason);
+                }
+                self.enter();
+                let accepted_ms = self.core.now_ms();
+                Some(Newcomer { transport, port: self.clone(), peer, accepted_ms, ticket })
+            }
+            Err(reason) => {
+                counters.closes[reason.code() as usize].fetch_add(1, Ordering::Relaxed);
+                self.log.record_with(Level::Debug, "accept", 0, || {
+                    format!("{peer} closed: {}", reason.name())
+                });
+                None
+            }
+        }
+    }
 }
 
 /// Limits are judged per IPv4 address and per IPv6 /64.

@@ -90,42 +90,7 @@ impl Listener {
             let message = format!("there is no port section number {port_index}");
             return Err(Error::new(Status::NotFound, message));
         };
-        let core = runtime.core().clone();
-        let mut acceptor = None;
-        if let Some(tls) = &settings.tls {
-            let (loaded, warnings) = crate::config::load_tls(tls)
-                .map_err(|finding| Error::new(Status::Certificate, finding.to_string()))?;
-            for warning in warnings {
-                core.log.warn("tls", warning.to_string());
-            }
-            acceptor = Some(loaded);
-        }
-        let loops = core.doors().count();
-        let port = Port {
-            number: core.next_port_number.fetch_add(1, Ordering::Relaxed),
-            index: port_index,
-            written: settings.written.clone(),
-            rules: Rules::from(&settings),
-            acceptor,
-            tls_is_optional: settings.ssl == SslMode::Auto,
-            gate: Gate::new(GateLimits {
-                connections: settings.max_connections,
-                connections_per_address: settings.max_connections_per_address,
-                unidentified: settings.max_handshakes,
-                unidentified_per_address: settings.max_handshakes_per_address,
-            }),
-            counters: (0..=loops).map(|_| Counters::new()).collect(),
-            switch: Switch::new(),
-            memory: core.memory.clone(),
-            log: core.log.clone(),
-            handlers: Mutex::default(),
-            addresses: OnceLock::new(),
-            life: Life::new(),
-            drain_deadline_ms: AtomicU64::new(u64::MAX),
-            ended: Ended::default(),
-            settings,
-            core,
-        };
+        let port = Port::new(runtime.core().clone(), settings, port_index)?;
         Ok(Listener { port: Arc::new(port) })
     }
 
@@ -206,9 +171,7 @@ impl Listener {
             if port.core.raise_accepters { Scheduling::Raised } else { Scheduling::Batch };
         // The port counts in its runtime from the first thread on: from here on it ends
         // by stop, also when a thread fails to start.
-        port.core.life.enter();
-        let _ = port.addresses.set(addresses);
-        port.core.add_port(port);
+        port.begin(addresses);
         for (index, accepter) in accepters.into_iter().enumerate() {
             port.life.enter();
             let name = format!("accepter-{number}-{index}");
@@ -291,6 +254,52 @@ impl Drop for Listener {
 }
 
 impl Port {
+    /// A port that does not listen yet; certificates are loaded.
+    pub fn new(core: Arc<Core>, settings: PortSettings, index: usize) -> Result<Port, Error> {
+        let mut acceptor = None;
+        if let Some(tls) = &settings.tls {
+            let (loaded, warnings) = crate::config::load_tls(tls)
+                .map_err(|finding| Error::new(Status::Certificate, finding.to_string()))?;
+            for warning in warnings {
+                core.log.warn("tls", warning.to_string());
+            }
+            acceptor = Some(loaded);
+        }
+        let loops = core.doors().count();
+        Ok(Port {
+            number: core.next_port_number.fetch_add(1, Ordering::Relaxed),
+            index,
+            written: settings.written.clone(),
+            rules: Rules::from(&settings),
+            acceptor,
+            tls_is_optional: settings.ssl == SslMode::Auto,
+            gate: Gate::new(GateLimits {
+                connections: settings.max_connections,
+                connections_per_address: settings.max_connections_per_address,
+                unidentified: settings.max_handshakes,
+                unidentified_per_address: settings.max_handshakes_per_address,
+            }),
+            counters: (0..=loops).map(|_| Counters::new()).collect(),
+            switch: Switch::new(),
+            memory: core.memory.clone(),
+            log: core.log.clone(),
+            handlers: Mutex::default(),
+            addresses: OnceLock::new(),
+            life: Life::new(),
+            drain_deadline_ms: AtomicU64::new(u64::MAX),
+            ended: Ended::default(),
+            settings,
+            core,
+        })
+    }
+
+    /// From now on it counts in its runtime, and ends by stop.
+    fn begin(self: &Arc<Port>, addresses: Vec<SocketAddr>) {
+        self.core.life.enter();
+        let _ = self.addresses.set(addresses);
+        self.core.add_port(self);
+    }
+
     /// The handler of a protocol, and who is asked before it.
     #[allow(clippy::type_complexity)]
     pub fn handlers_for(

@@ -4,7 +4,7 @@
 //! Ending: `stop` lets each listener end; when the last is over the loops end; the last
 //! loop ends the log thread, which is the last to run code of the host.
 
-use crate::config::{AccepterPriority, Config, LogLevel, Severity};
+use crate::config::{AccepterPriority, Config, LogLevel, RuntimeSettings, Severity};
 use crate::dispatch;
 use crate::handles;
 use crate::listener::Port;
@@ -14,6 +14,7 @@ use crate::reactor::{Loop, WAKE, connections};
 use crate::stats::{PortLabels, Stats, prometheus};
 use crate::status::{Error, Status};
 use crate::sys::{Scheduling, prepare_thread};
+use crossbeam_channel::Receiver;
 use mio::{Poll, Waker};
 use parking_lot::{Condvar, Mutex};
 use std::io;
@@ -30,7 +31,7 @@ pub struct Runtime {
 
 /// The part of a runtime that its threads hold.
 pub(crate) struct Core {
-    epoch: Instant,
+    clock: Clock,
     pub io_doors: Vec<Arc<Door>>,
     pub handshake_doors: Vec<Arc<Door>>,
     pub log: Arc<Log>,
@@ -43,6 +44,31 @@ pub(crate) struct Core {
     pub next_port_number: AtomicUsize,
     running_loops: AtomicUsize,
     ended: Ended,
+}
+
+/// Where time comes from.
+pub(crate) enum Clock {
+    /// Since then.
+    Real(Instant),
+    /// Set by a test, in milliseconds.
+    #[cfg(test)]
+    Simulated(Arc<std::sync::atomic::AtomicU64>),
+}
+
+/// A loop that nobody drives yet.
+pub(crate) struct Part {
+    role: Role,
+    index: usize,
+    poll: Poll,
+    door: Arc<Door>,
+    receiver: Receiver<Control>,
+}
+
+impl Part {
+    /// The loop, at its position in the counters of ports.
+    pub fn into_loop(self, core: Arc<Core>, position: usize) -> Loop {
+        Loop::new(core, self.poll, self.door, self.receiver, position)
+    }
 }
 
 /// Started listeners, and what those that have ended counted: counters never go back.
@@ -162,7 +188,56 @@ impl Core {
     /// Monotonic milliseconds since the runtime was made, counted from 1 s so that no time
     /// stamp is 0.
     pub fn now_ms(&self) -> u64 {
-        self.epoch.elapsed().as_millis() as u64 + 1000
+        match &self.clock {
+            Clock::Real(epoch) => epoch.elapsed().as_millis() as u64 + 1000,
+            #[cfg(test)]
+            Clock::Simulated(now_ms) => now_ms.load(Ordering::SeqCst),
+        }
+    }
+
+    /// A runtime without threads: its core, and its loops for whoever drives them.
+    pub fn assemble(
+        settings: &RuntimeSettings,
+        clock: Clock,
+    ) -> io::Result<(Arc<Core>, Vec<Part>)> {
+        let mut parts = Vec::new();
+        let mut make = |role, count: usize| -> io::Result<Vec<Arc<Door>>> {
+            (0..count)
+                .map(|index| {
+                    let poll = Poll::new()?;
+                    let waker = Waker::new(poll.registry(), WAKE)?;
+                    let (door, receiver) = Door::new(role, waker);
+                    parts.push(Part { role, index, poll, door: door.clone(), receiver });
+                    Ok(door)
+                })
+                .collect()
+        };
+        let io_doors = make(Role::Io, settings.io_threads)?;
+        let handshake_doors = make(Role::Handshake, settings.handshake_threads)?;
+        let core = Arc::new(Core {
+            clock,
+            io_doors,
+            handshake_doors,
+            log: Arc::new(Log::new()),
+            memory: Arc::new(Memory {
+                limit_bytes: usize::try_from(settings.memory_limit_bytes).unwrap_or(usize::MAX),
+                used: AtomicUsize::new(0),
+            }),
+            life: Life::new(),
+            ports: Mutex::default(),
+            raise_accepters: settings.accepter_priority == AccepterPriority::Raised,
+            log_level: match settings.log_level {
+                LogLevel::Off => Level::Off,
+                LogLevel::Error => Level::Error,
+                LogLevel::Warn => Level::Warn,
+                LogLevel::Info => Level::Info,
+                LogLevel::Debug => Level::Debug,
+            },
+            next_port_number: AtomicUsize::new(0),
+            running_loops: AtomicUsize::new(0),
+            ended: Ended::default(),
+        });
+        Ok((core, parts))
     }
 
     pub fn doors(&self) -> impl Iterator<Item = &Arc<Door>> {
@@ -237,45 +312,8 @@ impl Runtime {
         if let Some(error) = findings.iter().find(|f| f.severity == Severity::Error) {
             return Err(Error::new(Status::Config, error.to_string()));
         }
-        let settings = settings.runtime;
-        let mut waiting = Vec::new();
-        let mut make = |role, count: usize| -> io::Result<Vec<Arc<Door>>> {
-            (0..count)
-                .map(|index| {
-                    let poll = Poll::new()?;
-                    let waker = Waker::new(poll.registry(), WAKE)?;
-                    let (door, receiver) = Door::new(role, waker);
-                    waiting.push((role, index, poll, door.clone(), receiver));
-                    Ok(door)
-                })
-                .collect()
-        };
-        let loops = |error| Error::io("making the loops of the runtime", &error);
-        let io_doors = make(Role::Io, settings.io_threads).map_err(loops)?;
-        let handshake_doors = make(Role::Handshake, settings.handshake_threads).map_err(loops)?;
-        let core = Arc::new(Core {
-            epoch: Instant::now(),
-            io_doors,
-            handshake_doors,
-            log: Arc::new(Log::new()),
-            memory: Arc::new(Memory {
-                limit_bytes: usize::try_from(settings.memory_limit_bytes).unwrap_or(usize::MAX),
-                used: AtomicUsize::new(0),
-            }),
-            life: Life::new(),
-            ports: Mutex::default(),
-            raise_accepters: settings.accepter_priority == AccepterPriority::Raised,
-            log_level: match settings.log_level {
-                LogLevel::Off => Level::Off,
-                LogLevel::Error => Level::Error,
-                LogLevel::Warn => Level::Warn,
-                LogLevel::Info => Level::Info,
-                LogLevel::Debug => Level::Debug,
-            },
-            next_port_number: AtomicUsize::new(0),
-            running_loops: AtomicUsize::new(0),
-            ended: Ended::default(),
-        });
+        let (core, parts) = Core::assemble(&settings.runtime, Clock::Real(Instant::now()))
+            .map_err(|error| Error::io("making the loops of the runtime", &error))?;
         let runtime = Runtime { core: core.clone(), threads: Mutex::default() };
         let log_core = core.clone();
         let log_thread = runtime.spawn("log".to_owned(), Scheduling::Normal, move || {
@@ -287,15 +325,15 @@ impl Runtime {
             core.ended.set();
             return Err(error);
         }
-        for (position, (role, index, poll, door, receiver)) in waiting.into_iter().enumerate() {
-            let (name, scheduling) = match role {
-                Role::Io => (format!("io-{index}"), Scheduling::Normal),
-                Role::Handshake => (format!("handshake-{index}"), Scheduling::Batch),
+        for (position, part) in parts.into_iter().enumerate() {
+            let (name, scheduling) = match part.role {
+                Role::Io => (format!("io-{}", part.index), Scheduling::Normal),
+                Role::Handshake => (format!("handshake-{}", part.index), Scheduling::Batch),
             };
             let loop_core = core.clone();
             core.running_loops.fetch_add(1, Ordering::SeqCst);
             let spawned = runtime.spawn(name, scheduling, move || {
-                let reactor = Loop::new(loop_core.clone(), poll, door, receiver, position);
+                let reactor = part.into_loop(loop_core.clone(), position);
                 // A panic here is a defect of ours: the loop's connections are lost, the
                 // process and the other loops are not.
                 if dispatch::guarded_loop(|| reactor.run()).is_none() {

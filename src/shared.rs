@@ -16,7 +16,6 @@ use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
 
 /// A connection as seen from other threads.
 pub(crate) struct Shared {
@@ -40,7 +39,8 @@ pub(crate) struct Shared {
     pub totals: Totals,
     pub peer: SocketAddr,
     pub local: SocketAddr,
-    pub accepted_at: Instant,
+    /// Monotonic milliseconds.
+    pub accepted_ms: u64,
     pub tls: Option<Box<crate::tls::Facts>>,
 }
 
@@ -75,7 +75,8 @@ pub(crate) struct Birth {
     pub asks_admission: bool,
     pub peer: SocketAddr,
     pub local: SocketAddr,
-    pub accepted_at: Instant,
+    /// Monotonic milliseconds.
+    pub accepted_ms: u64,
     pub tls: Option<Box<crate::tls::Facts>>,
 }
 
@@ -97,7 +98,7 @@ impl Shared {
             totals: Totals::default(),
             peer: birth.peer,
             local: birth.local,
-            accepted_at: birth.accepted_at,
+            accepted_ms: birth.accepted_ms,
             tls: birth.tls,
         })
     }
@@ -256,7 +257,7 @@ impl Shared {
             local: self.local,
             protocol: self.protocol,
             listener_port_index: self.port.index as u32,
-            age_ms: self.accepted_at.elapsed().as_millis() as u64,
+            age_ms: self.port.core.now_ms().saturating_sub(self.accepted_ms),
             bytes_in: get(&self.totals.bytes_in),
             bytes_out: get(&self.totals.bytes_out),
             frames_in: get(&self.totals.frames_in),

@@ -270,7 +270,7 @@ impl Conn {
             self.fail(CloseReason::NoHandler);
             return;
         };
-        let (port, peer, accepted_at) = (self.port.clone(), self.peer, self.accepted_at);
+        let (port, peer, accepted_ms) = (self.port.clone(), self.peer, self.accepted_ms);
         let asks_admission = admission.is_some();
         let out = self.out();
         let birth = Birth {
@@ -281,7 +281,7 @@ impl Conn {
             asks_admission,
             peer,
             local: out.transport.local_address(),
-            accepted_at,
+            accepted_ms,
             tls: out.tls.as_ref().and_then(|engine| engine.facts()).map(Box::new),
         };
         let shared = handles::insert(birth.key, |id| Shared::new(id, birth));

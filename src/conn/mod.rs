@@ -30,7 +30,6 @@ use end::Ending;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 use time::Times;
 
 /// What a loop lends to a connection for one turn.
@@ -65,7 +64,8 @@ pub(crate) struct Newcomer {
     pub transport: Transport,
     pub port: Arc<Port>,
     pub peer: SocketAddr,
-    pub accepted_at: Instant,
+    /// Monotonic milliseconds.
+    pub accepted_ms: u64,
     pub ticket: Arc<Ticket>,
 }
 
@@ -89,7 +89,6 @@ pub(crate) struct Conn {
     /// Place among the port's unidentified connections.
     ticket: Option<Arc<Ticket>>,
     peer: SocketAddr,
-    accepted_at: Instant,
     accepted_ms: u64,
     times: Times,
     bytes_in: u64,
@@ -139,13 +138,12 @@ pub(crate) const FREE_BYTES: usize = 64 << 10;
 
 impl Conn {
     pub fn new(newcomer: Newcomer, now_ms: u64) -> Conn {
-        let Newcomer { transport, port, peer, accepted_at, ticket } = newcomer;
+        let Newcomer { transport, port, peer, accepted_ms, ticket } = newcomer;
         let phase = match (&port.acceptor, port.tls_is_optional) {
             (None, _) => Phase::Identify,
             (Some(_), true) => Phase::Sniff,
             (Some(_), false) => Phase::Handshake,
         };
-        let accepted_ms = now_ms.saturating_sub(accepted_at.elapsed().as_millis() as u64);
         Conn {
             out: Some(Box::new(Outbound::new(port.clone(), transport, now_ms))),
             port,
@@ -160,7 +158,6 @@ impl Conn {
             shown: false,
             ticket: Some(ticket),
             peer,
-            accepted_at,
             accepted_ms,
             times: Times::new(now_ms),
             bytes_in: 0,

@@ -46,6 +46,18 @@ pub(crate) struct Loop {
     again: Vec<usize>,
     /// Connections to settle at the end of this turn.
     touched: Vec<usize>,
+    /// Entries of the wheel that have fired.
+    due: Vec<(usize, u64)>,
+}
+
+/// What is ready at one connection's socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Readiness {
+    pub key: usize,
+    pub readable: bool,
+    /// The peer has ended its direction, or the socket has an error.
+    pub read_closed: bool,
+    pub writable: bool,
 }
 
 /// A connection and what the loop knows of its socket.
@@ -87,6 +99,7 @@ impl Loop {
             },
             again: Vec::new(),
             touched: Vec::new(),
+            due: Vec::new(),
             core,
             door,
         }
@@ -95,51 +108,61 @@ impl Loop {
     /// Runs until the runtime is over.
     pub fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS);
-        let mut due = Vec::new();
         while !self.core.life.is_over() {
             self.wait(&mut events);
-            self.turn.now_ms = self.core.now_ms();
-            while let Ok(control) = self.receiver.try_recv() {
-                self.obey(control);
+            let connections = events.iter().filter(|event| event.token() != WAKE);
+            self.turn(connections.map(|event| Readiness {
+                key: event.token().0,
+                readable: event.is_readable(),
+                read_closed: event.is_read_closed() || event.is_error(),
+                writable: event.is_writable(),
+            }));
+        }
+    }
+
+    /// One turn of the loop, with what is ready.
+    pub fn turn(&mut self, ready: impl Iterator<Item = Readiness>) {
+        self.turn.now_ms = self.core.now_ms();
+        while let Ok(control) = self.receiver.try_recv() {
+            self.obey(control);
+        }
+        for ready in ready {
+            let Some(slot) = self.slots.get_mut(ready.key).and_then(Option::as_mut) else {
+                continue;
+            };
+            slot.readable |= ready.readable;
+            slot.read_closed |= ready.read_closed;
+            if ready.writable {
+                slot.conn.unblock();
             }
-            for event in &events {
-                if event.token() == WAKE {
-                    continue;
-                }
-                let key = event.token().0;
-                let Some(slot) = self.slots.get_mut(key).and_then(Option::as_mut) else { continue };
-                slot.readable |= event.is_readable();
-                slot.read_closed |= event.is_read_closed() || event.is_error();
-                if event.is_writable() {
-                    slot.conn.unblock();
-                }
+            self.careful(ready.key, Loop::visit);
+        }
+        for key in std::mem::take(&mut self.again) {
+            if let Some(slot) = self.slots.get_mut(key).and_then(Option::as_mut)
+                && std::mem::take(&mut slot.again)
+            {
                 self.careful(key, Loop::visit);
             }
-            for key in std::mem::take(&mut self.again) {
-                if let Some(slot) = self.slots.get_mut(key).and_then(Option::as_mut)
-                    && std::mem::take(&mut slot.again)
-                {
-                    self.careful(key, Loop::visit);
-                }
-            }
-            self.wheel.advance(self.turn.now_ms, &mut due);
-            for (key, tick) in due.drain(..) {
-                if let Some(slot) = self.slots.get_mut(key).and_then(Option::as_mut)
-                    && slot.timer_tick == tick
-                {
-                    slot.timer_tick = 0;
-                    slot.conn.on_time(self.turn.now_ms);
-                    self.touch(key);
-                }
-            }
-            let mut touched = std::mem::take(&mut self.touched);
-            for key in touched.drain(..) {
-                self.careful(key, Loop::settle);
-            }
-            // The vector goes back, so that no turn allocates one.
-            touched.append(&mut self.touched);
-            self.touched = touched;
         }
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.advance(self.turn.now_ms, &mut due);
+        for (key, tick) in due.drain(..) {
+            if let Some(slot) = self.slots.get_mut(key).and_then(Option::as_mut)
+                && slot.timer_tick == tick
+            {
+                slot.timer_tick = 0;
+                slot.conn.on_time(self.turn.now_ms);
+                self.touch(key);
+            }
+        }
+        self.due = due;
+        let mut touched = std::mem::take(&mut self.touched);
+        for key in touched.drain(..) {
+            self.careful(key, Loop::settle);
+        }
+        // The vector goes back, so that no turn allocates one.
+        touched.append(&mut self.touched);
+        self.touched = touched;
     }
 
     fn wait(&mut self, events: &mut Events) {

@@ -13,22 +13,51 @@ use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
-pub(crate) struct Transport {
-    stream: TcpStream,
+/// The socket of a connection.
+pub(crate) enum Transport {
+    Tcp(TcpStream),
+    /// A wire of a simulated world.
+    #[cfg(test)]
+    Simulated(Box<dyn Wire>),
+}
+
+/// What a simulated wire does in place of a socket.
+#[cfg(test)]
+pub(crate) trait Wire: Send {
+    /// The connection has its place in a loop.
+    fn register(&self, key: usize);
+    fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+    fn recv(&self, buffer: &mut [u8]) -> io::Result<usize>;
+    fn shutdown_write(&self);
+    fn reset_on_close(&self);
+    fn take_error(&self) -> Option<io::Error>;
 }
 
 impl Transport {
     pub fn new(stream: TcpStream) -> Transport {
-        Transport { stream }
+        Transport::Tcp(stream)
     }
 
     pub fn register(&mut self, registry: &Registry, key: usize) -> io::Result<()> {
-        // Once, edge-triggered, for both directions: nothing is toggled later.
-        registry.register(&mut self.stream, Token(key), Interest::READABLE | Interest::WRITABLE)
+        match self {
+            // Once, edge-triggered, for both directions: nothing is toggled later.
+            Transport::Tcp(stream) => {
+                registry.register(stream, Token(key), Interest::READABLE | Interest::WRITABLE)
+            }
+            #[cfg(test)]
+            Transport::Simulated(wire) => {
+                wire.register(key);
+                Ok(())
+            }
+        }
     }
 
     pub fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        registry.deregister(&mut self.stream)
+        match self {
+            Transport::Tcp(stream) => registry.deregister(stream),
+            #[cfg(test)]
+            Transport::Simulated(_) => Ok(()),
+        }
     }
 
     /// One vectored send.
@@ -38,14 +67,22 @@ impl Transport {
         // Elsewhere mio sets SO_NOSIGPIPE.
         #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
         let flags = 0;
-        match slices {
-            [one] => SockRef::from(&self.stream).send_with_flags(one, flags),
-            _ => SockRef::from(&self.stream).send_vectored_with_flags(slices, flags),
+        match (self, slices) {
+            (Transport::Tcp(stream), [one]) => SockRef::from(stream).send_with_flags(one, flags),
+            (Transport::Tcp(stream), _) => {
+                SockRef::from(stream).send_vectored_with_flags(slices, flags)
+            }
+            #[cfg(test)]
+            (Transport::Simulated(wire), _) => wire.send(slices),
         }
     }
 
     pub fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.read(buffer)
+        match self {
+            Transport::Tcp(stream) => stream.read(buffer),
+            #[cfg(test)]
+            Transport::Simulated(wire) => wire.recv(buffer),
+        }
     }
 
     /// One vectored read: up to `missing` bytes onto the end of `payload` (as far as its
@@ -56,6 +93,16 @@ impl Transport {
         missing: usize,
         scratch: &mut [u8],
     ) -> io::Result<(usize, usize)> {
+        let stream = match self {
+            Transport::Tcp(stream) => stream,
+            #[cfg(test)]
+            Transport::Simulated(wire) => {
+                let room = missing.min(payload.capacity() - payload.len()).min(scratch.len());
+                let got = wire.recv(&mut scratch[..room])?;
+                payload.extend_from_slice(&scratch[..got]);
+                return Ok((got, 0));
+            }
+        };
         let spare = payload.spare_capacity_mut();
         let room = missing.min(spare.len());
         // Behind a buffer that is not the frame's last step nothing may follow.
@@ -65,7 +112,7 @@ impl Transport {
         let scratch = unsafe { &mut *(&raw mut scratch[..behind] as *mut [MaybeUninit<u8>]) };
         let mut slices =
             [MaybeUninitSlice::new(&mut spare[..room]), MaybeUninitSlice::new(scratch)];
-        let (got, _) = SockRef::from(&self.stream).recv_vectored(&mut slices)?;
+        let (got, _) = SockRef::from(&*stream).recv_vectored(&mut slices)?;
         let filled = got.min(room);
         // SAFETY: the system has written `filled` bytes from the old end on, and `filled`
         // is within the capacity.
@@ -75,22 +122,42 @@ impl Transport {
 
     /// Ends our direction. An error means that the peer is gone, which reading will tell.
     pub fn shutdown_write(&self) {
-        let _ = self.stream.shutdown(Shutdown::Write);
+        match self {
+            Transport::Tcp(stream) => {
+                let _ = stream.shutdown(Shutdown::Write);
+            }
+            #[cfg(test)]
+            Transport::Simulated(wire) => wire.shutdown_write(),
+        }
     }
 
     /// Makes the close that follows a reset.
     pub fn reset_on_close(&self) {
-        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        match self {
+            Transport::Tcp(stream) => {
+                let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            }
+            #[cfg(test)]
+            Transport::Simulated(wire) => wire.reset_on_close(),
+        }
     }
 
     /// An error that the system has noted on the socket.
     pub fn take_error(&self) -> Option<io::Error> {
-        self.stream.take_error().ok().flatten()
+        match self {
+            Transport::Tcp(stream) => stream.take_error().ok().flatten(),
+            #[cfg(test)]
+            Transport::Simulated(wire) => wire.take_error(),
+        }
     }
 
     pub fn local_address(&self) -> SocketAddr {
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        let local = self.stream.local_addr().unwrap_or(unknown);
+        let local = match self {
+            Transport::Tcp(stream) => stream.local_addr().unwrap_or(unknown),
+            #[cfg(test)]
+            Transport::Simulated(_) => unknown,
+        };
         SocketAddr::new(local.ip().to_canonical(), local.port())
     }
 }
