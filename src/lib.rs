@@ -40,4 +40,6 @@ mod identify;
 mod reactor;
 mod send;
 mod shared;
+#[cfg(test)]
+mod simulation;
 mod sys;

@@ -426,3 +426,25 @@ impl From<&PortSettings> for Rules {
         }
     }
 }
+
+#[cfg(test)]
+impl Port {
+    /// Registers a handler without a listener, for the simulated world.
+    pub fn simulate_handler(&self, protocol: Protocol, handler: Arc<dyn Handler>) {
+        self.handlers.lock().by_protocol[protocol.index()] = Some(handler);
+    }
+
+    pub fn simulate_admission(&self, handler: Arc<dyn Handler>) {
+        self.handlers.lock().admission = Some(handler);
+    }
+
+    /// Starts without a socket.
+    pub fn simulate_start(self: &Arc<Port>) {
+        self.handlers.lock().state = PortState::Started;
+        self.begin(Vec::new());
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.life.is_over()
+    }
+}

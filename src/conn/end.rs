@@ -261,6 +261,10 @@ impl Conn {
         self.report(turn);
         if self.shown {
             self.deliver(Event::Closed(&info));
+            #[cfg(test)]
+            if crate::simulation::canary(crate::simulation::Canary::DoubleClose) {
+                self.deliver(Event::Closed(&info));
+            }
         }
         if let Some(shared) = shared {
             let data = {

@@ -165,6 +165,12 @@ impl Loop {
         self.touched = touched;
     }
 
+    /// When the next deadline may fire, for the simulated world.
+    #[cfg(test)]
+    pub fn next_deadline_in_ms(&self) -> Option<u64> {
+        self.wheel.sleep_ms(self.core.now_ms())
+    }
+
     fn wait(&mut self, events: &mut Events) {
         let timeout = if !self.again.is_empty()
             || !self.touched.is_empty()
@@ -349,6 +355,13 @@ impl Loop {
                 if more && !std::mem::replace(&mut slot.again, true) {
                     self.again.push(key);
                 }
+                #[cfg(test)]
+                if crate::simulation::canary(crate::simulation::Canary::ForgottenDeadline)
+                    && slot.timer_tick == 0
+                    && slot.conn.ticket().is_none()
+                {
+                    return;
+                }
                 if let Some(at_ms) = slot.conn.deadline_ms()
                     && (slot.timer_tick == 0 || Wheel::tick_of(at_ms) < slot.timer_tick)
                 {
@@ -427,6 +440,11 @@ fn read_large(conn: &mut Conn, scratch: &mut [u8]) -> io::Result<Option<(usize, 
 /// Lets the connection work on the first `filled` bytes; moves what it leaves to the front.
 fn advance(conn: &mut Conn, turn: &mut Turn, scratch: &mut [u8], filled: usize) -> usize {
     let used = conn.on_input(turn, &mut scratch[..filled]);
+    #[cfg(test)]
+    if filled - used > 1 && crate::simulation::canary(crate::simulation::Canary::LostByte) {
+        scratch.copy_within(used + 1..filled, 0);
+        return filled - used - 1;
+    }
     scratch.copy_within(used..filled, 0);
     filled - used
 }

@@ -22,7 +22,7 @@ mod identity;
 mod options;
 mod policy;
 #[cfg(test)]
-mod test_peer;
+pub(crate) mod test_peer;
 #[cfg(test)]
 mod tests;
 mod unbuffered;

@@ -1,0 +1,265 @@
+//! The host: notes what it is told, and does what chance says, inside callbacks and from
+//! "other threads" (between the turns of the loops).
+
+use super::random::Random;
+use crate::event::{CloseInfo, Event, Handler, Protocol};
+use crate::handles::{Conn, SendFlags};
+use crate::status::Status;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Everything the host knows of one connection.
+pub(super) struct Known {
+    pub conn: Conn,
+    pub peer: SocketAddr,
+    pub told: Vec<Told>,
+    /// Payloads of frames delivered, or one piece with the stream so far.
+    pub frames: Vec<Vec<u8>>,
+    pub stream: Vec<u8>,
+    /// Payloads that sends have taken, in order.
+    pub sent: Vec<Vec<u8>>,
+    pub sent_stream: Vec<u8>,
+    pub did: Did,
+    pub closed: Option<CloseInfo>,
+}
+
+/// The kinds of events, for their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    Admit,
+    Opened(Protocol),
+    Input,
+    Writable,
+    End,
+    Closed,
+}
+
+/// What the host did that explains an end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Did {
+    pub admit: bool,
+    pub close: bool,
+    pub abort: bool,
+    pub refuse: bool,
+    pub refusal: usize,
+    pub deadline: bool,
+    pub paused: bool,
+    pub corked: bool,
+    pub shutdown: bool,
+    pub saw_would_block: bool,
+}
+
+pub(super) struct Host {
+    state: Mutex<State>,
+    /// Admission is asked for.
+    pub asks: bool,
+    wants_end: bool,
+    /// It only echoes: then the end is fully determined.
+    pub is_gentle: bool,
+    pub attached: AtomicUsize,
+    pub dropped: Arc<AtomicUsize>,
+}
+
+pub(super) struct State {
+    pub random: Random,
+    pub known: Vec<Known>,
+}
+
+/// Counts its own drop.
+struct Attached(Arc<AtomicUsize>);
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Host {
+    pub fn new(random: &mut Random) -> Host {
+        Host {
+            asks: random.one_in(3),
+            wants_end: random.one_in(3),
+            is_gentle: random.one_in(2),
+            state: Mutex::new(State { random: Random::new(random.next()), known: Vec::new() }),
+            attached: AtomicUsize::new(0),
+            dropped: Arc::default(),
+        }
+    }
+
+    pub fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// What another thread might do now.
+    pub fn act_from_elsewhere(&self) {
+        let mut state = self.state();
+        let State { random, known } = &mut *state;
+        let open: Vec<usize> = (0..known.len()).filter(|&i| known[i].closed.is_none()).collect();
+        if open.is_empty() {
+            return;
+        }
+        let known = &mut known[*random.pick(&open)];
+        if known.told == [Told::Admit] && !known.did.refuse && !known.did.close {
+            self.decide(random, known);
+        } else {
+            self.act(random, known);
+        }
+    }
+
+    fn decide(&self, random: &mut Random, known: &mut Known) {
+        if self.is_gentle || !random.one_in(4) {
+            known.did.admit |= known.conn.admit().is_ok();
+        } else if random.one_in(2) {
+            let bytes = random.bytes(20);
+            if known.conn.refuse(&bytes).is_ok() {
+                known.did.refuse = true;
+                known.did.refusal = bytes.len();
+            }
+        } else if !random.one_in(3) {
+            known.did.close |= known.conn.close(7).is_ok();
+        }
+    }
+
+    /// Something with an open connection.
+    fn act(&self, random: &mut Random, known: &mut Known) {
+        let conn = known.conn;
+        match random.below(if self.is_gentle { 5 } else { 16 }) {
+            0..=2 => self.send(random, known),
+            3 => {
+                if conn.set_user_data(Some(Box::new(Attached(self.dropped.clone())))).is_ok() {
+                    self.attached.fetch_add(1, Ordering::SeqCst);
+                } else {
+                    // Refused data is dropped at once, and counted too.
+                    self.attached.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+            4 => {
+                let _ = conn.info();
+                let _ = conn.with_user_data(|_| ());
+            }
+            5 => known.did.paused |= conn.pause_reading().is_ok(),
+            6 | 7 => {
+                if conn.resume_reading().is_ok() {
+                    known.did.paused = false;
+                }
+            }
+            8 => known.did.corked |= conn.cork().is_ok(),
+            9 | 10 => {
+                let _ = conn.uncork();
+                let _ = conn.uncork();
+                known.did.corked = false;
+            }
+            11 => known.did.close |= conn.close(7).is_ok(),
+            12 => known.did.abort |= conn.abort(9).is_ok(),
+            13 => known.did.shutdown |= conn.shutdown().is_ok(),
+            14 => known.did.deadline |= conn.set_deadline(Some(random.next() % 5_000)).is_ok(),
+            _ => {
+                let _ = conn.set_deadline(None);
+            }
+        }
+    }
+
+    /// Sends something and notes what was taken.
+    fn send(&self, random: &mut Random, known: &mut Known) {
+        let is_framed = known.told.iter().any(|told| matches!(told, Told::Opened(p) if p.is_framed()));
+        let count = 1 + random.size(20);
+        let max = *random.pick(&[10, 700, 20_000]);
+        let payloads: Vec<Vec<u8>> = (0..count)
+            .map(|_| {
+                let len = random.size(max);
+                random.bytes(len)
+            })
+            .collect();
+        if !is_framed {
+            let bytes = &payloads[0];
+            match known.conn.send_bytes(bytes) {
+                Ok(()) => known.sent_stream.extend_from_slice(bytes),
+                Err(status) => known.did.saw_would_block |= status == Status::WouldBlock,
+            }
+        } else if random.one_in(4) {
+            let owned = Box::new(payloads[0].clone());
+            match known.conn.send_frame_owned(owned, SendFlags::default()) {
+                Ok(()) => known.sent.push(payloads[0].clone()),
+                Err(status) => known.did.saw_would_block |= status == Status::WouldBlock,
+            }
+        } else {
+            let flags = SendFlags { no_compress: random.one_in(3) };
+            let frames = payloads.iter().map(Vec::as_slice);
+            let (taken, result) = known.conn.send_frames(frames, flags);
+            known.did.saw_would_block |= result == Err(Status::WouldBlock);
+            known.sent.extend(payloads.into_iter().take(taken));
+        }
+    }
+}
+
+impl Handler for Host {
+    fn on_event(&self, conn: Conn, event: Event<'_>) {
+        let mut state = self.state();
+        let State { random, known } = &mut *state;
+        let at = known.iter().position(|known| known.conn == conn).unwrap_or_else(|| {
+            let peer = conn.info().expect("a connection that is shown is known").peer;
+            known.push(Known {
+                conn,
+                peer,
+                told: Vec::new(),
+                frames: Vec::new(),
+                stream: Vec::new(),
+                sent: Vec::new(),
+                sent_stream: Vec::new(),
+                did: Did::default(),
+                closed: None,
+            });
+            known.len() - 1
+        });
+        let known = &mut known[at];
+        known.told.push(match &event {
+            Event::Admit { .. } => Told::Admit,
+            Event::Opened { protocol, .. } => Told::Opened(*protocol),
+            Event::Frames(_) | Event::Data(_) => Told::Input,
+            Event::End => Told::End,
+            Event::Writable => Told::Writable,
+            Event::Closed(_) => Told::Closed,
+        });
+        match event {
+            Event::Admit { .. } => {
+                if random.one_in(2) {
+                    self.decide(random, known);
+                }
+            }
+            Event::Frames(frames) => {
+                let first = known.frames.len();
+                known.frames.extend(frames.iter().map(|frame| frame.data.to_vec()));
+                if random.one_in(2) {
+                    let (taken, _) =
+                        conn.send_frames(frames.iter().map(|f| f.data), SendFlags::default());
+                    let echoed = known.frames[first..first + taken].to_vec();
+                    known.sent.extend(echoed);
+                }
+            }
+            Event::Data(data) => {
+                known.stream.extend_from_slice(data);
+                if random.one_in(2) && conn.send_bytes(data).is_ok() {
+                    known.sent_stream.extend_from_slice(data);
+                }
+            }
+            Event::End => {
+                // Otherwise nobody would ever end it.
+                known.did.close |= conn.close(7).is_ok();
+            }
+            Event::Closed(info) => {
+                assert!(conn.info().is_ok(), "the handle is valid until closed has returned");
+                assert_eq!(conn.send_frame(b"x", SendFlags::default()), Err(Status::Closed));
+                known.closed = Some(info.clone());
+            }
+            Event::Opened { .. } | Event::Writable => {}
+        }
+        if known.closed.is_none() && random.one_in(6) {
+            self.act(random, known);
+        }
+    }
+
+    fn wants_end(&self) -> bool {
+        self.wants_end
+    }
+}

@@ -1,0 +1,261 @@
+//! A peer: what it will send was decided when it was made; when, the world decides.
+
+use super::random::Random;
+use super::wire::PeerEnd;
+use crate::event::Protocol;
+use crate::status::CloseReason;
+use crate::tls::test_peer::{Setup, received, sealed, sent};
+use flate2::Compression;
+use flate2::write::{DeflateEncoder, ZlibEncoder};
+use rustls::ClientConnection;
+use std::collections::VecDeque;
+use std::io::Write;
+use std::net::SocketAddr;
+
+/// How a peer leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaves {
+    /// Ends its stream (with close_notify), then reads to the end.
+    Fin,
+    /// Ends its stream without close_notify (with TLS).
+    AbruptFin,
+    Reset,
+    /// Says nothing more and goes on reading.
+    Never,
+    /// Says nothing more and stops reading.
+    Stalls,
+}
+
+/// What a peer sends.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub first_byte: Option<u8>,
+    /// Payloads of whole good frames, in order; or the stream, as one piece.
+    pub payloads: Vec<Vec<u8>>,
+    /// How the stream breaks a rule after those.
+    pub breaks: Option<CloseReason>,
+    pub leaves: Leaves,
+    pub tls: bool,
+}
+
+pub(super) struct Peer {
+    pub address: SocketAddr,
+    pub plan: Plan,
+    pub end: PeerEnd,
+    tls: Option<Box<ClientConnection>>,
+    /// Bytes of the wire that are still to be sent.
+    outbox: VecDeque<u8>,
+    /// Plaintext that waits for the end of the handshake.
+    waiting: Vec<u8>,
+    /// What has been read, out of TLS.
+    pub got: Vec<u8>,
+    pub left: bool,
+    /// The TLS layer saw close_notify, or there is no TLS and the stream ended.
+    pub clean_end: bool,
+    pub tls_error: bool,
+}
+
+/// The limits that plans play with; the world's port has the same.
+pub(super) const MAX_FRAME: usize = 40_000;
+pub(super) const MAX_INFLATED: usize = 300_000;
+
+impl Plan {
+    pub fn new(random: &mut Random, tls: bool) -> (Plan, Vec<u8>) {
+        let mut stream = Vec::new();
+        let mut plan =
+            Plan { first_byte: None, payloads: Vec::new(), breaks: None, leaves: Leaves::Fin, tls };
+        plan.leaves = *random.pick(&[
+            Leaves::Fin,
+            Leaves::Fin,
+            Leaves::Fin,
+            Leaves::AbruptFin,
+            Leaves::Reset,
+            Leaves::Never,
+            Leaves::Stalls,
+        ]);
+        if random.one_in(12) {
+            return (plan, stream);
+        }
+        let first_byte = *random.pick(&[1, 1, 1, 1, 3, 3, 2, b'G', 0, 255]);
+        plan.first_byte = Some(first_byte);
+        stream.push(first_byte);
+        let protocol = Protocol::of_first_byte(first_byte);
+        if !protocol.is_framed() {
+            let len = random.size(100_000);
+            let bytes = random.bytes(len);
+            stream.extend_from_slice(&bytes);
+            let front = if protocol == Protocol::Unknown { vec![first_byte] } else { Vec::new() };
+            plan.payloads = vec![[front, bytes].concat()];
+            return (plan, stream);
+        }
+        for _ in 0..random.size(40) {
+            let max = *random.pick(&[10, 600, 5_000, MAX_FRAME]);
+            let len = random.size(max);
+            let payload = random.bytes(len);
+            let frame = if random.one_in(3) { compress(random, &payload) } else { payload.clone() };
+            let compressed = frame != payload;
+            if frame.len() <= MAX_FRAME && !(compressed && frame.is_empty()) {
+                put_frame(&mut stream, &frame, compressed);
+                plan.payloads.push(payload);
+            }
+        }
+        if random.one_in(5) {
+            plan.breaks = Some(break_a_rule(random, &mut stream));
+        }
+        (plan, stream)
+    }
+}
+
+fn put_frame(stream: &mut Vec<u8>, payload: &[u8], compressed: bool) {
+    let word = payload.len() as u32 | u32::from(compressed) << 31;
+    stream.extend_from_slice(&word.to_be_bytes());
+    stream.extend_from_slice(payload);
+}
+
+fn compress(random: &mut Random, payload: &[u8]) -> Vec<u8> {
+    let level = Compression::new(random.below(10) as u32);
+    if random.one_in(2) {
+        let mut encoder = ZlibEncoder::new(Vec::new(), level);
+        encoder.write_all(payload).unwrap();
+        encoder.finish().unwrap()
+    } else {
+        let mut encoder = DeflateEncoder::new(Vec::new(), level);
+        encoder.write_all(payload).unwrap();
+        encoder.finish().unwrap()
+    }
+}
+
+fn break_a_rule(random: &mut Random, stream: &mut Vec<u8>) -> CloseReason {
+    match random.below(6) {
+        0 => {
+            stream.extend_from_slice(&(MAX_FRAME as u32 + 1).to_be_bytes());
+            CloseReason::FrameTooLarge
+        }
+        1 => {
+            put_frame(stream, &[], true);
+            CloseReason::DeflateEmpty
+        }
+        2 => {
+            let mut packed = compress(random, &[7; 3000]);
+            packed.extend_from_slice(b"more");
+            put_frame(stream, &packed, true);
+            CloseReason::DeflateTrailing
+        }
+        3 => {
+            let packed = compress(random, &[7; 3000]);
+            put_frame(stream, &packed[..packed.len() - 1], true);
+            CloseReason::DeflateCorrupt
+        }
+        4 => {
+            let packed = compress(random, &vec![7; MAX_INFLATED + 1]);
+            if packed.len() > MAX_FRAME {
+                // Level 0 does not compress: the header is what is wrong then.
+                put_frame(stream, &packed, true);
+                return CloseReason::FrameTooLarge;
+            }
+            put_frame(stream, &packed, true);
+            CloseReason::InflatedTooLarge
+        }
+        _ => {
+            // A frame that never becomes whole; how that ends depends on how the peer leaves.
+            let len = 1 + random.below(MAX_FRAME);
+            stream.extend_from_slice(&(len as u32).to_be_bytes());
+            let part = random.below(len);
+            stream.extend_from_slice(&random.bytes(part));
+            CloseReason::Truncated
+        }
+    }
+}
+
+impl Peer {
+    pub fn new(random: &mut Random, address: SocketAddr, end: PeerEnd, tls: bool) -> Peer {
+        let (plan, stream) = Plan::new(random, tls);
+        let mut tls = tls.then(|| Box::new(Setup::default().connect()));
+        let (outbox, waiting) = match &mut tls {
+            Some(client) => (VecDeque::from(sent(client)), stream),
+            None => (VecDeque::from(stream), Vec::new()),
+        };
+        Peer {
+            address,
+            plan,
+            end,
+            tls,
+            outbox,
+            waiting,
+            got: Vec::new(),
+            left: false,
+            clean_end: false,
+            tls_error: false,
+        }
+    }
+
+    /// All that it had to say is on the wire.
+    pub fn has_said_all(&self) -> bool {
+        self.outbox.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Does one thing.
+    pub fn step(&mut self, random: &mut Random) {
+        let reads = self.plan.leaves != Leaves::Stalls || !self.has_said_all();
+        if random.one_in(2) && reads {
+            let max = 1 + random.size(100_000);
+            self.read(max);
+        } else if !self.outbox.is_empty() {
+            let max = self.outbox.len();
+            let len = if random.one_in(4) { max } else { 1 + random.size(max - 1) };
+            let bytes: Vec<u8> = self.outbox.drain(..len.min(max)).collect();
+            self.end.send(&bytes);
+        } else if self.waiting.is_empty() && !self.left && random.one_in(3) {
+            self.leave();
+        }
+    }
+
+    /// Leaves in its way.
+    pub fn leave(&mut self) {
+        self.left = true;
+        match self.plan.leaves {
+            Leaves::Fin => {
+                if let Some(client) = &mut self.tls {
+                    client.send_close_notify();
+                    let farewell = sent(client);
+                    self.end.send(&farewell);
+                }
+                self.end.fin();
+            }
+            Leaves::AbruptFin => self.end.fin(),
+            Leaves::Reset => self.end.reset(),
+            Leaves::Never | Leaves::Stalls => {}
+        }
+    }
+
+    /// Reads up to `max` bytes of the wire.
+    pub fn read(&mut self, max: usize) {
+        let bytes = self.end.recv(max);
+        match &mut self.tls {
+            None => self.got.extend_from_slice(&bytes),
+            Some(client) => {
+                match received(client, &bytes) {
+                    Ok(plain) => self.got.extend_from_slice(&plain),
+                    Err(_) => self.tls_error = true,
+                }
+                if !client.is_handshaking() && !self.waiting.is_empty() {
+                    let stream = std::mem::take(&mut self.waiting);
+                    // In several writes, so that records begin at other places than frames.
+                    for part in stream.chunks(9_000) {
+                        let records = sealed(client, part);
+                        self.outbox.extend(records);
+                    }
+                }
+                // Key updates, alerts.
+                let answers = sent(client);
+                self.outbox.extend(answers);
+                let state = client.process_new_packets();
+                self.clean_end |= state.is_ok_and(|state| state.peer_has_closed());
+            }
+        }
+        let reset = self.end.was_reset() || (self.left && self.plan.leaves == Leaves::Reset);
+        if self.tls.is_none() && self.end.is_at_end() && !reset {
+            self.clean_end = true;
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! One world: a port, its loops, its peers, its host, its clock.
+
+use super::host::Host;
+use super::model::{Terms, judge};
+use super::peer::{MAX_FRAME, MAX_INFLATED, Peer};
+use super::random::Random;
+use super::wire::{LOOP, line};
+use crate::config::Config;
+use crate::event::Protocol;
+use crate::listener::Port;
+use crate::reactor::Loop;
+use crate::reactor::door::{Control, least_loaded};
+use crate::reactor::transport::Transport;
+use crate::runtime::{Clock, Core};
+use crate::stats::Stats;
+use crate::tls::test_peer::Folder;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+struct World {
+    random: Random,
+    now_ms: Arc<AtomicU64>,
+    core: Arc<Core>,
+    port: Arc<Port>,
+    loops: Vec<Loop>,
+    peers: Vec<Peer>,
+    host: Arc<Host>,
+    /// The port was stopped while connections were there.
+    was_cut: bool,
+}
+
+/// Ed25519, whose signatures are always equally long: so a seed means the same each time.
+fn identity() -> (String, String) {
+    static FILES: OnceLock<(Folder, String, String)> = OnceLock::new();
+    let (_, certificate, key) = FILES.get_or_init(|| {
+        let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        let parameters = rcgen::CertificateParams::new(vec!["host.example".to_owned()]).unwrap();
+        let certificate = parameters.self_signed(&pair).unwrap();
+        let folder = Folder::new();
+        let path = folder.write("server.pem", &certificate.pem(), 0o600);
+        let key = folder.write("server.key", &pair.serialize_pem(), 0o600);
+        (folder, path.display().to_string(), key.display().to_string())
+    });
+    (certificate.clone(), key.clone())
+}
+
+/// Runs the world of a seed to its end; gives the number of its connections. Panics where
+/// the model disagrees.
+pub(super) fn run(seed: u64) -> u64 {
+    let mut random = Random::new(seed);
+    let (ini, terms, tls) = settings(&mut random);
+    let mut config = Config::new();
+    config.load_string(ini.as_bytes(), "simulation").unwrap();
+    let (settings, findings) = config.resolve();
+    let errors = findings.iter().filter(|f| f.severity == crate::config::Severity::Error);
+    assert_eq!(errors.map(|f| f.to_string()).collect::<Vec<_>>(), Vec::<String>::new());
+    let now_ms = Arc::new(AtomicU64::new(1000));
+    let (core, parts) =
+        Core::assemble(&settings.runtime, Clock::Simulated(now_ms.clone())).unwrap();
+    let loops = parts
+        .into_iter()
+        .enumerate()
+        .map(|(position, part)| part.into_loop(core.clone(), position))
+        .collect();
+    let port_settings = settings.ports.into_iter().next().unwrap();
+    let port = Arc::new(Port::new(core.clone(), port_settings, 0).unwrap());
+    let host = Arc::new(Host::new(&mut random));
+    for protocol in Protocol::ALL {
+        port.simulate_handler(protocol, host.clone());
+    }
+    if host.asks {
+        port.simulate_admission(host.clone());
+    }
+    port.simulate_start();
+    let mut world = World { random, now_ms, core, port, loops, peers: Vec::new(), host, was_cut: false };
+    let terms = Terms { is_gentle: world.host.is_gentle, ..terms };
+    world.live(tls, &terms);
+    world.end();
+    world.judge(&terms);
+    world.peers.len() as u64
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tls {
+    No,
+    Yes,
+    Auto,
+}
+
+fn settings(random: &mut Random) -> (String, Terms, Tls) {
+    let terms = Terms {
+        read_timeout_ms: 5_000,
+        frame_timeout_ms: 3_000,
+        idle_timeout_ms: *random.pick(&[0, 0, 7_000]),
+        write_timeout_ms: 4_000,
+        memory_is_small: random.one_in(8),
+        stopped_early: random.one_in(6),
+        is_gentle: false,
+    };
+    // TLS costs a handshake in real arithmetic: not in every world.
+    let tls = match random.below(6) {
+        0 => Tls::Yes,
+        1 => Tls::Auto,
+        _ => Tls::No,
+    };
+    let queue = *random.pick(&["2K", "50K", "8M"]);
+    let memory = if terms.memory_is_small { "128K" } else { "1G" };
+    let compression = *random.pick(&["auto", "off"]);
+    let (certificate, key) = identity();
+    let tls_keys = match tls {
+        Tls::No => "",
+        Tls::Yes => "sslSection = TLS",
+        Tls::Auto => "sslSection = TLS\nssl = auto",
+    };
+    let ini = format!(
+        "[Runtime]\nioThreads = {}\nhandshakeThreads = 1\nmemoryLimit = {memory}\n\
+         [Port]\nport = 0\n{tls_keys}\nreadTimeout = {}\nhandshakeTimeout = 4000\n\
+         frameTimeout = {}\nidleTimeout = {}\nwriteTimeout = {}\nmaxFrameSize = {MAX_FRAME}\n\
+         maxInflatedSize = {MAX_INFLATED}\ncompression = {compression}\nsendQueueLimit = {queue}\n\
+         compressThreshold = 100\n\
+         [TLS]\ncertificate = {certificate}\nprivateKey = {key}\ngroups = X25519\n",
+        1 + random.below(2),
+        terms.read_timeout_ms,
+        terms.frame_timeout_ms,
+        terms.idle_timeout_ms,
+        terms.write_timeout_ms,
+    );
+    (ini, terms, tls)
+}
+
+impl World {
+    /// Peers come, things happen.
+    fn live(&mut self, tls: Tls, terms: &Terms) {
+        let mut coming = 1 + self.random.size(12);
+        let mut steps = 400 + 150 * coming;
+        while steps > 0 {
+            steps -= 1;
+            match self.random.below(10) {
+                0 if coming > 0 => {
+                    coming -= 1;
+                    self.welcome(tls);
+                }
+                0..=4 => {
+                    if !self.peers.is_empty() {
+                        let at = self.random.below(self.peers.len());
+                        let peer = &mut self.peers[at];
+                        peer.step(&mut self.random);
+                    }
+                }
+                5 => self.host.act_from_elsewhere(),
+                6 => self.pass(1),
+                _ => {
+                    let ms = self.random.size(30) as u64;
+                    self.pass(ms);
+                    self.turn();
+                }
+            }
+            if terms.stopped_early && steps == 200 {
+                let drain_ms = *self.random.pick(&[0, 500, 20_000]);
+                self.port.stop(drain_ms);
+                self.was_cut = true;
+            }
+        }
+        while coming > 0 {
+            coming -= 1;
+            self.welcome(tls);
+        }
+    }
+
+    fn welcome(&mut self, tls: Tls) {
+        let tls = match tls {
+            Tls::No => false,
+            Tls::Yes => true,
+            Tls::Auto => self.random.one_in(2),
+        };
+        let number = self.peers.len();
+        let address = SocketAddr::from(([10, 0, (number >> 8) as u8, number as u8], 1000));
+        let capacity = *self.random.pick(&[1_000, 20_000, 300_000]);
+        let (peer_end, server_end) = line(capacity);
+        let transport = Transport::Simulated(Box::new(server_end));
+        if let Some(newcomer) = self.port.admit(transport, address) {
+            let door = least_loaded(self.port.first_doors()).unwrap();
+            door.load.fetch_add(1, Ordering::SeqCst);
+            door.send(Control::Accepted(vec![newcomer]));
+        }
+        self.peers.push(Peer::new(&mut self.random, address, peer_end, tls));
+    }
+
+    fn pass(&self, ms: u64) {
+        self.now_ms.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    /// One turn of each loop, with what is ready.
+    fn turn(&mut self) {
+        for (index, reactor) in self.loops.iter_mut().enumerate() {
+            LOOP.set(index);
+            let ready: Vec<_> =
+                self.peers.iter().filter_map(|peer| peer.end.take_readiness(index)).collect();
+            reactor.turn(ready.into_iter());
+        }
+    }
+
+    /// Everybody says what they have to say and leaves; time jumps from deadline to deadline.
+    fn end(&mut self) {
+        let mut rounds = 0;
+        while self.peers.iter().any(|peer| !peer.end.server_is_gone()) {
+            rounds += 1;
+            assert!(rounds < 3_000, "a connection does not end");
+            for at in 0..self.peers.len() {
+                let peer = &mut self.peers[at];
+                for _ in 0..4 {
+                    peer.step(&mut self.random);
+                }
+            }
+            self.turn();
+            if rounds % 16 == 0 {
+                // A silent and unread connection ends by its deadlines alone; those that
+                // have none (an idle peer, a paused one) end by the stop.
+                let next = self.loops.iter().filter_map(|l| l.next_deadline_in_ms()).min();
+                self.pass(next.unwrap_or(100).max(1));
+            }
+            if rounds == 1_500 {
+                self.was_cut = true;
+                self.port.stop(0);
+            }
+        }
+        self.port.stop(0);
+        for _ in 0..4 {
+            self.turn();
+        }
+        for peer in &mut self.peers {
+            peer.read(usize::MAX);
+        }
+    }
+
+    fn judge(&self, terms: &Terms) {
+        assert!(self.port.is_over(), "the port is not over");
+        let terms = Terms { stopped_early: self.was_cut, ..*terms };
+        let state = self.host.state();
+        for known in &state.known {
+            let peer = self.peers.iter().find(|peer| peer.address == known.peer).unwrap();
+            judge(peer, known, &terms);
+        }
+        let mut shown: Vec<_> = state.known.iter().map(|known| known.peer).collect();
+        shown.sort();
+        shown.dedup();
+        assert_eq!(shown.len(), state.known.len(), "a peer was shown twice");
+        assert_eq!(self.core.memory.used_bytes(), 0, "memory is still accounted for");
+        for door in self.core.doors() {
+            assert_eq!(door.load.load(Ordering::SeqCst), 0, "a loop believes it has connections");
+        }
+        let mut stats = Stats::empty();
+        stats.add(&self.port);
+        assert_eq!(stats.accepted, stats.closes.iter().sum::<u64>(), "accepted and closed");
+        assert_eq!((stats.open, stats.unidentified), ([0; 4], 0));
+        let attached = self.host.attached.load(Ordering::SeqCst);
+        let dropped = self.host.dropped.load(Ordering::SeqCst);
+        assert_eq!(attached, dropped, "user data is dropped exactly once");
+    }
+}
