@@ -27,10 +27,26 @@ pub struct Server {
 
 /// One port from `keys` (lines of a `[Port]` section) on loopback.
 pub fn server(keys: &str, rest: &str, set_up: impl FnOnce(&Listener)) -> Server {
+    server_with("ioThreads=2", keys, rest, set_up)
+}
+
+/// A configuration of one port on loopback.
+pub fn config(runtime: &str, keys: &str, rest: &str) -> Config {
     let text =
-        format!("[Runtime]\nioThreads=2\n[Port]\nport=0\nbindAddress=127.0.0.1\n{keys}\n{rest}\n");
+        format!("[Runtime]\n{runtime}\n[Port]\nport=0\nbindAddress=127.0.0.1\n{keys}\n{rest}\n");
     let mut config = Config::new();
     config.load_string(text.as_bytes(), "test.ini").unwrap();
+    config
+}
+
+/// The same with lines of the `[Runtime]` section too.
+pub fn server_with(
+    runtime: &str,
+    keys: &str,
+    rest: &str,
+    set_up: impl FnOnce(&Listener),
+) -> Server {
+    let config = config(runtime, keys, rest);
     let runtime = Runtime::new(&config).unwrap();
     let listener = Listener::new(&runtime, &config, 0).unwrap();
     set_up(&listener);
@@ -115,6 +131,35 @@ impl Log {
         }
     }
 
+    /// Skips to the opened event.
+    pub fn opened(&self) -> Conn {
+        loop {
+            if let Told::Opened(conn, ..) = self.next() {
+                return conn;
+            }
+        }
+    }
+
+    /// Skips to the next bytes of a stream, until there are `len` of them.
+    pub fn data(&self, len: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while bytes.len() < len {
+            if let Told::Data(_, more) = self.next() {
+                bytes.extend(more);
+            }
+        }
+        bytes
+    }
+
+    /// Skips to the next frame.
+    pub fn frame(&self) -> Vec<u8> {
+        loop {
+            if let Told::Frame(_, payload) = self.next() {
+                return payload;
+            }
+        }
+    }
+
     /// What is there now.
     pub fn drain(&self) -> Vec<Told> {
         self.0.try_iter().collect()
@@ -193,6 +238,174 @@ pub fn read_frame(stream: &mut impl Read) -> Vec<u8> {
     let word = u32::from_be_bytes(header.try_into().unwrap());
     assert_eq!(word >> 31, 0, "a raw frame");
     read_exact(stream, word as usize)
+}
+
+/// A frame with the compressed bit, around `wire` as it is.
+pub fn compressed_frame(wire: &[u8]) -> Vec<u8> {
+    let mut bytes = frame(wire);
+    bytes[0] |= 0x80;
+    bytes
+}
+
+/// Reads one frame as it is on the wire: compressed or not, and the bytes.
+pub fn read_wire_frame(stream: &mut impl Read) -> (bool, Vec<u8>) {
+    let header = read_exact(stream, 4);
+    let word = u32::from_be_bytes(header.try_into().unwrap());
+    (word >> 31 == 1, read_exact(stream, (word & 0x7fff_ffff) as usize))
+}
+
+/// A zlib stream (RFC 1950).
+pub fn zlib(data: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(data).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A raw deflate stream (RFC 1951).
+pub fn deflate(data: &[u8]) -> Vec<u8> {
+    let mut encoder =
+        flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(data).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Inflates a zlib stream.
+pub fn unzlib(wire: &[u8]) -> Vec<u8> {
+    let mut data = Vec::new();
+    flate2::read::ZlibDecoder::new(wire).read_to_end(&mut data).unwrap();
+    data
+}
+
+/// Inflates a raw deflate stream.
+pub fn undeflate(wire: &[u8]) -> Vec<u8> {
+    let mut data = Vec::new();
+    flate2::read::DeflateDecoder::new(wire).read_to_end(&mut data).unwrap();
+    data
+}
+
+/// A payload that compression makes smaller, different for each `seed`.
+pub fn compressible(len: usize, seed: usize) -> Vec<u8> {
+    (0..len).map(|i| (i / 13 * 7 + seed) as u8).collect()
+}
+
+/// A payload that compression does not make smaller.
+pub fn noise(len: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..len)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 32) as u8
+        })
+        .collect()
+}
+
+/// A reset ends in an error or an end; nothing may come before it.
+pub fn assert_ends_without_a_byte(stream: &mut impl Read) {
+    assert_eq!(read_to_end(stream), b"");
+}
+
+/// The peer's reset has arrived: reading fails with it.
+pub fn assert_is_reset(stream: &mut TcpStream) {
+    let mut bytes = vec![0; 64 << 10];
+    loop {
+        match stream.read(&mut bytes) {
+            Ok(0) => panic!("an orderly end instead of a reset"),
+            Ok(_) => {}
+            Err(error) => {
+                assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+                return;
+            }
+        }
+    }
+}
+
+/// Makes the close of a client a reset.
+pub fn reset(stream: TcpStream) {
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+/// Lines for a port with TLS, and the section they name.
+pub const WITH_TLS: &str = "sslSection=Tls";
+pub const TLS_SECTION: &str = "[Tls]\nselfSigned=localhost";
+
+pub type TlsStream = rustls::StreamOwned<rustls::ClientConnection, TcpStream>;
+
+/// A TLS client that trusts everybody, its handshake done.
+pub fn tls_connect(address: SocketAddr) -> TlsStream {
+    let mut stream = tls_over(connect(address));
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock).unwrap();
+    }
+    stream
+}
+
+/// A TLS client that has not said anything yet.
+pub fn tls_over(stream: TcpStream) -> TlsStream {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Trusting(provider)))
+        .with_no_client_auth();
+    let name = "localhost".try_into().unwrap();
+    let client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    rustls::StreamOwned::new(client, stream)
+}
+
+/// A framed client over TLS: identified and answered.
+pub fn tls_framed(address: SocketAddr) -> TlsStream {
+    let mut stream = tls_connect(address);
+    stream.write_all(&[1]).unwrap();
+    assert_eq!(read_exact(&mut stream, 1), [1]);
+    stream
+}
+
+#[derive(Debug)]
+struct Trusting(Arc<rustls::crypto::CryptoProvider>);
+
+impl rustls::client::danger::ServerCertVerifier for Trusting {
+    fn verify_server_cert(
+        &self,
+        _: &rustls::pki_types::CertificateDer<'_>,
+        _: &[rustls::pki_types::CertificateDer<'_>],
+        _: &rustls::pki_types::ServerName<'_>,
+        _: &[u8],
+        _: rustls::pki_types::UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        Ok(rustls::client::danger::ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &rustls::pki_types::CertificateDer<'_>,
+        dss: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &rustls::pki_types::CertificateDer<'_>,
+        dss: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Waits until the port has closed one connection for this reason.
+pub fn wait_for_close(listener: &Listener, reason: CloseReason) {
+    wait_until(reason.name(), || listener.stats().closes[reason.code() as usize] > 0);
 }
 
 /// Waits until `done` says so; for things that no event tells.
