@@ -81,7 +81,7 @@ impl Conn {
 
     /// Turns it away, after writing `bytes` raw.
     pub fn refuse(self, bytes: &[u8]) -> Result<(), Status> {
-        self.act(|state| state.decide(), Op::Refuse(bytes.to_vec()))
+        self.act(|state| state.refuse(), Op::Refuse(bytes.to_vec()))
     }
 
     /// Sends one frame: whole, or not at all (`WouldBlock`, and a writable event later).

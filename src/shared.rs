@@ -313,6 +313,12 @@ impl State {
         if before & ADMITTING == 0 { Err(Status::State) } else { Ok(()) }
     }
 
+    /// Answers it with a refusal: nothing but closed follows.
+    pub fn refuse(&self) -> Result<(), Status> {
+        self.decide()?;
+        self.close()
+    }
+
     pub fn is_admitting(&self) -> bool {
         self.now() & ADMITTING != 0
     }

@@ -228,6 +228,37 @@ fn the_first_decision_counts() {
 }
 
 #[test]
+fn after_a_refusal_every_call_finds_the_connection_closed() {
+    // From the callback and from another thread, before the loop has seen any of it.
+    let check = |conn: Conn| {
+        conn.refuse(b"no").unwrap();
+        assert_eq!(conn.admit(), Err(Status::Closed));
+        assert_eq!(conn.refuse(b"no"), Err(Status::Closed));
+        assert_eq!(conn.send_frame(b"x", SendFlags::default()), Err(Status::Closed));
+        assert_eq!(conn.send_bytes(b"x"), Err(Status::Closed));
+        assert_eq!(conn.close(1), Err(Status::Closed));
+    };
+    for later in [false, true] {
+        let (server, asked, log) = asking("", "", move |conn| {
+            if !later {
+                check(conn);
+            }
+        });
+        for first in [1, b'G'] {
+            let mut client = connect(server.address);
+            client.write_all(&[first]).unwrap();
+            let conn = asked_for(&asked);
+            if later {
+                check(conn);
+            }
+            assert_eq!(read_to_end(&mut client), b"no");
+            assert_eq!(asked.closed().reason, CloseReason::AdmissionRefused);
+        }
+        assert_eq!(log.drain(), []);
+    }
+}
+
+#[test]
 fn sends_and_half_close_before_admission_give_state() {
     let check = |conn: Conn| {
         assert_eq!(conn.send_frame(b"x", SendFlags::default()), Err(Status::State));
