@@ -218,8 +218,9 @@ impl Conn {
         let mut op = Some(op);
         let here = dispatch::with_current(self.0, |out: &mut Outbound| {
             let Some(shared) = out.shared.clone() else { return Err(Status::State) };
-            change(&shared.state)?;
+            // What others sent before the change stays in front of it.
             out.merge_foreign();
+            shared.change(&change)?;
             if let Some(op) = op.take() {
                 out.apply(op);
             }
@@ -227,11 +228,7 @@ impl Conn {
         });
         match (here, op) {
             (Some(answer), _) => answer,
-            (None, Some(op)) => {
-                let shared = lookup(self.0)?;
-                change(&shared.state)?;
-                shared.push(op)
-            }
+            (None, Some(op)) => lookup(self.0)?.push(change, op),
             (None, None) => Err(Status::Internal),
         }
     }

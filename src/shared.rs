@@ -130,7 +130,8 @@ impl Shared {
             }
         }
         if count > 0
-            && let Err(status) = self.push_bytes(Op::Bytes { bytes: wire, frames: count as u64 })
+            && let Err(status) =
+                self.push_bytes(Op::Bytes { bytes: wire, frames: count as u64 }, true)
         {
             return (0, Err(status));
         }
@@ -143,7 +144,7 @@ impl Shared {
             return Ok(());
         }
         self.room_for(0, data.len())?;
-        self.push_bytes(Op::Bytes { bytes: data.to_vec(), frames: 0 })
+        self.push_bytes(Op::Bytes { bytes: data.to_vec(), frames: 0 }, false)
     }
 
     pub fn send_owned(
@@ -161,7 +162,7 @@ impl Shared {
         }
         self.state.may_send(self.protocol, true)?;
         self.room_for(0, payload.len())?;
-        self.push_bytes(Op::Owned(data))
+        self.push_bytes(Op::Owned(data), true)
     }
 
     /// Judges whether one more send of `more` bytes is taken behind `before` of this call.
@@ -175,25 +176,35 @@ impl Shared {
             }
         }
         if self.port.memory.is_over(self.queued_bytes() + before, more) {
-            if self.state.close().is_ok() {
-                let _ = self.push(Op::Fail(CloseReason::MemoryLimit));
-            }
+            let _ = self.push(State::close, Op::Fail(CloseReason::MemoryLimit));
             return Err(Status::MemoryLimit);
         }
         Ok(())
     }
 
-    fn push_bytes(self: &Arc<Shared>, op: Op) -> Result<(), Status> {
-        self.foreign_queued.fetch_add(op.queued_bytes(), Ordering::SeqCst);
-        self.push(op)
+    fn push_bytes(self: &Arc<Shared>, op: Op, framed: bool) -> Result<(), Status> {
+        let bytes = op.queued_bytes();
+        self.foreign_queued.fetch_add(bytes, Ordering::SeqCst);
+        let result = self.push(|state| state.may_send(self.protocol, framed), op);
+        if result.is_err() {
+            self.foreign_queued.fetch_sub(bytes, Ordering::SeqCst);
+        }
+        result
     }
 
-    /// Leaves an operation for the loop. `Closed`: the connection has ended, nothing was left.
-    pub fn push(self: &Arc<Shared>, op: Op) -> Result<(), Status> {
-        let refused = {
+    /// Makes a change of state (or looks at it) and leaves an operation for the loop, as one
+    /// step: what others do after the change is also behind the operation. `Closed`: the
+    /// connection has ended; on any error nothing was left.
+    pub fn push(
+        self: &Arc<Shared>,
+        change: impl FnOnce(&State) -> Result<(), Status>,
+        op: Op,
+    ) -> Result<(), Status> {
+        let (result, announce, refused) = {
             let mut foreign = self.foreign.lock();
-            if foreign.ended {
-                Some(op)
+            let result = if foreign.ended { Err(Status::Closed) } else { change(&self.state) };
+            if result.is_err() {
+                (result, false, Some(op))
             } else {
                 match (foreign.ops.last_mut(), op) {
                     // Small sends in a row travel as one piece.
@@ -206,17 +217,22 @@ impl Shared {
                     }
                     (_, op) => foreign.ops.push(op),
                 }
-                None
+                // Under the lock: who makes a change of state later finds it dirty.
+                (Ok(()), !self.dirty.swap(true, Ordering::AcqRel), None)
             }
         };
         // Dropped here and not under the lock: it may run code of the host.
-        if refused.is_some() {
-            return Err(Status::Closed);
-        }
-        if !self.dirty.swap(true, Ordering::AcqRel) {
+        drop(refused);
+        if announce {
             self.door.send(Control::Dirty(self.clone()));
         }
-        Ok(())
+        result
+    }
+
+    /// A change of state by the connection's own callback, between the pushes of others.
+    pub fn change(&self, change: impl FnOnce(&State) -> Result<(), Status>) -> Result<(), Status> {
+        let _between = self.foreign.lock();
+        change(&self.state)
     }
 
     /// Everything that other threads have left, for the loop.

@@ -306,6 +306,22 @@ fn what_is_sent_right_after_admitting_comes_behind_the_answer_byte() {
 }
 
 #[test]
+fn a_send_that_races_with_the_admission_comes_behind_the_answer_byte_or_gives_state() {
+    let (server, asked, _log) = asking("compression=off", "", |_| {});
+    for _ in 0..500 {
+        let mut client = connect(server.address);
+        client.write_all(&[1]).unwrap();
+        let conn = asked_for(&asked);
+        let sender = std::thread::spawn(move || {
+            while conn.send_frame(b"x", SendFlags::default()) == Err(Status::State) {}
+        });
+        conn.admit().unwrap();
+        assert_eq!(read_exact(&mut client, 6), b"\x01\x00\x00\x00\x01x");
+        sender.join().unwrap();
+    }
+}
+
+#[test]
 fn input_that_came_with_the_first_byte_is_delivered_after_admission() {
     let many: Vec<u8> = (0..500u16).flat_map(|number| frame(&number.to_be_bytes())).collect();
     for (keys, rest) in [("", ""), (WITH_TLS, TLS_SECTION)] {

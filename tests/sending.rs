@@ -655,6 +655,33 @@ fn a_reset_by_the_peer_tells_what_was_not_sent() {
     assert_eq!(info.bytes_out + info.unsent_bytes, 1 + 64 * ((1 << 20) + 4));
 }
 
+#[test]
+fn a_send_that_races_with_shutdown_is_sent_or_gives_closed_and_harms_nothing() {
+    let (handler, log) = recorder(false, |_, _| {});
+    let server = server("compression=off", "", |listener| {
+        listener.on(Protocol::Client, handler).unwrap();
+    });
+    for round in 0..300 {
+        let mut client = framed(server.address);
+        let conn = log.opened();
+        let sender = std::thread::spawn(move || {
+            let mut sent = 0;
+            while conn.send_frame(b"x", PLAIN).is_ok() {
+                sent += 1;
+            }
+            sent
+        });
+        if round % 2 == 0 {
+            read_frame(&mut client);
+        }
+        conn.shutdown().unwrap();
+        let got = read_to_end(&mut client).len() / 5 + usize::from(round % 2 == 0);
+        assert_eq!(got, sender.join().unwrap());
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(log.closed().reason, CloseReason::PeerClosed);
+    }
+}
+
 // User data.
 
 struct Counted(&'static str, Arc<AtomicUsize>);
