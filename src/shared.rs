@@ -105,7 +105,9 @@ impl Shared {
 
     /// Bytes that were accepted and are not with the operating system yet.
     pub fn queued_bytes(&self) -> usize {
-        self.own_queued.load(Ordering::SeqCst) + self.foreign_queued.load(Ordering::SeqCst)
+        // In this order: what moves from one to the other meanwhile counts twice, not never.
+        let foreign = self.foreign_queued.load(Ordering::SeqCst);
+        foreign + self.own_queued.load(Ordering::SeqCst)
     }
 
     pub fn send_frames<'a>(

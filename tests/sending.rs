@@ -322,6 +322,35 @@ fn an_array_tells_how_many_of_its_frames_were_taken() {
 }
 
 #[test]
+fn the_queue_never_takes_more_than_the_mark_and_one_frame_of_each_thread() {
+    const LIMIT: u64 = 64 << 10;
+    const THREADS: u64 = 4;
+    let (_server, mut client, conn, _log) = one("compression=off\nsendQueueLimit=64K", |_, _| {});
+    for _ in 0..20 {
+        // Until the socket takes nothing any more.
+        let mut before = 0;
+        loop {
+            let senders: Vec<_> = (0..THREADS)
+                .map(|_| {
+                    std::thread::spawn(move || {
+                        while conn.send_frame(&[5; 1000], PLAIN) != Err(Status::WouldBlock) {}
+                    })
+                })
+                .collect();
+            senders.into_iter().for_each(|sender| sender.join().unwrap());
+            let queued = conn.info().unwrap().queued_bytes;
+            assert!(queued < LIMIT + THREADS * 1004, "{queued}");
+            let now = conn.info().unwrap().bytes_out;
+            if now == before {
+                break;
+            }
+            before = now;
+        }
+        client.read_exact(&mut vec![0; 500 * 1004]).unwrap();
+    }
+}
+
+#[test]
 fn inside_its_own_callback_a_send_is_always_taken_and_reading_pauses_above_the_mark() {
     const FRAMES: u32 = 6000;
     const PAYLOAD: usize = 2000;
