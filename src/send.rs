@@ -7,6 +7,7 @@
 //! only the unsent rest is copied. With TLS the gathered bytes are sealed together.
 
 use crate::buffers;
+use crate::dispatch;
 use crate::frame::{HEADER_BYTES, MAX_PAYLOAD_BYTES, encode};
 use crate::handles::SendFlags;
 use crate::listener::Port;
@@ -455,7 +456,7 @@ impl Outbound {
                 let header = encode::raw_header((*data).as_ref().len());
                 let queue = self.queue();
                 queue.append(&header);
-                queue.push(Data::Lent(data));
+                queue.push(Data::Lent(Lent(Some(data))));
             }
             Op::Admit => self.admit(),
             Op::Refuse(bytes) => {
@@ -522,15 +523,30 @@ enum Data {
     /// Small pieces one behind the other, in a buffer of the pool.
     Gathered(Vec<u8>),
     Own(Vec<u8>),
-    /// Memory of the host's, dropped (released) when sent.
-    Lent(Box<dyn AsRef<[u8]> + Send>),
+    Lent(Lent),
+}
+
+/// Memory of the host's, dropped (released) when sent: by code of the host.
+struct Lent(Option<Box<dyn AsRef<[u8]> + Send>>);
+
+impl Lent {
+    fn bytes(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], |data| (**data).as_ref())
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let data = self.0.take();
+        dispatch::guarded(move || drop(data));
+    }
 }
 
 impl Piece {
     fn rest(&self) -> &[u8] {
         let all = match &self.data {
             Data::Gathered(bytes) | Data::Own(bytes) => bytes.as_slice(),
-            Data::Lent(data) => (**data).as_ref(),
+            Data::Lent(lent) => lent.bytes(),
         };
         &all[self.sent..]
     }

@@ -173,6 +173,39 @@ fn owned_memory_is_released_exactly_once_on_every_path() {
     expect(count + 1, "would block");
 }
 
+#[test]
+fn a_release_that_panics_harms_nobody() {
+    struct Bomb(Vec<u8>);
+    impl AsRef<[u8]> for Bomb {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("a release of the host's panics");
+        }
+    }
+    let bomb = || Box::new(Bomb(vec![7; 100_000]));
+    let (handler, log) = recorder(false, |_, _| {});
+    let server = server_with("ioThreads=1", "compression=off\nsendQueueLimit=1G", "", |listener| {
+        listener.on(Protocol::Client, handler).unwrap();
+        listener.on(Protocol::RemoteApplication, Arc::new(Echo)).unwrap();
+    });
+    // Released after it was sent, and released unsent.
+    let mut reader = framed(server.address);
+    log.opened().send_frame_owned(bomb(), PLAIN).unwrap();
+    assert_eq!(read_frame(&mut reader), [7; 100_000]);
+    let _blocked = framed(server.address);
+    let conn = log.opened();
+    (0..200).for_each(|_| conn.send_frame_owned(bomb(), PLAIN).unwrap());
+    conn.abort(0).unwrap();
+    log.closed();
+    let mut other = connect(server.address);
+    other.write_all(&[&[3][..], &frame(b"x")].concat()).unwrap();
+    assert_eq!(read_exact(&mut other, 6), b"\x01\x00\x00\x00\x01x");
+}
+
 // Corks.
 
 #[test]
