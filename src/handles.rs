@@ -193,10 +193,14 @@ impl Conn {
             _ => return lookup(self.0).and(Err(Status::State)),
         };
         // Taken out for the call, so that `f` may attach other data without a deadlock.
-        let data = shared.user_data.lock().data.take();
+        let data = {
+            let mut slot = shared.user_data.lock();
+            slot.lent = true;
+            slot.data.take()
+        };
         let answer = f(data.as_deref());
         let mut slot = shared.user_data.lock();
-        if slot.data.is_none() && !slot.ended {
+        if std::mem::take(&mut slot.lent) && !slot.ended {
             slot.data = data;
         } else {
             drop(slot);

@@ -63,6 +63,8 @@ struct Foreign {
 #[derive(Default)]
 pub(crate) struct UserSlot {
     pub data: Option<UserData>,
+    /// It is being read: taken out, and put back unless it was replaced meanwhile.
+    pub lent: bool,
     pub ended: bool,
 }
 
@@ -265,6 +267,7 @@ impl Shared {
             drop(data);
             return Err(Status::Closed);
         }
+        slot.lent = false;
         Ok(std::mem::replace(&mut slot.data, data))
     }
 

@@ -791,6 +791,23 @@ fn user_data_is_set_anywhere_read_in_its_own_callbacks_and_dropped_once_after_cl
 }
 
 #[test]
+fn user_data_that_is_replaced_or_taken_away_while_it_is_read_is_dropped_once() {
+    let drops = Arc::new(AtomicUsize::new(0));
+    let dropped = drops.clone();
+    let (answers, _server, _client) = in_callback(move |conn| {
+        let attach = |data| conn.set_user_data(data).unwrap();
+        attach(Some(Box::new(Counted("first", dropped.clone()))));
+        conn.with_user_data(|_| attach(Some(Box::new(Counted("second", dropped.clone())))))
+            .unwrap();
+        let second = name(conn);
+        conn.with_user_data(|_| attach(None)).unwrap();
+        (second, name(conn), dropped.load(Ordering::SeqCst))
+    });
+    assert_eq!(answers, (Ok(Some("second")), Ok(None), 2));
+    assert_eq!(drops.load(Ordering::SeqCst), 2);
+}
+
+#[test]
 fn user_data_is_dropped_when_the_runtime_goes() {
     let drops = Arc::new(AtomicUsize::new(0));
     let (server, _client, conn, _log) = one("", |_, _| {});
