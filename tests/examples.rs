@@ -26,6 +26,16 @@ fn greeted(address: SocketAddr) -> TcpStream {
     client
 }
 
+/// The state as soon as it is so: a peer sees an end or an answer before it is counted.
+fn status_when(address: SocketAddr, what: &str, is_so: impl Fn(&Json) -> bool) -> Json {
+    let mut status = Json::Word("null".to_owned());
+    wait_until(what, || {
+        status = Json::read(&get(address, "/status.json").body);
+        is_so(&status)
+    });
+    status
+}
+
 // ---- echo, threads, client ----
 
 #[test]
@@ -93,10 +103,8 @@ fn threads_answers_several_clients_each_in_its_own_order() {
 #[test]
 fn threads_holds_back_a_client_that_does_not_read_and_goes_on_when_it_does() {
     let files = Files::new("held_back");
-    let config = files.write(
-        "threads.ini",
-        &format!("[Port]\n{LOOPBACK}compression=off\nsendQueueLimit=64K\n"),
-    );
+    let config = files
+        .write("threads.ini", &format!("[Port]\n{LOOPBACK}compression=off\nsendQueueLimit=64K\n"));
     let (threads, address) = listening(programs(), "threads", &config);
     let mut client = framed(address);
     let payload = |n: u32| [&n.to_be_bytes()[..], &[n as u8; 4092]].concat();
@@ -276,7 +284,7 @@ fn serve_tells_a_taken_port_and_starts_none() {
         "cannot listen on 127.0.0.1 port {taken}: Address already in use (os error {})",
         libc::EADDRINUSE
     );
-    refused(&["--config", &config], &format!("{config}:5: [Port 2] port: error: {in_use}"));
+    refused(&["--config", &config], &format!("{config}:4: [Port 2] port: error: {in_use}"));
     refused(&["--port", &taken.to_string()], &format!("[Port] port: error: {in_use}"));
     // Checking binds nothing.
     assert_eq!(run(programs(), "serve", &["--config", &config, "--check"]).stdout, ["ok"]);
@@ -394,8 +402,7 @@ fn serve_echoes_both_protocols_and_closes_relays() {
     let mut payload = Vec::new();
     flate2::read::ZlibDecoder::new(&wire[..]).read_to_end(&mut payload).unwrap();
     assert_eq!(payload, [b'a'; 600]);
-    let status = Json::read(&get(address, "/status.json").body);
-    assert_eq!(status.number("closes.no_handler"), 1);
+    status_when(address, "the relay's end", |now| now.number("closes.no_handler") == 1);
 }
 
 #[test]
@@ -460,26 +467,22 @@ fn status_json_counts_what_happened() {
     let serve = Serve::start(programs(), &["--demo"]);
     let address = serve.address(1);
     let client = greeted(address);
-    let status = Json::read(&get(address, "/status.json").body);
+    let status = status_when(address, "the echo", |now| now.number("total.frames_sent") == 1);
+    assert_eq!(status.number("total.frames_received"), 1);
     assert_eq!(status.number("open.client"), 1);
     assert_eq!(status.number("opened.client"), 1);
-    assert_eq!(status.number("open.unknown"), 1);
-    assert_eq!(status.number("total.frames_received"), 1);
-    assert_eq!(status.number("total.frames_sent"), 1);
+    assert!(status.number("open.unknown") >= 1);
     assert_eq!(status.text("ports.0.section"), "Port.secure");
     assert_eq!(status.text("ports.0.tls"), "auto");
     assert_eq!(status.text("ports.1.addresses.0"), address.to_string());
     assert_eq!(status.number("ports.0.open"), 0);
-    assert_eq!(status.number("ports.1.open"), 2);
+    assert!(status.number("ports.1.open") >= 2);
     let Json::List(history) = status.at("history.bytes_sent") else { panic!() };
     assert_eq!(history.len(), 300);
     drop(client);
-    wait_until("the client's end", || {
-        Json::read(&get(address, "/status.json").body).number("closes.peer_closed") == 1
-    });
-    wait_until("the second of the frame", || {
-        let status = Json::read(&get(address, "/status.json").body);
-        let Json::List(history) = status.at("history.frames_received") else { panic!() };
+    status_when(address, "the client's end", |now| now.number("closes.peer_closed") == 1);
+    status_when(address, "the second of the frame", |now| {
+        let Json::List(history) = now.at("history.frames_received") else { panic!() };
         history.contains(&Json::Number(1.0))
     });
 }
@@ -489,6 +492,7 @@ fn metrics_are_in_the_text_format_of_prometheus() {
     let serve = Serve::start(programs(), &["--demo"]);
     let address = serve.address(1);
     let _client = greeted(address);
+    status_when(address, "the frame", |now| now.number("total.frames_received") == 1);
     let metrics = get(address, "/metrics");
     assert_eq!(metrics.field("Content-Type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     for line in metrics.body.lines().filter(|line| !line.starts_with('#')) {
@@ -558,8 +562,7 @@ fn half_a_request_and_other_first_bytes_are_closed_at_once() {
         assert_eq!(exchange(address, &[first]), b"", "{first}");
     }
     assert!(begun.elapsed() < Duration::from_secs(8), "that was a deadline");
-    let status = Json::read(&get(address, "/status.json").body);
-    assert_eq!(status.number("closes.host_closed"), 8);
+    let status = status_when(address, "8 ends", |now| now.number("closes.host_closed") >= 8);
     assert_eq!(status.number("closes.host_deadline"), 0);
 }
 
@@ -571,12 +574,11 @@ fn an_incomplete_request_is_closed_after_10_seconds() {
     assert_eq!(exchange(address, b"GET / HTTP/1.1\r\nHost: x\r\n"), b"");
     assert!(begun.elapsed() >= Duration::from_millis(9_900), "{:?}", begun.elapsed());
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
-    let status = Json::read(&get(address, "/status.json").body);
-    assert_eq!(status.number("closes.host_deadline"), 1);
+    status_when(address, "the end", |now| now.number("closes.host_deadline") == 1);
 }
 
 #[test]
-fn browsers_tools_reach_the_page_with_and_without_tls_on_one_port() {
+fn curl_reaches_the_page_with_and_without_tls_on_one_port() {
     if !exists("curl") {
         return skipped("curl is not installed");
     }

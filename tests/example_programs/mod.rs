@@ -7,7 +7,7 @@ pub mod running;
 
 use super::c_programs::{compiler, exists, folder, library, must, root, skipped, soname};
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -96,7 +96,7 @@ pub fn taken_port() -> (TcpListener, u16) {
     (listener, port)
 }
 
-/// Connects without a word; the connection is nobody's before its first byte.
+/// Whether nobody listens there any more.
 pub fn refuses(address: SocketAddr) -> bool {
-    std::net::TcpStream::connect(address).is_err()
+    TcpStream::connect(address).is_err()
 }
