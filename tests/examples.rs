@@ -9,6 +9,7 @@ use example_programs::http::{answer, exchange, get, request};
 use example_programs::json::Json;
 use example_programs::running::{Running, Serve, listening, run};
 use example_programs::{Files, all_programs, programs, refuses, taken_port};
+use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
@@ -151,13 +152,15 @@ fn client_prints_what_serve_sends_back() {
 #[test]
 fn client_tells_clearly_what_went_wrong() {
     let (listener, port) = taken_port();
-    let port = port.to_string();
-    let client = Running::start(programs(), "client", &["127.0.0.1", &port, "x"]);
+    let client = Running::start(programs(), "client", &["127.0.0.1", &port.to_string(), "x"]);
     drop(listener.accept().unwrap());
     let ended = client.end();
     assert_eq!(ended.code(), 1);
     assert_eq!(ended.stderr.len(), 1, "{ended:?}");
-    drop(listener);
+    // Bound and not listening: nobody else gets the port, and nobody answers on it.
+    let silent = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    silent.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let port = silent.local_addr().unwrap().as_socket().unwrap().port().to_string();
     let ended = run(programs(), "client", &["127.0.0.1", &port, "x"]);
     assert_eq!(ended.stderr, [format!("client: 127.0.0.1 port {port}: Connection refused")]);
     assert_eq!(ended.code(), 1);

@@ -85,7 +85,7 @@ static void add_head(struct text *html, const struct snapshot *now) {
 
 static void add_ports(struct text *html, const struct status *status) {
     text_add(html,
-             "<section>\n<h2>Ports</h2>\n<table>\n<thead><tr><th>Section</th><th>Address</th>"
+             "<section>\n<h2>Ports</h2>\n<table>\n<thead><tr><th>Section, address</th>"
              "<th>TLS</th><th>Open</th></tr></thead>\n");
     for (uint32_t i = 0; i < status->ports.count; i++) {
         const struct port *port = &status->ports.list[i];
@@ -95,10 +95,10 @@ static void add_ports(struct text *html, const struct status *status) {
         (void)np_listener_get_stats(port->listener, &stats);
         text_add(html, "<tr><td>");
         text_html(html, port->section);
-        text_add(html, "</td><td>");
         for (uint32_t n = 0; np_listener_get_address(port->listener, n, &address) == NP_OK; n++) {
-            text_add(html, n > 0 ? "<br>" : "");
+            text_add(html, "<br><small>");
             ports_address(html, &address);
+            text_add(html, "</small>");
         }
         text_format(html, "</td><td>%s</td><td>", port->tls);
         (void)snprintf(path, sizeof path, "ports.%" PRIu32 ".open", i);
