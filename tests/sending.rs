@@ -379,7 +379,7 @@ fn the_queue_never_takes_more_than_the_mark_and_one_frame_of_each_thread() {
             }
             before = now;
         }
-        client.read_exact(&mut vec![0; 500 * 1004]).unwrap();
+        assert!(client.read(&mut vec![0; 500 * 1004]).unwrap() > 0);
     }
 }
 
