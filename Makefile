@@ -3,6 +3,7 @@
 #   make              build/serve, build/echo, build/threads, build/client
 #   make demo         shows what the server does, and leaves it running
 #   make test         runs every check and every test
+#   make simulate     runs simulated worlds from a seed on
 #   make header       copies the generated header to include/nativeport.h
 #   make screenshot   takes the pictures of the status page
 #   make clean        removes build
@@ -20,7 +21,7 @@ LINK = -Wl,--gc-sections $(LIBRARY) -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 
 SERVE = $(wildcard examples-c/serve/*.c)
 
-.PHONY: all demo demo-once test header screenshot clean FORCE
+.PHONY: all demo demo-once test header simulate screenshot clean FORCE
 all: build/serve build/echo build/threads build/client
 
 build/serve: $(SERVE) $(wildcard examples-c/serve/*.h) include/nativeport.h $(LIBRARY) | build
@@ -55,6 +56,12 @@ demo-once:
 # Runs every check and every test.
 test:
 	@scripts/test
+
+# Simulated worlds from a seed on: make simulate SEED=1 RUNS=1000
+SEED ?= 1
+RUNS ?= 1000
+simulate:
+	SEED=$(SEED) RUNS=$(RUNS) $(CARGO) test --release --lib simulation::every -- --nocapture
 
 # Takes the pictures of the status page in docs/images.
 screenshot:
