@@ -93,16 +93,15 @@ impl Transport {
         missing: usize,
         scratch: &mut [u8],
     ) -> io::Result<(usize, usize)> {
-        let stream = match self {
-            Transport::Tcp(stream) => stream,
-            #[cfg(test)]
-            Transport::Simulated(wire) => {
-                let room = missing.min(payload.capacity() - payload.len()).min(scratch.len());
-                let got = wire.recv(&mut scratch[..room])?;
-                payload.extend_from_slice(&scratch[..got]);
-                return Ok((got, 0));
-            }
-        };
+        #[cfg(test)]
+        if let Transport::Simulated(wire) = self {
+            let room = missing.min(payload.capacity() - payload.len()).min(scratch.len());
+            let got = wire.recv(&mut scratch[..room])?;
+            payload.extend_from_slice(&scratch[..got]);
+            return Ok((got, 0));
+        }
+        #[cfg_attr(not(test), allow(irrefutable_let_patterns))]
+        let Transport::Tcp(stream) = self else { unreachable!("simulated wires have returned") };
         let spare = payload.spare_capacity_mut();
         let room = missing.min(spare.len());
         // Behind a buffer that is not the frame's last step nothing may follow.

@@ -162,7 +162,8 @@ impl Host {
 
     /// Sends something and notes what was taken.
     fn send(&self, random: &mut Random, known: &mut Known) {
-        let is_framed = known.told.iter().any(|told| matches!(told, Told::Opened(p) if p.is_framed()));
+        let is_framed =
+            known.told.iter().any(|told| matches!(told, Told::Opened(p) if p.is_framed()));
         let count = 1 + random.size(20);
         let max = *random.pick(&[10, 700, 20_000]);
         let payloads: Vec<Vec<u8>> = (0..count)

@@ -83,7 +83,13 @@ fn output(peer: &Peer, known: &Known, protocol: Option<Protocol>) {
     let Some(protocol) = protocol else {
         // Let in and closed before it opened: the answer byte may have left.
         let allowed = if known.did.admit { 1 } else { known.did.refusal };
-        assert!(peer.got.len() <= allowed, "more than a refusal: {closed:?} {:?} {:?} {:?}", known.did, known.told, peer.got);
+        assert!(
+            peer.got.len() <= allowed,
+            "more than a refusal: {closed:?} {:?} {:?} {:?}",
+            known.did,
+            known.told,
+            peer.got
+        );
         return;
     };
     let orderly = peer.clean_end && !peer.tls_error && closed.unsent_bytes == 0;
@@ -142,7 +148,11 @@ fn reason(peer: &Peer, known: &Known, terms: &Terms) {
         CloseReason::DrainDeadline | CloseReason::Stopped => terms.stopped_early,
         other => peer.plan.breaks == Some(other),
     };
-    assert!(fits, "{closed:?} does not fit {did:?} and a peer that leaves by {:?}", peer.plan.leaves);
+    assert!(
+        fits,
+        "{closed:?} does not fit {did:?} and a peer that leaves by {:?}",
+        peer.plan.leaves
+    );
     let nothing_else = terms.is_gentle
         && !terms.stopped_early
         && !terms.memory_is_small

@@ -123,7 +123,8 @@ impl PeerEnd {
         let mut line = self.line();
         let (at, key) = line.place?;
         let edge = line.edge;
-        if at != loop_index || line.server_gone || !(edge.readable || edge.closed || edge.writable) {
+        if at != loop_index || line.server_gone || !(edge.readable || edge.closed || edge.writable)
+        {
             return None;
         }
         line.edge = Edge::default();

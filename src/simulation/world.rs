@@ -73,7 +73,8 @@ pub(super) fn run(seed: u64) -> u64 {
         port.simulate_admission(host.clone());
     }
     port.simulate_start();
-    let mut world = World { random, now_ms, core, port, loops, peers: Vec::new(), host, was_cut: false };
+    let mut world =
+        World { random, now_ms, core, port, loops, peers: Vec::new(), host, was_cut: false };
     let terms = Terms { is_gentle: world.host.is_gentle, ..terms };
     world.live(tls, &terms);
     world.end();
