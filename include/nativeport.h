@@ -517,6 +517,23 @@ np_status np_config_get_port_name(const np_config *config,
                                   size_t *needed);
 
 /**
+ * As np_config_get_port_name, but the name as the file writes it, for messages: "Port 1"
+ * where the canonical name is "Port.1".
+ *
+ * Thread: any
+ * Blocking: no
+ * Owns: nothing
+ * Null: buffer may be NULL if size is 0; needed may be; config must not be
+ * Fails: NP_ERR_NOT_FOUND if there are not so many, NP_ERR_BUFFER_TOO_SMALL,
+ *   NP_ERR_ARGUMENT
+ */
+np_status np_config_get_port_written_name(const np_config *config,
+                                          uint32_t index,
+                                          char *buffer,
+                                          size_t size,
+                                          size_t *needed);
+
+/**
  * Ends a configuration. Runtimes and listeners made from it go on.
  *
  * Thread: any; no other call with this pointer may be under way or follow

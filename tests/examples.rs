@@ -198,7 +198,7 @@ fn serve_tells_a_line_for_every_socket_and_warnings_a_line_each() {
     let config = files.write(
         "serve.ini",
         &format!(
-            "[Port.a]\nport=0\nbindAddress=127.0.0.2, 127.0.0.1\nmaxFramSize=1\n\
+            "[pOrt 7]\nport=0\nbindAddress=127.0.0.2, 127.0.0.1\nmaxFramSize=1\n\
              [Port.b]\n{LOOPBACK}sslSection=T\n[T]\ncertificate={certificate}\nprivateKey={key}\n"
         ),
     );
@@ -208,13 +208,13 @@ fn serve_tells_a_line_for_every_socket_and_warnings_a_line_each() {
     assert_eq!(
         serve.listening,
         [
-            format!("listening Port.a 127.0.0.2:{} tls=no", ports[0]),
-            format!("listening Port.a 127.0.0.1:{} tls=no", ports[0]),
+            format!("listening pOrt 7 127.0.0.2:{} tls=no", ports[0]),
+            format!("listening pOrt 7 127.0.0.1:{} tls=no", ports[0]),
             format!("listening Port.b 127.0.0.1:{} tls=yes", ports[2]),
         ]
     );
     let warning = serve.running.error_line();
-    assert!(warning.starts_with(&format!("{config}:4: [Port.a] maxFramSize: warning: ")));
+    assert!(warning.starts_with(&format!("{config}:4: [pOrt 7] maxFramSize: warning: ")));
     serve.running.signal(libc::SIGTERM);
     let ended = serve.running.end();
     assert_eq!((ended.code(), ended.stderr.len()), (0, 0), "{ended:?}");

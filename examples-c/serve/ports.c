@@ -35,23 +35,29 @@ static char *value_of(const np_config *config, const char *section, const char *
     return value;
 }
 
-static char *section_of(const np_config *config, uint32_t index) {
+typedef np_status (*name_fn)(const np_config *config, uint32_t index, char *buffer, size_t size,
+                             size_t *needed);
+
+/* One of the names of a port section; NULL without memory. */
+static char *name_of(const np_config *config, uint32_t index, name_fn get_name) {
     size_t size = 0;
     char *name;
-    (void)np_config_get_port_name(config, index, NULL, 0, &size);
+    (void)get_name(config, index, NULL, 0, &size);
     name = calloc(size + 1, 1);
     if (name != NULL)
-        (void)np_config_get_port_name(config, index, name, size, NULL);
+        (void)get_name(config, index, name, size, NULL);
     return name;
 }
 
 /* NULL without memory. */
-static const char *tls_of(const np_config *config, const char *section) {
-    char *tls_section = value_of(config, section, "sslSection");
-    char *ssl = value_of(config, section, "ssl");
+static const char *tls_of(const np_config *config, uint32_t index) {
+    char *section = name_of(config, index, np_config_get_port_name);
+    char *tls_section = section != NULL ? value_of(config, section, "sslSection") : NULL;
+    char *ssl = section != NULL ? value_of(config, section, "ssl") : NULL;
     const char *tls = NULL;
     if (tls_section != NULL && ssl != NULL)
         tls = tls_section[0] == '\0' ? "no" : strcasecmp(ssl, "auto") == 0 ? "auto" : "yes";
+    free(section);
     free(tls_section);
     free(ssl);
     return tls;
@@ -72,9 +78,9 @@ static np_status make_port(struct port *port, np_runtime *runtime, const np_conf
     np_status status = np_listener_new(runtime, config, index, &port->listener, error);
     if (status != NP_OK)
         return status;
-    port->section = section_of(config, index);
-    port->tls = port->section != NULL ? tls_of(config, port->section) : NULL;
-    if (port->tls == NULL)
+    port->section = name_of(config, index, np_config_get_port_written_name);
+    port->tls = tls_of(config, index);
+    if (port->section == NULL || port->tls == NULL)
         return NP_ERR_MEMORY_LIMIT;
     status = echo_serve(port->listener, error);
     return status == NP_OK ? http_serve(port->listener, state, error) : status;

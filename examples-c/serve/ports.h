@@ -9,7 +9,7 @@ struct text;
 
 struct port {
     np_listener *listener;
-    char *section;    /* its name */
+    char *section;    /* as the file writes it */
     const char *tls;  /* "no", "yes", "auto" */
 };
 

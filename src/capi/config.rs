@@ -334,6 +334,32 @@ pub unsafe extern "C" fn np_config_get_port_name(
     })
 }
 
+/// As np_config_get_port_name, but the name as the file writes it, for messages: "Port 1"
+/// where the canonical name is "Port.1".
+///
+/// Thread: any
+/// Blocking: no
+/// Owns: nothing
+/// Null: buffer may be NULL if size is 0; needed may be; config must not be
+/// Fails: NP_ERR_NOT_FOUND if there are not so many, NP_ERR_BUFFER_TOO_SMALL,
+///   NP_ERR_ARGUMENT
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn np_config_get_port_written_name(
+    config: *const np_config,
+    index: u32,
+    buffer: *mut c_char,
+    size: usize,
+    needed: *mut usize,
+) -> np_status {
+    entry::status(|| {
+        // SAFETY: the caller's promise for an object and outputs.
+        let (config, buffer) =
+            unsafe { (ptr::reference(config, "config")?, TextBuffer::new(buffer, size, needed)?) };
+        let names = config.inner.lock().port_written_names();
+        buffer.put(names.get(index as usize).ok_or(Status::NotFound)?)
+    })
+}
+
 /// Ends a configuration. Runtimes and listeners made from it go on.
 ///
 /// Thread: any; no other call with this pointer may be under way or follow

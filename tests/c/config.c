@@ -80,6 +80,11 @@ static void ports_are_counted_and_named(void) {
     CHECK(np_config_set(config, name, "port", "0", NULL) == NP_OK);
     CHECK(np_config_get_port_name(config, 3, name, sizeof name, NULL) == NP_ERR_NOT_FOUND);
     CHECK(np_config_port_count(NULL) == 0);
+    CHECK(np_config_load_string(config, "[pOrt 7]", 8, "more.ini", NULL) == NP_OK);
+    CHECK(np_config_get_port_written_name(config, 3, name, sizeof name, NULL) == NP_OK);
+    CHECK(strcmp(name, "pOrt 7") == 0);
+    CHECK(np_config_get_port_name(config, 3, name, sizeof name, NULL) == NP_OK);
+    CHECK(strcmp(name, "Port.7") == 0);
     np_config_free(config);
 }
 
