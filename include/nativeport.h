@@ -1362,7 +1362,8 @@ np_status np_conn_uncork(np_conn conn);
 
 /**
  * Counters. They only grow, except open and memory_bytes. Each is right, but they are not
- * all of the same instant. Set struct_size (NP_STATS_INIT does).
+ * all of the same instant, and what a connection did is counted at the end of its loop's
+ * turn: a peer may see a moment earlier what is counted. Set struct_size (NP_STATS_INIT does).
  */
 typedef struct np_stats {
     /** sizeof(np_stats), set by the caller. */

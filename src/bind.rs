@@ -25,7 +25,7 @@ pub(crate) fn bind(settings: &PortSettings) -> Result<(Vec<TcpListener>, Vec<Str
         && cap < settings.queue_length
     {
         warnings.push(format!(
-            "{place} queueLength: the kernel caps the backlog of {} at {cap}; raise net.core.somaxconn",
+            "{place} queueLength: warning: the kernel caps the backlog of {} at {cap}; raise net.core.somaxconn",
             settings.queue_length
         ));
     }
@@ -64,7 +64,7 @@ pub(crate) fn bind(settings: &PortSettings) -> Result<(Vec<TcpListener>, Vec<Str
 fn place(settings: &PortSettings) -> String {
     let section = &settings.written;
     match (settings.origin.file.as_str(), settings.origin.line) {
-        ("", _) => format!("[{section}]"),
+        ("", _) => format!("set by the program: [{section}]"),
         (file, line) => format!("{file}:{line}: [{section}]"),
     }
 }
@@ -139,7 +139,10 @@ fn bind_all(
                     if !name.is_name || failure.status != Status::AddressNotAvailable {
                         return Err(failure);
                     }
-                    warnings.push(format!("{}; {} has others", failure.message, name.written));
+                    warnings.push(format!(
+                        "{place} bindAddress: warning: {address} of {} is skipped: {error}",
+                        name.written
+                    ));
                     skipped = Some(failure);
                 }
             }

@@ -39,7 +39,9 @@ impl Counters {
     }
 }
 
-/// A snapshot. Each number is exact; together they are not of one instant.
+/// A snapshot. Each number is exact; together they are not of one instant, and a loop adds
+/// what a connection did at the end of its turn, so a peer may see a moment earlier what is
+/// counted.
 #[derive(Clone, Debug)]
 pub struct Stats {
     /// Connections accepted, ever.

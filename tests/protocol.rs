@@ -53,6 +53,7 @@ fn the_server_sends_nothing_before_it_has_read_the_first_byte() {
     let mut other = framed(server.address);
     other.write_all(&frame(b"x")).unwrap();
     assert_eq!(read_frame(&mut other), b"x");
+    wait_until("the count of 6 bytes", || server.listener.stats().bytes_out >= 6);
     assert_eq!(server.listener.stats().bytes_out, 6);
     silent.set_nonblocking(true).unwrap();
     assert_eq!(silent.peek(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);

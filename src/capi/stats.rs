@@ -19,7 +19,8 @@ pub const NP_STATS_PROTOCOLS: u32 = 8;
 pub const NP_STATS_REASONS: u32 = 128;
 
 /// Counters. They only grow, except open and memory_bytes. Each is right, but they are not
-/// all of the same instant. Set struct_size (NP_STATS_INIT does).
+/// all of the same instant, and what a connection did is counted at the end of its loop's
+/// turn: a peer may see a moment earlier what is counted. Set struct_size (NP_STATS_INIT does).
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct np_stats {

@@ -41,7 +41,7 @@ pub struct Finding {
     pub found: String,
     /// What is wrong, with what was found.
     pub message: String,
-    /// What would be valid.
+    /// What would be valid; empty where the message says it.
     pub valid: String,
 }
 
@@ -64,7 +64,10 @@ impl fmt::Display for Finding {
             Severity::Error => "error: ",
             Severity::Warning => "warning: ",
         });
-        line.push_str(&format!("{}; {}", self.message, self.valid));
+        line.push_str(&self.message);
+        if !self.valid.is_empty() {
+            line.push_str(&format!("; {}", self.valid));
+        }
         // Control characters from the file could break the line or drive a terminal.
         for c in line.chars() {
             if c.is_control() {
@@ -116,6 +119,21 @@ mod tests {
             finding("", 0, "Port", "port"),
             "set by the program: [Port] port: error: bad 'x'; valid: y"
         );
+    }
+
+    #[test]
+    fn a_message_that_says_what_is_valid_stands_alone() {
+        let alone = Finding {
+            severity: Severity::Warning,
+            file: "a.ini".into(),
+            line: 1,
+            section: "TLS".into(),
+            key: "certificate".into(),
+            found: String::new(),
+            message: "m".into(),
+            valid: String::new(),
+        };
+        assert_eq!(alone.to_string(), "a.ini:1: [TLS] certificate: warning: m");
     }
 
     #[test]
