@@ -25,7 +25,7 @@ pub(crate) fn bind(settings: &PortSettings) -> Result<(Vec<TcpListener>, Vec<Str
         && cap < settings.queue_length
     {
         warnings.push(format!(
-            "{place} queueLength: warning: the kernel caps the backlog of {} at {cap}; raise net.core.somaxconn",
+            "{place} queueLength: the kernel caps the backlog of {} at {cap}; raise net.core.somaxconn",
             settings.queue_length
         ));
     }
@@ -140,7 +140,7 @@ fn bind_all(
                         return Err(failure);
                     }
                     warnings.push(format!(
-                        "{place} bindAddress: warning: {address} of {} is skipped: {error}",
+                        "{place} bindAddress: {address} of {} is skipped: {error}",
                         name.written
                     ));
                     skipped = Some(failure);

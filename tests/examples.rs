@@ -288,7 +288,10 @@ fn serve_tells_a_taken_port_and_starts_none() {
         libc::EADDRINUSE
     );
     refused(&["--config", &config], &format!("{config}:4: [Port 2] port: error: {in_use}"));
-    refused(&["--port", &taken.to_string()], &format!("[Port] port: error: {in_use}"));
+    refused(
+        &["--port", &taken.to_string()],
+        &format!("set by the program: [Port] port: error: {in_use}"),
+    );
     // Checking binds nothing.
     assert_eq!(run(programs(), "serve", &["--config", &config, "--check"]).stdout, ["ok"]);
 }
