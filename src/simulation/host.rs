@@ -48,6 +48,7 @@ pub(super) struct Did {
     pub corked: bool,
     pub shutdown: bool,
     pub saw_would_block: bool,
+    pub panicked: bool,
 }
 
 pub(super) struct Host {
@@ -55,6 +56,7 @@ pub(super) struct Host {
     /// Admission is asked for.
     pub asks: bool,
     wants_end: bool,
+    never_decides: bool,
     /// It only echoes: then the end is fully determined.
     pub is_gentle: bool,
     pub attached: AtomicUsize,
@@ -80,6 +82,7 @@ impl Host {
         Host {
             asks: random.one_in(3),
             wants_end: random.one_in(3),
+            never_decides: random.one_in(8),
             is_gentle: random.one_in(2),
             state: Mutex::new(State { random: Random::new(random.next()), known: Vec::new() }),
             attached: AtomicUsize::new(0),
@@ -108,6 +111,9 @@ impl Host {
     }
 
     fn decide(&self, random: &mut Random, known: &mut Known) {
+        if self.never_decides && !self.is_gentle {
+            return;
+        }
         if self.is_gentle || !random.one_in(4) {
             known.did.admit |= known.conn.admit().is_ok();
         } else if random.one_in(2) {
@@ -257,6 +263,12 @@ impl Handler for Host {
         }
         if known.closed.is_none() && random.one_in(6) {
             self.act(random, known);
+        }
+        if !self.is_gentle && known.closed.is_none() && random.one_in(60) {
+            known.did.panicked = true;
+            drop(state);
+            // A panic without the message of the panic hook.
+            std::panic::resume_unwind(Box::new("the host panics"));
         }
     }
 

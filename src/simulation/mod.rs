@@ -13,6 +13,8 @@ mod random;
 mod wire;
 mod world;
 
+use crate::stats::Stats;
+use crate::status::CloseReason;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Faults that can be switched on to see that the model notices them.
@@ -39,23 +41,65 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// Runs worlds from `first` on; gives connections simulated, or the seed that failed.
-fn run(first: u64, runs: u64) -> Result<u64, u64> {
-    let mut connections = 0;
+/// Runs worlds from `first` on; gives the sum of their counters, or the seed that failed.
+fn run(first: u64, runs: u64) -> Result<Stats, u64> {
+    let mut sum = Stats::empty();
     for seed in first..first + runs {
         match catch_unwind(AssertUnwindSafe(|| world::run(seed))) {
-            Ok(count) => connections += count,
+            Ok(stats) => sum.merge(&stats),
             Err(_) => return Err(seed),
         }
     }
-    Ok(connections)
+    Ok(sum)
 }
+
+/// Ends that two thousand worlds must have seen, or they do not test what they should.
+const EXPECTED: [CloseReason; 31] = [
+    CloseReason::PeerClosed,
+    CloseReason::PeerReset,
+    CloseReason::HostClosed,
+    CloseReason::HostAborted,
+    CloseReason::HostDeadline,
+    CloseReason::AdmissionRefused,
+    CloseReason::ClosedBeforeIdentified,
+    CloseReason::ReadTimeout,
+    CloseReason::FrameTimeout,
+    CloseReason::IdleTimeout,
+    CloseReason::TlsTruncated,
+    CloseReason::FrameTooLarge,
+    CloseReason::Truncated,
+    CloseReason::DeflateCorrupt,
+    CloseReason::DeflateEmpty,
+    CloseReason::DeflateTrailing,
+    CloseReason::InflatedTooLarge,
+    CloseReason::Stopped,
+    CloseReason::DrainDeadline,
+    CloseReason::AdmissionTimeout,
+    CloseReason::NoHandler,
+    CloseReason::HandshakeTimeout,
+    CloseReason::WriteTimeout,
+    CloseReason::TlsOnPlainPort,
+    CloseReason::TlsFailed,
+    CloseReason::MaxConnections,
+    CloseReason::MaxConnectionsPerAddress,
+    CloseReason::MaxHandshakes,
+    CloseReason::MaxHandshakesPerAddress,
+    CloseReason::MemoryLimit,
+    CloseReason::CallbackPanic,
+];
 
 #[test]
 fn every_world_ends_as_the_model_says() {
     let (first, runs) = (number("SEED", 1), number("RUNS", 150));
     match run(first, runs) {
-        Ok(connections) => println!("{runs} worlds, {connections} connections"),
+        Ok(sum) => {
+            println!("{runs} worlds, {} connections", sum.accepted);
+            for reason in CloseReason::ALL {
+                let count = sum.closes[reason.code() as usize];
+                println!("{count:>9} {}", reason.name());
+                assert!(runs < 2000 || count > 0 || !EXPECTED.contains(reason), "{reason:?}");
+            }
+        }
         Err(seed) => panic!("seed {seed} failed; again: make simulate SEED={seed} RUNS=1"),
     }
 }

@@ -139,6 +139,7 @@ fn reason(peer: &Peer, known: &Known, terms: &Terms) {
         CloseReason::HostClosed => did.close && closed.host_code == 7,
         CloseReason::HostAborted => did.abort && closed.host_code == 9,
         CloseReason::HostDeadline => did.deadline,
+        CloseReason::CallbackPanic => did.panicked,
         CloseReason::AdmissionRefused => did.refuse,
         CloseReason::AdmissionTimeout => lasted(terms.read_timeout_ms),
         CloseReason::FrameTimeout => lasted(terms.frame_timeout_ms),

@@ -76,13 +76,17 @@ impl Plan {
         if random.one_in(12) {
             return (plan, stream);
         }
-        let first_byte = *random.pick(&[1, 1, 1, 1, 3, 3, 2, b'G', 0, 255]);
+        let first_byte = *random.pick(&[1, 1, 1, 1, 3, 3, 2, b'G', 0, 22, 255]);
         plan.first_byte = Some(first_byte);
         stream.push(first_byte);
         let protocol = Protocol::of_first_byte(first_byte);
         if !protocol.is_framed() {
             let len = random.size(100_000);
-            let bytes = random.bytes(len);
+            let mut bytes = random.bytes(len);
+            if let (22, Some(second)) = (first_byte, bytes.first_mut()) {
+                // Half of them look like TLS.
+                *second = *random.pick(&[3, 4]);
+            }
             stream.extend_from_slice(&bytes);
             let front = if protocol == Protocol::Unknown { vec![first_byte] } else { Vec::new() };
             plan.payloads = vec![[front, bytes].concat()];
