@@ -1,0 +1,704 @@
+//! How connections end: deadlines, pauses, half-close, panics, limits, and the accounts of it.
+
+mod support;
+
+use nativeport::event::{Event, Party, Protocol, Stage};
+use nativeport::handles::{Conn, SendFlags};
+use nativeport::status::{CloseReason, Status};
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use support::*;
+
+const PLAIN: SendFlags = SendFlags { no_compress: false };
+
+/// A port on which all protocols are noted.
+fn noted(keys: &str, rest: &str) -> (Server, Log) {
+    let (handler, log) = recorder(false, |_, _| {});
+    let server = server(keys, rest, |listener| {
+        for protocol in Protocol::ALL {
+            listener.on(protocol, handler.clone()).unwrap();
+        }
+    });
+    (server, log)
+}
+
+/// One connection more that the port ends, for that reason and no other.
+fn assert_only(server: &Server, reason: CloseReason) {
+    wait_for_close(&server.listener, reason);
+    assert_eq!(closes(&server.listener), HashMap::from([(reason.name(), 1)]));
+}
+
+// Deadlines.
+
+#[test]
+fn without_a_first_byte_read_timeout_ends_it() {
+    let (server, log) = noted("readTimeout=300ms", "");
+    assert_ends_without_a_byte(&mut connect(server.address));
+    assert_only(&server, CloseReason::ReadTimeout);
+    assert_eq!(log.drain(), []);
+}
+
+#[test]
+fn without_a_first_byte_inside_of_tls_read_timeout_ends_it() {
+    let (server, log) = noted(&format!("{WITH_TLS}\nreadTimeout=1s"), TLS_SECTION);
+    let mut client = tls_connect(server.address);
+    assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
+    assert_only(&server, CloseReason::ReadTimeout);
+    assert_eq!(log.drain(), []);
+}
+
+#[test]
+fn without_a_handshake_handshake_timeout_ends_it_on_tls_and_auto_ports() {
+    for ssl in ["required", "auto"] {
+        for begun in [&b""[..], b"\x16", b"\x16\x03\x01\x00\xf0\x01\x00\x00"] {
+            let keys = format!("{WITH_TLS}\nssl={ssl}\nhandshakeTimeout=300ms");
+            let (server, log) = noted(&keys, TLS_SECTION);
+            let mut client = connect(server.address);
+            client.write_all(begun).unwrap();
+            read_to_end(&mut client);
+            assert_only(&server, CloseReason::HandshakeTimeout);
+            assert_eq!(log.drain(), []);
+        }
+    }
+}
+
+#[test]
+fn the_earlier_of_handshake_timeout_and_read_timeout_counts() {
+    let keys = format!("{WITH_TLS}\nhandshakeTimeout=60s\nreadTimeout=300ms");
+    let (server, _log) = noted(&keys, TLS_SECTION);
+    read_to_end(&mut connect(server.address));
+    assert_only(&server, CloseReason::ReadTimeout);
+}
+
+#[test]
+fn handshake_timeout_does_not_exist_on_plain_ports_and_after_the_handshake() {
+    let (server, _log) = noted("handshakeTimeout=100ms\nreadTimeout=600ms", "");
+    read_to_end(&mut connect(server.address));
+    assert_only(&server, CloseReason::ReadTimeout);
+    let keys = format!("{WITH_TLS}\nhandshakeTimeout=900ms\nreadTimeout=1500ms");
+    let (server, _log) = noted(&keys, TLS_SECTION);
+    let mut client = tls_connect(server.address);
+    let _ = client.read(&mut [0]);
+    assert_only(&server, CloseReason::ReadTimeout);
+}
+
+#[test]
+fn a_frame_that_is_not_whole_within_frame_timeout_ends_it() {
+    for begun in
+        [&b"\x00"[..], b"\x00\x00\x00\x05", b"\x00\x00\x00\x05hell", b"\x00\x01\x00\x00abc"]
+    {
+        let (server, log) = noted("frameTimeout=300ms", "");
+        let mut client = framed(server.address);
+        client.write_all(&[&frame(b"whole")[..], begun].concat()).unwrap();
+        assert_eq!(log.frame(), b"whole");
+        assert_ends_without_a_byte(&mut client);
+        let info = log.closed();
+        assert_eq!((info.reason, info.by), (CloseReason::FrameTimeout, Party::Library));
+        assert!(info.duration_ms >= 300);
+        assert_only(&server, CloseReason::FrameTimeout);
+    }
+}
+
+#[test]
+fn frame_timeout_is_not_put_off_by_a_peer_that_drips() {
+    let (server, log) = noted("frameTimeout=300ms", "");
+    let mut client = framed(server.address);
+    client.write_all(&1_000_000u32.to_be_bytes()).unwrap();
+    let dripping = log.opened();
+    // Paced by whole exchanges of other connections, until it is over.
+    while dripping.info().is_ok() {
+        let _ = client.write_all(&[0]);
+        let mut other = connect(server.address);
+        other.write_all(b"x").unwrap();
+        while !matches!(log.next(), Told::Data(..) | Told::Closed(..)) {}
+        reset(other);
+    }
+    wait_for_close(&server.listener, CloseReason::FrameTimeout);
+}
+
+#[test]
+fn frame_timeout_grows_by_a_second_for_each_64_kib_that_arrived() {
+    let (server, log) = noted("frameTimeout=200ms", "");
+    let mut more = framed(server.address);
+    more.write_all(&200_000u32.to_be_bytes()).unwrap();
+    more.write_all(&[0; 66_000]).unwrap();
+    let long = log.opened();
+    wait_until("its bytes", || long.info().unwrap().bytes_in == 1 + 4 + 66_000);
+    let mut less = framed(server.address);
+    less.write_all(&200_000u32.to_be_bytes()).unwrap();
+    less.write_all(&[0; 65_000]).unwrap();
+    let short = log.opened();
+    // The later one with less ends first.
+    let Told::Closed(first, info) = log.next() else { panic!() };
+    assert_eq!((first, info.reason), (short, CloseReason::FrameTimeout));
+    let Told::Closed(second, info) = log.next() else { panic!() };
+    assert_eq!((second, info.reason), (long, CloseReason::FrameTimeout));
+    assert!(info.duration_ms >= 1200, "{}", info.duration_ms);
+}
+
+#[test]
+fn silence_for_idle_timeout_ends_a_framed_connection_and_no_stream() {
+    let (server, log) = noted("idleTimeout=300ms", "");
+    let mut stream = connect(server.address);
+    stream.write_all(b"GET").unwrap();
+    let kept = log.opened();
+    let mut client = framed(server.address);
+    log.opened();
+    assert_ends_without_a_byte(&mut client);
+    assert_only(&server, CloseReason::IdleTimeout);
+    // Another one later, and the stream is still there.
+    framed(server.address).read_exact(&mut [0]).unwrap_err();
+    assert!(kept.info().is_ok());
+}
+
+#[test]
+fn traffic_in_either_direction_puts_idle_timeout_off() {
+    let (server, log) = noted("idleTimeout=500ms\ncompression=off", "");
+    let mut talking = framed(server.address);
+    let talks = log.opened();
+    let mut listening = framed(server.address);
+    let listens = log.opened();
+    let _silent = framed(server.address);
+    let silent = log.opened();
+    let ended = |conn: Conn| conn.info().is_err();
+    let mut rounds = 0;
+    while !ended(silent) {
+        talking.write_all(&frame(b"x")).unwrap();
+        listens.send_frame(b"y", PLAIN).unwrap();
+        assert_eq!(read_frame(&mut listening), b"y");
+        rounds += 1;
+    }
+    assert!(rounds > 0 && !ended(talks) && !ended(listens));
+}
+
+#[test]
+fn queued_output_without_progress_for_write_timeout_is_reset() {
+    for tls in [false, true] {
+        let keys = format!(
+            "writeTimeout=400ms\ncompression=off\nsendQueueLimit=1G\n{}",
+            if tls { WITH_TLS } else { "" }
+        );
+        let (server, log) = noted(&keys, TLS_SECTION);
+        let plain;
+        if tls {
+            plain = tls_framed(server.address).sock;
+        } else {
+            plain = framed(server.address);
+        }
+        let conn = log.opened();
+        (0..64).for_each(|_| conn.send_frame(&[7; 1 << 20], PLAIN).unwrap());
+        let info = log.closed();
+        assert_eq!((info.reason, info.by), (CloseReason::WriteTimeout, Party::Library));
+        assert!(info.unsent_bytes > 0);
+        assert_is_reset(&mut { plain });
+    }
+}
+
+#[test]
+fn write_timeout_bounds_the_flush_of_a_close() {
+    let (server, log) = noted("writeTimeout=400ms\ncompression=off\nsendQueueLimit=1G", "");
+    let mut client = framed(server.address);
+    let conn = log.opened();
+    (0..64).for_each(|_| conn.send_frame(&[7; 1 << 20], PLAIN).unwrap());
+    conn.close(3).unwrap();
+    let info = log.closed();
+    assert_eq!((info.reason, info.host_code), (CloseReason::HostClosed, 3));
+    assert!(info.unsent_bytes > 0);
+    assert_is_reset(&mut client);
+}
+
+#[test]
+fn the_hosts_deadline_ends_it_unless_it_is_taken_back_or_put_off() {
+    let (server, log) = noted("", "");
+    let mut clients: Vec<_> = (0..3).map(|_| framed(server.address)).collect();
+    let [kept, put_off, ended] = [log.opened(), log.opened(), log.opened()];
+    kept.set_deadline(Some(100)).unwrap();
+    kept.set_deadline(None).unwrap();
+    put_off.set_deadline(Some(100)).unwrap();
+    put_off.set_deadline(Some(600_000)).unwrap();
+    ended.set_deadline(Some(300)).unwrap();
+    let Told::Closed(conn, info) = log.next() else { panic!() };
+    assert_eq!((conn, info.reason), (ended, CloseReason::HostDeadline));
+    assert_ends_without_a_byte(&mut clients[2]);
+    assert!(kept.info().is_ok() && put_off.info().is_ok());
+}
+
+#[test]
+fn the_hosts_deadline_flushes_what_was_sent() {
+    let (server, log) = noted("compression=off", "");
+    let mut client = connect(server.address);
+    client.write_all(b"GET").unwrap();
+    let conn = log.opened();
+    conn.send_bytes(b"too late").unwrap();
+    conn.set_deadline(Some(50)).unwrap();
+    assert_eq!(read_to_end(&mut client), b"too late");
+    assert_eq!(log.closed().reason, CloseReason::HostDeadline);
+}
+
+// Pauses.
+
+/// Lets two idle timeouts of other connections pass.
+fn let_time_pass(server: &Server) {
+    for _ in 0..2 {
+        read_to_end(&mut framed(server.address));
+    }
+}
+
+#[test]
+fn paused_nothing_is_delivered_and_no_deadline_of_the_peer_runs() {
+    let (handler, log) = recorder(false, |conn, event| {
+        if let Event::Frames(frames) = event
+            && frames.get(0).unwrap().data == b"pause"
+        {
+            conn.pause_reading().unwrap();
+        }
+    });
+    let keys = "idleTimeout=300ms\nframeTimeout=300ms";
+    let server = server(keys, "", |listener| {
+        listener.on(Protocol::Client, handler).unwrap();
+    });
+    let mut client = framed(server.address);
+    let conn = log.opened();
+    // A whole frame and a cut one wait behind the pause.
+    client.write_all(&frame(b"pause")).unwrap();
+    assert_eq!(log.frame(), b"pause");
+    client.write_all(&[frame(b"waits"), vec![0, 0]].concat()).unwrap();
+    let_time_pass(&server);
+    let told = log.drain();
+    assert!(!told.iter().any(|told| matches!(told, Told::Frame(..))), "{told:?}");
+    assert!(conn.info().is_ok());
+    client.write_all(&[&[0, 2][..], b"ok"].concat()).unwrap();
+    conn.resume_reading().unwrap();
+    assert_eq!(log.frame(), b"waits");
+    assert_eq!(log.frame(), b"ok");
+}
+
+#[test]
+fn resumed_the_deadlines_run_again() {
+    let (server, log) = noted("idleTimeout=300ms", "");
+    let mut client = framed(server.address);
+    let conn = log.opened();
+    conn.pause_reading().unwrap();
+    let_time_pass(&server);
+    assert!(conn.info().is_ok());
+    conn.resume_reading().unwrap();
+    assert_ends_without_a_byte(&mut client);
+}
+
+#[test]
+fn a_pause_holds_streams_and_tls_connections_too() {
+    for (keys, rest) in [("", ""), (WITH_TLS, TLS_SECTION)] {
+        let (handler, log) = recorder(false, |conn, event| {
+            if let Event::Opened { .. } = event {
+                conn.pause_reading().unwrap();
+            }
+        });
+        let server = server(keys, rest, |listener| {
+            listener.on(Protocol::Unknown, handler).unwrap();
+            listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
+        });
+        let sent = noise(300_000, 1);
+        let plain = connect(server.address);
+        let data = [b"G", &sent[..]].concat();
+        let held = data.clone();
+        let thread = std::thread::spawn(move || {
+            if keys.is_empty() {
+                (&plain).write_all(&held).unwrap();
+                plain.shutdown(Shutdown::Write).unwrap();
+            } else {
+                let mut client = tls_over(plain);
+                client.write_all(&held).unwrap();
+                client.conn.send_close_notify();
+                client.flush().unwrap();
+                // Stays until the other side ends.
+                let _ = client.read(&mut [0]);
+            }
+        });
+        let conn = log.opened();
+        assert_eq!(log.drain(), []);
+        conn.resume_reading().unwrap();
+        assert!(log.data(data.len()) == data);
+        assert_eq!(log.closed().reason, CloseReason::PeerClosed);
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn a_paused_connection_notices_the_peers_reset() {
+    let (server, log) = noted("", "");
+    let client = framed(server.address);
+    let conn = log.opened();
+    conn.pause_reading().unwrap();
+    reset(client);
+    assert_eq!(log.closed().reason, CloseReason::PeerReset);
+}
+
+// Half-close.
+
+#[test]
+fn a_host_that_wants_the_end_is_told_it_may_go_on_sending_and_closes_itself() {
+    for (keys, rest) in [("compression=off", ""), ("compression=off\nsslSection=Tls", TLS_SECTION)]
+    {
+        let (handler, log) = recorder(true, |_, _| {});
+        let server = server(keys, rest, |listener| listener.on(Protocol::Client, handler).unwrap());
+        let answers = |conn: Conn| {
+            assert_eq!(log.frame(), b"last");
+            assert_eq!(log.next(), Told::End(conn));
+            conn.send_frame(b"one", PLAIN).unwrap();
+            conn.send_frame(b"two", PLAIN).unwrap();
+            conn.close(4).unwrap();
+            let info = log.closed();
+            assert_eq!((info.reason, info.host_code), (CloseReason::HostClosed, 4));
+        };
+        let expected = [frame(b"one"), frame(b"two")].concat();
+        if rest.is_empty() {
+            let mut client = framed(server.address);
+            client.write_all(&frame(b"last")).unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+            answers(log.opened());
+            assert_eq!(read_to_end(&mut client), expected);
+        } else {
+            let mut client = tls_framed(server.address);
+            client.write_all(&frame(b"last")).unwrap();
+            client.conn.send_close_notify();
+            client.flush().unwrap();
+            answers(log.opened());
+            assert_eq!(read_to_end(&mut client), expected);
+        }
+    }
+}
+
+#[test]
+fn after_the_end_idle_timeout_applies_to_a_host_that_forgets_to_close() {
+    let (handler, log) = recorder(true, |_, _| {});
+    let server = server("idleTimeout=300ms", "", |listener| {
+        listener.on(Protocol::Client, handler).unwrap();
+    });
+    let client = framed(server.address);
+    client.shutdown(Shutdown::Write).unwrap();
+    let conn = log.opened();
+    assert_eq!(log.next(), Told::End(conn));
+    assert_eq!(log.closed().reason, CloseReason::IdleTimeout);
+}
+
+#[test]
+fn the_end_is_told_once_and_a_reset_after_it_is_noticed() {
+    let (handler, log) = recorder(true, |_, _| {});
+    let server = server("", "", |listener| listener.on(Protocol::Unknown, handler).unwrap());
+    let mut client = connect(server.address);
+    client.write_all(b"G").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let conn = log.opened();
+    assert_eq!(log.data(1), b"G");
+    assert_eq!(log.next(), Told::End(conn));
+    reset(client);
+    // Sending finds out at the latest.
+    let _ = conn.send_bytes(b"anyone?");
+    let Told::Closed(_, info) = log.next() else { panic!() };
+    assert_eq!(info.reason, CloseReason::PeerReset);
+}
+
+#[test]
+fn a_tls_stream_that_ends_without_close_notify_is_tls_truncated() {
+    let (server, log) = noted(WITH_TLS, TLS_SECTION);
+    let mut client = tls_connect(server.address);
+    client.write_all(b"G").unwrap();
+    client.sock.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(log.data(1), b"G");
+    assert_eq!(log.closed().reason, CloseReason::TlsTruncated);
+}
+
+// Panics.
+
+#[test]
+fn a_panic_in_a_callback_ends_that_connection_only_with_callback_panic() {
+    let (handler, log) = recorder(false, |_, event| match event {
+        Event::Opened { first_byte: b'o', .. } => panic!("in opened"),
+        Event::Data(b"data") => panic!("in data"),
+        Event::Data(_) | Event::Opened { .. } => {}
+        Event::Closed(info) if info.host_code == 77 => panic!("in closed"),
+        _ => {}
+    });
+    let (door, asked) = recorder(false, |conn, event| {
+        if let Event::Admit { first_byte, .. } = event {
+            assert!(*first_byte != b'a', "in admit");
+            conn.admit().unwrap();
+        }
+    });
+    let server = server_with("ioThreads=1", "compression=off", "", |listener| {
+        listener.on(Protocol::Unknown, handler).unwrap();
+        listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
+        listener.on_admit(door).unwrap();
+    });
+    let mut witness = framed(server.address);
+    let mut expect = |first: &[u8], stage| {
+        let mut client = connect(server.address);
+        client.write_all(first).unwrap();
+        assert_ends_without_a_byte(&mut client);
+        wait_until("its end", || closes(&server.listener).contains_key("callback_panic"));
+        let info = if stage == Stage::Admit { asked.closed() } else { log.closed() };
+        assert_eq!((info.reason, info.stage), (CloseReason::CallbackPanic, stage));
+        assert_eq!(info.by, Party::Host);
+        witness.write_all(&frame(b"alive")).unwrap();
+        assert_eq!(read_frame(&mut witness), b"alive");
+    };
+    expect(b"a", Stage::Admit);
+    expect(b"o", Stage::Open);
+    expect(b"data", Stage::Open);
+    let mut client = connect(server.address);
+    client.write_all(b"x").unwrap();
+    log.opened().close(77).unwrap();
+    assert_ends_without_a_byte(&mut client);
+    witness.write_all(&frame(b"alive")).unwrap();
+    assert_eq!(read_frame(&mut witness), b"alive");
+    assert_eq!(closes(&server.listener)["callback_panic"], 3);
+}
+
+// Accounts.
+
+#[test]
+fn every_connection_that_was_shown_is_told_its_end_exactly_once_and_last() {
+    let (server, log) = noted("maxFrameSize=1000\ncompression=off", "");
+    let mut clients = Vec::new();
+    for number in 0..60 {
+        let mut client = framed(server.address);
+        match number % 6 {
+            0 => drop(client),
+            1 => reset(client),
+            2 => client.write_all(&[0xff; 4]).unwrap(),
+            3 => client.write_all(&[0, 0]).and_then(|()| client.shutdown(Shutdown::Write)).unwrap(),
+            _ => clients.push(client),
+        }
+    }
+    wait_until("the ends", || closes(&server.listener).values().sum::<u64>() == 40);
+    let Server { listener, runtime, .. } = server;
+    runtime.stop(0).unwrap();
+    runtime.wait(None).unwrap();
+    drop((runtime, listener));
+    let mut ended = HashMap::new();
+    for told in log.drain() {
+        match told {
+            Told::Opened(conn, ..) => assert!(ended.insert(conn, false).is_none()),
+            Told::Closed(conn, _) => assert_eq!(ended.insert(conn, true), Some(false)),
+            Told::Frame(conn, _) | Told::Data(conn, _) => assert_eq!(ended[&conn], false),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(ended.len() == 60 && ended.values().all(|ended| *ended));
+}
+
+#[test]
+fn every_accepted_connection_is_open_unidentified_or_counted_with_its_reason() {
+    let keys = "maxConnections=40\nmaxFrameSize=1000\nreadTimeout=60s";
+    let (server, log) = noted(keys, "");
+    let mut kept: Vec<TcpStream> = (0..5).map(|_| framed(server.address)).collect();
+    kept.extend((0..3).map(|_| connect(server.address)));
+    for number in 0..100 {
+        let mut client = connect(server.address);
+        match number % 5 {
+            0 => {}
+            1 => client.write_all(&[1, 0xff, 0xff, 0xff, 0xff]).unwrap(),
+            2 => client.write_all(&[22, 3, 1]).unwrap(),
+            3 => client.write_all(&[1, 0]).unwrap(),
+            _ => {
+                let _ = client.write_all(b"GET");
+                reset(client);
+                continue;
+            }
+        }
+        let _ = client.shutdown(Shutdown::Write);
+        let _ = read_to_end(&mut client);
+    }
+    let sums = || {
+        let stats = server.listener.stats();
+        let sum = |numbers: &[u64]| numbers.iter().sum::<u64>();
+        (stats.accepted, sum(&stats.closes), sum(&stats.open), stats.unidentified)
+    };
+    wait_until("quiet", || sums().2 == 5 && sums().3 == 3 && sums().0 == 108 && sums().1 == 100);
+    let stats = server.listener.stats();
+    assert_eq!(stats.opened.iter().sum::<u64>() - stats.open.iter().sum::<u64>(), {
+        log.drain().iter().filter(|told| matches!(told, Told::Closed(..))).count() as u64
+    });
+    drop(kept);
+    wait_until("nobody", || sums().2 == 0 && sums().3 == 0);
+    assert_eq!((sums().0, sums().1), (108, 108));
+    assert_eq!(server.listener.stats().memory_bytes, 0);
+}
+
+#[test]
+fn frames_and_bytes_are_counted_per_port_and_per_connection() {
+    let server = echo_server("compression=off", "");
+    let mut client = framed(server.address);
+    for _ in 0..10 {
+        client.write_all(&frame(b"12345")).unwrap();
+        read_frame(&mut client);
+    }
+    let conn = server.runtime.connections()[0];
+    wait_until("the counters", || conn.info().unwrap().bytes_out == 91);
+    let info = conn.info().unwrap();
+    assert_eq!((info.bytes_in, info.frames_in, info.frames_out), (91, 10, 10));
+    assert_eq!(info.peer, client.local_addr().unwrap());
+    assert_eq!(info.local, server.address);
+    let stats = server.listener.stats();
+    assert_eq!((stats.bytes_in, stats.bytes_out), (91, 91));
+    assert_eq!((stats.frames_in, stats.frames_out, stats.open[0]), (10, 10, 1));
+}
+
+// Limits.
+
+/// Connects from this loopback address.
+fn connect_from(from: &str, to: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let from: SocketAddr = format!("{from}:0").parse().unwrap();
+    socket.bind(&from.into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    let stream: TcpStream = socket.into();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+fn identify(mut client: TcpStream) -> TcpStream {
+    client.write_all(&[1]).unwrap();
+    assert_eq!(read_exact(&mut client, 1), [1]);
+    client
+}
+
+#[test]
+fn the_max_connections_th_connection_is_legal_and_one_more_is_closed_at_once() {
+    let (server, _log) = noted("maxConnections=3", "");
+    let mut clients: Vec<_> = (0..3).map(|_| framed(server.address)).collect();
+    assert_ends_without_a_byte(&mut connect(server.address));
+    assert_only(&server, CloseReason::MaxConnections);
+    drop(clients.pop());
+    wait_until("room", || server.listener.stats().open[0] == 2);
+    clients.push(framed(server.address));
+    assert_ends_without_a_byte(&mut connect(server.address));
+    assert_eq!(closes(&server.listener)["max_connections"], 2);
+}
+
+#[test]
+fn max_connections_per_address_leaves_other_addresses_alone() {
+    let (server, _log) = noted("maxConnectionsPerAddress=2", "");
+    let _two: Vec<_> = (0..2).map(|_| framed(server.address)).collect();
+    assert_ends_without_a_byte(&mut connect(server.address));
+    assert_only(&server, CloseReason::MaxConnectionsPerAddress);
+    let _others: Vec<_> =
+        (0..2).map(|_| identify(connect_from("127.0.0.2", server.address))).collect();
+    assert_ends_without_a_byte(&mut connect_from("127.0.0.2", server.address));
+    assert_eq!(closes(&server.listener)["max_connections_per_address"], 2);
+}
+
+#[test]
+fn over_max_handshakes_the_oldest_unidentified_connection_makes_room() {
+    let (server, _log) = noted("maxHandshakes=2", "");
+    let identified = framed(server.address);
+    let mut oldest = connect(server.address);
+    let second = connect(server.address);
+    wait_until("both", || server.listener.stats().unidentified == 2);
+    assert_eq!(closes(&server.listener), HashMap::new());
+    let third = connect(server.address);
+    assert_ends_without_a_byte(&mut oldest);
+    assert_only(&server, CloseReason::MaxHandshakes);
+    identify(second);
+    identify(third);
+    drop(identified);
+}
+
+#[test]
+fn over_max_handshakes_per_address_the_oldest_of_that_address_makes_room() {
+    let keys = format!("{WITH_TLS}\nmaxHandshakesPerAddress=2");
+    let (server, _log) = noted(&keys, TLS_SECTION);
+    let other = connect_from("127.0.0.2", server.address);
+    wait_until("the other", || server.listener.stats().unidentified == 1);
+    let mut oldest = connect(server.address);
+    let second = connect(server.address);
+    let third = connect(server.address);
+    assert_ends_without_a_byte(&mut oldest);
+    assert_only(&server, CloseReason::MaxHandshakesPerAddress);
+    for client in [other, second, third] {
+        let mut client = tls_over(client);
+        client.write_all(&[1]).unwrap();
+        assert_eq!(read_exact(&mut client, 1), [1]);
+    }
+}
+
+#[test]
+fn memory_limit_closes_only_who_holds_more_than_64_kib_and_wants_more() {
+    let (handler, log) = recorder(false, |_, _| {});
+    let server = server_with("memoryLimit=1M", "compression=off", "", |listener| {
+        listener.on(Protocol::RemoteApplication, handler).unwrap();
+        listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
+    });
+    // Fifty small ones hold 3 MB in all, and count for nothing.
+    let mut small: Vec<_> = (0..50)
+        .map(|_| {
+            let mut client = framed(server.address);
+            client.write_all(&64_000u32.to_be_bytes()).unwrap();
+            client.write_all(&[5; 60_000]).unwrap();
+            client
+        })
+        .collect();
+    wait_until("the small ones", || server.listener.stats().bytes_in == 50 * 60_005);
+    assert_eq!(server.listener.stats().memory_bytes, 0);
+    // A large one within the limit is legal.
+    let mut large = connect(server.address);
+    large.write_all(&[&[3][..], &(4u32 << 20).to_be_bytes()].concat()).unwrap();
+    large.write_all(&vec![6; (1 << 20) + (60 << 10)]).unwrap();
+    wait_until("the large one", || server.listener.stats().memory_bytes > 1_000_000);
+    assert_eq!(closes(&server.listener), HashMap::new());
+    let _ = large.write_all(&[6; 100_000]);
+    assert_eq!(log.closed().reason, CloseReason::MemoryLimit);
+    assert_only(&server, CloseReason::MemoryLimit);
+    for client in &mut small {
+        client.write_all(&[5; 4000]).unwrap();
+        assert_eq!(read_frame(client), [5; 64_000]);
+    }
+    wait_until("nothing held", || server.listener.stats().memory_bytes == 0);
+}
+
+#[test]
+fn a_send_beyond_the_memory_limit_gives_memory_limit_and_ends_the_connection() {
+    let (handler, log) = recorder(false, |_, _| {});
+    let server =
+        server_with("memoryLimit=1M", "compression=off\nsendQueueLimit=1G", "", |listener| {
+            listener.on(Protocol::Client, handler).unwrap();
+        });
+    let _client = framed(server.address);
+    let conn = log.opened();
+    let mut result = Ok(());
+    for _ in 0..1000 {
+        result = conn.send_frame(&[7; 100_000], PLAIN);
+        if result.is_err() {
+            break;
+        }
+    }
+    assert!(matches!(result, Err(Status::MemoryLimit | Status::Closed)), "{result:?}");
+    assert_eq!(conn.send_frame(b"x", PLAIN), Err(Status::Closed));
+    assert_eq!(server.runtime.stats().closes[CloseReason::MemoryLimit.code() as usize], 0);
+    drop(_client);
+    assert_eq!(log.closed().reason, CloseReason::MemoryLimit);
+}
+
+// The listener's switch.
+
+#[test]
+fn a_paused_listener_accepts_nobody_until_it_is_resumed_and_keeps_whom_it_has() {
+    let server = echo_server("compression=off", "");
+    let mut early = framed(server.address);
+    server.listener.pause().unwrap();
+    let accepted = server.listener.stats().accepted;
+    let mut waiting = connect(server.address);
+    waiting.write_all(&[1]).unwrap();
+    for _ in 0..100 {
+        early.write_all(&frame(b"x")).unwrap();
+        assert_eq!(read_frame(&mut early), b"x");
+    }
+    // At most the one that an accepter was taking when it was paused.
+    assert!(server.listener.stats().accepted <= accepted + 1);
+    server.listener.resume().unwrap();
+    assert_eq!(read_exact(&mut waiting, 1), [1]);
+    server.listener.stop(0).unwrap();
+    assert_eq!(server.listener.pause().unwrap_err().status, Status::Stopped);
+}

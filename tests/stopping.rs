@@ -1,0 +1,517 @@
+//! Stopping: listeners and runtimes, idle, busy, twice, from callbacks, while handshakes run.
+
+mod support;
+
+use nativeport::event::{CloseInfo, Event, Handler, Protocol};
+use nativeport::handles::{Conn, SendFlags};
+use nativeport::listener::Listener;
+use nativeport::runtime::Runtime;
+use nativeport::status::{CloseReason, Status};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
+use support::*;
+
+const LONG: u64 = 600_000;
+
+/// Counts what it is told, and its own end.
+#[derive(Default)]
+struct Counts {
+    calls: AtomicUsize,
+    opened: AtomicUsize,
+    closed: AtomicUsize,
+    dropped: AtomicBool,
+}
+
+struct Counting(Arc<Counts>);
+
+impl Handler for Counting {
+    fn on_event(&self, conn: Conn, event: Event<'_>) {
+        self.0.calls.fetch_add(1, Ordering::SeqCst);
+        match event {
+            Event::Opened { .. } => drop(self.0.opened.fetch_add(1, Ordering::SeqCst)),
+            Event::Closed(_) => drop(self.0.closed.fetch_add(1, Ordering::SeqCst)),
+            Event::Frames(frames) => {
+                let all = frames.iter().map(|frame| frame.data);
+                let _ = conn.send_frames(all, SendFlags::default());
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Counting {
+    fn drop(&mut self) {
+        assert!(!self.0.dropped.swap(true, Ordering::SeqCst));
+    }
+}
+
+fn counting(keys: &str, rest: &str) -> (Server, Arc<Counts>) {
+    let counts = Arc::new(Counts::default());
+    let handler = Arc::new(Counting(counts.clone()));
+    let server = server(keys, rest, |listener| listener.on(Protocol::Client, handler).unwrap());
+    (server, counts)
+}
+
+/// Clients that send frames and read the echoes until they are ended.
+fn pumping(address: SocketAddr, count: usize) -> Vec<JoinHandle<()>> {
+    (0..count)
+        .map(|_| {
+            let mut client = framed(address);
+            std::thread::spawn(move || {
+                let sent: Vec<u8> = (0..20).flat_map(|_| frame(&[7; 100])).collect();
+                let mut got = vec![0; sent.len()];
+                while client.write_all(&sent).is_ok() && client.read_exact(&mut got).is_ok() {
+                    assert!(got == sent);
+                }
+            })
+        })
+        .collect()
+}
+
+/// After the end nothing is called, and everything is let go.
+fn assert_over(counts: &Counts) {
+    let calls = counts.calls.load(Ordering::SeqCst);
+    assert!(counts.dropped.load(Ordering::SeqCst), "the handler was let go");
+    assert_eq!(counts.opened.load(Ordering::SeqCst), counts.closed.load(Ordering::SeqCst));
+    std::thread::yield_now();
+    assert_eq!(counts.calls.load(Ordering::SeqCst), calls);
+}
+
+#[test]
+fn an_idle_listener_stops_at_once_and_its_runtime_goes_on() {
+    let (server, counts) = counting("", "");
+    server.listener.stop(LONG).unwrap();
+    server.listener.wait(None).unwrap();
+    assert_over(&counts);
+    assert!(TcpStream::connect(server.address).is_err());
+    let config = config("", "compression=off", "");
+    let next = Listener::new(&server.runtime, &config, 0).unwrap();
+    next.on(Protocol::Client, Arc::new(Echo)).unwrap();
+    next.start().unwrap();
+    framed(next.addresses()[0]);
+}
+
+#[test]
+fn an_idle_runtime_stops_at_once_and_takes_its_listeners_along() {
+    let (server, counts) = counting("", "");
+    server.runtime.stop(LONG).unwrap();
+    server.runtime.wait(None).unwrap();
+    server.listener.wait(None).unwrap();
+    assert_over(&counts);
+    assert!(TcpStream::connect(server.address).is_err());
+}
+
+#[test]
+fn stopping_twice_is_the_same_as_once_and_the_shorter_drain_counts() {
+    let (server, counts) = counting("", "");
+    let _client = framed(server.address);
+    server.listener.stop(LONG).unwrap();
+    server.listener.stop(LONG).unwrap();
+    assert_eq!(server.listener.wait(Some(0)).unwrap_err().status, Status::TimedOut);
+    server.runtime.stop(LONG).unwrap();
+    server.runtime.stop(0).unwrap();
+    server.runtime.stop(LONG).unwrap();
+    server.runtime.wait(None).unwrap();
+    server.runtime.wait(None).unwrap();
+    server.runtime.stop(0).unwrap();
+    server.listener.stop(0).unwrap();
+    assert_over(&counts);
+    assert_eq!(closes(&server.listener)["drain_deadline"], 1);
+}
+
+#[test]
+fn a_drain_lets_established_connections_finish() {
+    for whole in [false, true] {
+        let (handler, log) = recorder(false, |conn, event| {
+            if let Event::Frames(frames) = event {
+                for frame in frames.iter() {
+                    conn.send_frame(frame.data, SendFlags::default()).unwrap();
+                }
+            }
+        });
+        let server = server("compression=off", "", |listener| {
+            listener.on(Protocol::Client, handler).unwrap();
+        });
+        let mut client = framed(server.address);
+        // A frame has begun.
+        client.write_all(b"\x00\x00\x00\x05he").unwrap();
+        let conn = log.opened();
+        wait_until("its bytes", || conn.info().unwrap().bytes_in == 7);
+        if whole {
+            server.runtime.stop(LONG).unwrap();
+        } else {
+            server.listener.stop(LONG).unwrap();
+        }
+        wait_until("refusal", || TcpStream::connect(server.address).is_err());
+        client.write_all(b"llo").unwrap();
+        assert_eq!(read_frame(&mut client), b"hello");
+        client.write_all(&frame(b"again")).unwrap();
+        assert_eq!(read_frame(&mut client), b"again");
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_ends_without_a_byte(&mut client);
+        server.listener.wait(None).unwrap();
+        if whole {
+            server.runtime.wait(None).unwrap();
+        }
+        assert_eq!(log.closed().reason, CloseReason::PeerClosed);
+    }
+}
+
+#[test]
+fn the_drain_deadline_cuts_with_drain_deadline() {
+    for whole in [false, true] {
+        let (server, counts) = counting("", "");
+        let mut clients: Vec<_> = (0..5).map(|_| framed(server.address)).collect();
+        if whole {
+            server.runtime.stop(300).unwrap();
+            server.runtime.wait(None).unwrap();
+        } else {
+            server.listener.stop(300).unwrap();
+            server.listener.wait(None).unwrap();
+        }
+        assert_over(&counts);
+        assert_eq!(closes(&server.listener)["drain_deadline"], 5);
+        clients.iter_mut().for_each(|client| assert_ends_without_a_byte(client));
+    }
+}
+
+#[test]
+fn the_drain_deadline_cuts_who_does_not_read_and_who_waits_for_admission() {
+    let (door, asked) = recorder(false, |_, _| {});
+    let (handler, log) = recorder(false, |_, _| {});
+    let server = server("compression=off\nsendQueueLimit=1G", "", |listener| {
+        listener.on(Protocol::Client, handler.clone()).unwrap();
+        listener.on(Protocol::RemoteApplication, handler).unwrap();
+        listener.on_admit(door).unwrap();
+    });
+    let mut waiting = connect(server.address);
+    waiting.write_all(&[3]).unwrap();
+    asked.next();
+    let mut deaf = connect(server.address);
+    deaf.write_all(&[1]).unwrap();
+    let Told::Admit(conn, ..) = asked.next() else { panic!() };
+    conn.admit().unwrap();
+    (0..64).for_each(|_| conn.send_frame(&[1; 1 << 20], SendFlags::default()).unwrap());
+    server.runtime.stop(200).unwrap();
+    server.runtime.wait(None).unwrap();
+    assert_eq!(asked.closed().reason, CloseReason::DrainDeadline);
+    let info = log.closed();
+    assert_eq!(info.reason, CloseReason::DrainDeadline);
+    assert!(info.unsent_bytes > 0);
+}
+
+#[test]
+fn unidentified_connections_end_at_once_when_a_drain_begins() {
+    for (keys, rest) in
+        [("", ""), (WITH_TLS, TLS_SECTION), ("sslSection=Tls\nssl=auto", TLS_SECTION)]
+    {
+        let (server, counts) = counting(keys, rest);
+        let mut silent: Vec<_> = (0..5).map(|_| connect(server.address)).collect();
+        if !keys.is_empty() {
+            silent[0].write_all(b"\x16\x03\x01\x00\xf0\x01").unwrap();
+        }
+        wait_until("all of them", || server.listener.stats().unidentified == 5);
+        server.listener.stop(LONG).unwrap();
+        server.listener.wait(None).unwrap();
+        assert_eq!(closes(&server.listener)["stopped"], 5);
+        silent.iter_mut().for_each(|client| assert_ends_without_a_byte(client));
+        assert_eq!(counts.calls.load(Ordering::SeqCst), 0);
+    }
+}
+
+#[test]
+fn a_busy_port_stops_and_everybody_who_was_shown_was_told_the_end() {
+    for whole in [false, true] {
+        let (server, counts) = counting("compression=off", "");
+        let clients = pumping(server.address, 64);
+        wait_until("traffic", || server.listener.stats().frames_in > 5000);
+        if whole {
+            server.runtime.stop(0).unwrap();
+            server.runtime.wait(None).unwrap();
+        } else {
+            server.listener.stop(0).unwrap();
+            server.listener.wait(None).unwrap();
+        }
+        assert_over(&counts);
+        assert_eq!(counts.closed.load(Ordering::SeqCst), 64);
+        clients.into_iter().for_each(|client| client.join().unwrap());
+        let stats = server.listener.stats();
+        assert_eq!((stats.accepted, stats.closes.iter().sum()), (64, 64u64));
+    }
+}
+
+#[test]
+fn stopping_while_newcomers_arrive_loses_none_of_them() {
+    for (keys, rest) in [("", ""), (WITH_TLS, TLS_SECTION)] {
+        let (server, counts) = counting(keys, rest);
+        let address = server.address;
+        let going = Arc::new(AtomicBool::new(true));
+        let newcomers: Vec<_> = (0..4)
+            .map(|_| {
+                let going = going.clone();
+                std::thread::spawn(move || {
+                    while going.load(Ordering::SeqCst) {
+                        let Ok(plain) = TcpStream::connect(address) else { continue };
+                        plain.set_read_timeout(Some(PATIENCE)).unwrap();
+                        if keys.is_empty() {
+                            let _ = (&plain).write_all(&[1]).and_then(|()| (&plain).read(&mut [0]));
+                        } else {
+                            let mut client = tls_over(plain);
+                            let _ = client.write_all(&[1]).and_then(|()| client.read(&mut [0]));
+                        }
+                    }
+                })
+            })
+            .collect();
+        wait_until("some of them", || counts.opened.load(Ordering::SeqCst) > 50);
+        server.runtime.stop(0).unwrap();
+        server.runtime.wait(None).unwrap();
+        going.store(false, Ordering::SeqCst);
+        newcomers.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_over(&counts);
+        let stats = server.listener.stats();
+        assert_eq!(stats.accepted, stats.closes.iter().sum::<u64>());
+        assert_eq!(stats.unidentified, 0);
+    }
+}
+
+#[test]
+fn stop_works_in_a_callback_where_waiting_gives_in_callback_and_looking_works() {
+    type Place = Arc<OnceLock<Arc<Server>>>;
+    struct Stopper(Place, Mutex<Vec<(Status, Status, Status, Status)>>);
+    impl Handler for Stopper {
+        fn on_event(&self, _: Conn, event: Event<'_>) {
+            if let (Event::Frames(_), Some(server)) = (event, self.0.get()) {
+                server.listener.stop(LONG).unwrap();
+                server.runtime.stop(LONG).unwrap();
+                let status = |result: Result<(), nativeport::status::Error>| {
+                    result.map_or_else(|error| error.status, |()| Status::Ok)
+                };
+                self.1.lock().unwrap().push((
+                    status(server.runtime.wait(None)),
+                    status(server.listener.wait(Some(1000))),
+                    status(server.runtime.wait(Some(0))),
+                    status(server.listener.wait(Some(0))),
+                ));
+            }
+        }
+    }
+    let place: Place = Arc::default();
+    let handler = Arc::new(Stopper(place.clone(), Mutex::default()));
+    let kept = handler.clone();
+    let server = Arc::new(server("", "", |listener| {
+        listener.on(Protocol::Client, handler).unwrap();
+    }));
+    assert!(place.set(server.clone()).is_ok());
+    let mut client = framed(server.address);
+    client.write_all(&frame(b"stop")).unwrap();
+    wait_until("the answers", || !kept.1.lock().unwrap().is_empty());
+    let (in_callback, timed_out) = (Status::InCallback, Status::TimedOut);
+    assert_eq!(kept.1.lock().unwrap()[0], (in_callback, in_callback, timed_out, timed_out));
+    wait_until("refusal", || TcpStream::connect(server.address).is_err());
+    client.shutdown(Shutdown::Write).unwrap();
+    server.runtime.wait(None).unwrap();
+}
+
+#[test]
+fn dropping_a_listener_in_a_callback_ends_it_without_waiting() {
+    struct Dropper(Mutex<Option<Listener>>);
+    impl Handler for Dropper {
+        fn on_event(&self, _: Conn, event: Event<'_>) {
+            if let Event::Frames(_) = event {
+                drop(self.0.lock().unwrap().take());
+            }
+        }
+    }
+    let config = config("ioThreads=1", "", "");
+    let runtime = Runtime::new(&config).unwrap();
+    let listener = Listener::new(&runtime, &config, 0).unwrap();
+    let handler = Arc::new(Dropper(Mutex::new(None)));
+    listener.on(Protocol::Client, handler.clone()).unwrap();
+    listener.start().unwrap();
+    let mut client = framed(listener.addresses()[0]);
+    *handler.0.lock().unwrap() = Some(listener);
+    client.write_all(&frame(b"x")).unwrap();
+    assert_ends_without_a_byte(&mut client);
+    drop(handler);
+    runtime.stop(0).unwrap();
+    runtime.wait(None).unwrap();
+}
+
+#[test]
+fn the_closed_callbacks_of_a_stop_may_use_the_api() {
+    let seen: Arc<Mutex<Vec<CloseInfo>>> = Arc::default();
+    let noted = seen.clone();
+    let (handler, log) = recorder(false, move |conn, event| {
+        if let Event::Closed(info) = event {
+            assert_eq!(conn.send_frame(b"x", SendFlags::default()), Err(Status::Closed));
+            assert_eq!(conn.close(0), Err(Status::Closed));
+            assert_eq!(conn.abort(0), Err(Status::Closed));
+            assert!(conn.info().is_ok());
+            noted.lock().unwrap().push((*info).clone());
+        }
+    });
+    let server = server("", "", |listener| listener.on(Protocol::Client, handler).unwrap());
+    let _clients: Vec<_> = (0..4).map(|_| framed(server.address)).collect();
+    for _ in 0..4 {
+        log.opened();
+    }
+    drop(server);
+    assert!(seen.lock().unwrap().iter().all(|info| info.reason == CloseReason::DrainDeadline));
+    assert_eq!(seen.lock().unwrap().len(), 4);
+}
+
+#[test]
+fn a_listener_starts_once_and_not_after_stop() {
+    let (server, _counts) = counting("", "");
+    assert_eq!(server.listener.start().unwrap_err().status, Status::State);
+    let late = server.listener.on(Protocol::Relay, Arc::new(Echo)).unwrap_err();
+    assert_eq!(late.status, Status::State);
+    server.listener.stop(0).unwrap();
+    assert_eq!(server.listener.start().unwrap_err().status, Status::Stopped);
+    let config = config("", "", "");
+    let never = Listener::new(&server.runtime, &config, 0).unwrap();
+    never.stop(0).unwrap();
+    never.wait(None).unwrap();
+    assert_eq!(never.start().unwrap_err().status, Status::Stopped);
+    let other = Listener::new(&server.runtime, &config, 0).unwrap();
+    server.runtime.stop(0).unwrap();
+    assert_eq!(other.start().unwrap_err().status, Status::Stopped);
+    server.runtime.wait(None).unwrap();
+    assert_eq!(other.start().unwrap_err().status, Status::Stopped);
+}
+
+#[test]
+fn a_restart_on_the_same_port_while_connections_sit_in_time_wait_binds() {
+    let (server, log) = {
+        let (handler, log) = recorder(false, |_, _| {});
+        (server("", "", |listener| listener.on(Protocol::Client, handler).unwrap()), log)
+    };
+    let port = server.address.port();
+    for _ in 0..5 {
+        let mut client = framed(server.address);
+        // Our side ends first, so TIME_WAIT is on it.
+        log.opened().close(0).unwrap();
+        assert_ends_without_a_byte(&mut client);
+        drop(client);
+        log.closed();
+    }
+    let _established = framed(server.address);
+    drop(server);
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let local = format!(":{port:04X} ");
+    let waiting = table.lines().filter(|line| line.contains(&local)).count();
+    let mut config = config("", "", "");
+    config.set("Port", "port", &port.to_string()).unwrap();
+    let runtime = Runtime::new(&config).unwrap();
+    let listener = Listener::new(&runtime, &config, 0).unwrap();
+    listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
+    listener.start().unwrap();
+    framed(listener.addresses()[0]);
+    assert!(table.is_empty() || waiting > 0, "nothing of the old connections was left");
+}
+
+#[test]
+fn a_taken_port_gives_address_in_use_with_the_section_and_the_start_can_be_tried_again() {
+    let (server, _counts) = counting("", "");
+    let port = server.address.port();
+    let mut config = config("", "", "");
+    config.set("Port", "port", &port.to_string()).unwrap();
+    let runtime = Runtime::new(&config).unwrap();
+    let listener = Listener::new(&runtime, &config, 0).unwrap();
+    listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
+    let error = listener.start().unwrap_err();
+    assert_eq!((error.status, error.os_error), (Status::AddressInUse, libc::EADDRINUSE));
+    for part in ["[Port]", &port.to_string(), "127.0.0.1"] {
+        assert!(error.message.contains(part), "{}", error.message);
+    }
+    drop(server);
+    listener.start().unwrap();
+    framed(listener.addresses()[0]);
+}
+
+#[test]
+fn a_runtime_dropped_with_live_traffic_ends() {
+    let (server, counts) = counting("compression=off", "");
+    let clients = pumping(server.address, 16);
+    wait_until("traffic", || server.listener.stats().frames_in > 1000);
+    let Server { listener, runtime, .. } = server;
+    drop(runtime);
+    assert_over(&counts);
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    drop(listener);
+}
+
+#[test]
+fn a_listener_may_be_freed_before_and_after_its_runtime() {
+    for listener_first in [true, false] {
+        for started in [true, false] {
+            let config = config("ioThreads=1", "", "");
+            let runtime = Runtime::new(&config).unwrap();
+            let listener = Listener::new(&runtime, &config, 0).unwrap();
+            let counts = Arc::new(Counts::default());
+            listener.on(Protocol::Client, Arc::new(Counting(counts.clone()))).unwrap();
+            let mut client = None;
+            if started {
+                listener.start().unwrap();
+                client = Some(framed(listener.addresses()[0]));
+            }
+            if listener_first {
+                drop(listener);
+                assert_over(&counts);
+                drop(runtime);
+            } else {
+                drop(runtime);
+                listener.stats();
+                drop(listener);
+            }
+            assert_over(&counts);
+            drop(client);
+        }
+    }
+}
+
+#[test]
+fn a_runtime_that_is_gone_leaves_no_descriptor_and_no_thread_behind() {
+    // In a process of its own: other tests of this program open descriptors meanwhile.
+    if std::env::var_os("NATIVEPORT_TEST_ALONE").is_none() {
+        let program = std::env::current_exe().unwrap();
+        let name = "a_runtime_that_is_gone_leaves_no_descriptor_and_no_thread_behind";
+        let status = std::process::Command::new(program)
+            .args(["--exact", name])
+            .env("NATIVEPORT_TEST_ALONE", "1")
+            .stdout(std::process::Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success());
+        return;
+    }
+    let count =
+        |what: &str| std::fs::read_dir(format!("/proc/self/{what}")).map_or(0, Iterator::count);
+    let once = || {
+        let (server, _counts) = counting("", "");
+        let mut client = framed(server.address);
+        client.write_all(&frame(b"x")).unwrap();
+        read_frame(&mut client);
+        let _half = connect(server.address);
+        drop(server);
+    };
+    once();
+    let (descriptors, threads) = (count("fd"), count("task"));
+    (0..20).for_each(|_| once());
+    // An accepter says that it has left before its thread is gone.
+    wait_until("the same threads", || count("task") <= threads);
+    wait_until("the same descriptors", || count("fd") <= descriptors);
+}
+
+#[test]
+fn stop_wakes_a_paused_listener() {
+    let (server, counts) = counting("", "");
+    server.listener.pause().unwrap();
+    server.listener.stop(LONG).unwrap();
+    server.listener.wait(None).unwrap();
+    assert_over(&counts);
+}
