@@ -75,6 +75,8 @@ struct Handlers {
 enum PortState {
     #[default]
     New,
+    /// Binding and starting threads, without a lock: names may have to be resolved.
+    Starting,
     Started,
     Stopped,
 }
@@ -125,18 +127,25 @@ impl Listener {
         {
             let mut handlers = port.handlers.lock();
             if handlers.state != PortState::New || port.core.life.is_stopping() {
-                let status = if handlers.state == PortState::Started {
-                    Status::State
-                } else {
-                    Status::Stopped
+                let status = match handlers.state {
+                    PortState::Starting | PortState::Started => Status::State,
+                    PortState::New | PortState::Stopped => Status::Stopped,
                 };
                 return Err(Error::new(status, "a listener starts once, on a running runtime"));
             }
-            handlers.state = PortState::Started;
+            handlers.state = PortState::Starting;
         }
         let result = self.start_threads();
-        if result.is_err() && !port.life.is_stopping() {
-            port.handlers.lock().state = PortState::New;
+        let stopped_meanwhile = {
+            let mut handlers = port.handlers.lock();
+            let still_starting = handlers.state == PortState::Starting;
+            if still_starting {
+                handlers.state = if result.is_ok() { PortState::Started } else { PortState::New };
+            }
+            !still_starting
+        };
+        if stopped_meanwhile {
+            port.end_listening();
         }
         result
     }
@@ -172,6 +181,12 @@ impl Listener {
         // The port counts in its runtime from the first thread on: from here on it ends
         // by stop, also when a thread fails to start.
         port.begin(addresses);
+        if port.core.life.is_stopping() {
+            // The runtime began to stop meanwhile and may not have seen this port; its loops
+            // may be gone, so nobody may be accepted.
+            port.stop(0);
+            return Err(Error::new(Status::Stopped, "the runtime is stopping"));
+        }
         for (index, accepter) in accepters.into_iter().enumerate() {
             port.life.enter();
             let name = format!("accepter-{number}-{index}");
@@ -188,10 +203,6 @@ impl Listener {
                 port.stop(0);
                 return Err(error);
             }
-        }
-        if port.core.life.is_stopping() {
-            // The runtime began to stop meanwhile and may not have seen this port.
-            port.stop(0);
         }
         Ok(())
     }
@@ -218,7 +229,9 @@ impl Listener {
                 self.port.switch.set(mode);
                 Ok(())
             }
-            PortState::New => Err(Error::new(Status::State, "the listener has not been started")),
+            PortState::New | PortState::Starting => {
+                Err(Error::new(Status::State, "the listener has not been started"))
+            }
             _ => Err(Error::new(Status::Stopped, "the listener is stopping")),
         }
     }
@@ -349,20 +362,34 @@ impl Port {
         };
         let deadline_ms = self.core.now_ms().saturating_add(drain_ms).min(u64::MAX - 1);
         self.drain_deadline_ms.fetch_min(deadline_ms, Ordering::SeqCst);
-        let first = self.life.begin_stop();
+        self.life.begin_stop();
         self.switch.set(Mode::Stop);
-        if state != PortState::New {
-            let (port, deadline_ms) = (Some(self.number), deadline_ms);
-            self.core.tell_all(|| Control::Drain { port, deadline_ms });
+        match state {
+            // A second call: it may have brought a shorter drain.
+            PortState::Stopped => self.tell_drain(),
+            // The start that is running goes on with it from where it has come to.
+            PortState::Starting => {}
+            PortState::New | PortState::Started => self.end_listening(),
         }
-        if first {
-            if state == PortState::New {
-                // Never started: it does not count in the runtime.
-                self.life.leave();
-                self.finish();
-            } else {
-                self.leave();
-            }
+    }
+
+    /// The second half of a stop: no start is running.
+    fn end_listening(self: &Arc<Port>) {
+        self.tell_drain();
+        if self.addresses.get().is_some() {
+            self.leave();
+        } else {
+            // It never listened: it does not count in the runtime.
+            self.life.leave();
+            self.finish();
+        }
+    }
+
+    /// Tells the loops to end the connections of this port by its deadline.
+    fn tell_drain(&self) {
+        if let Some(deadline_ms) = self.drain_deadline_ms() {
+            let port = Some(self.number);
+            self.core.tell_all(|| Control::Drain { port, deadline_ms });
         }
     }
 

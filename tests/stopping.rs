@@ -385,6 +385,48 @@ fn a_listener_starts_once_and_not_after_stop() {
 }
 
 #[test]
+fn a_stop_that_meets_a_start_ends_the_listener_and_not_the_runtime() {
+    let config = config("ioThreads=1", "compression=off", "");
+    let runtime = Runtime::new(&config).unwrap();
+    for _ in 0..300 {
+        let listener = Listener::new(&runtime, &config, 0).unwrap();
+        listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| drop(listener.start()));
+            scope.spawn(|| listener.stop(0).unwrap());
+        });
+        listener.wait(None).unwrap();
+    }
+    let listener = Listener::new(&runtime, &config, 0).unwrap();
+    listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
+    listener.start().unwrap();
+    let mut client = framed(listener.addresses()[0]);
+    client.write_all(&frame(b"alive")).unwrap();
+    assert_eq!(read_frame(&mut client), b"alive");
+}
+
+#[test]
+fn a_stop_of_the_runtime_that_meets_a_start_leaves_nobody_waiting() {
+    let config = config("ioThreads=1", "compression=off", "");
+    for _ in 0..50 {
+        let runtime = Runtime::new(&config).unwrap();
+        let listener = Listener::new(&runtime, &config, 0).unwrap();
+        listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                if listener.start().is_ok() {
+                    let _ = TcpStream::connect(listener.addresses()[0]);
+                }
+            });
+            scope.spawn(|| runtime.stop(0).unwrap());
+        });
+        runtime.wait(None).unwrap();
+        listener.stop(0).unwrap();
+        listener.wait(None).unwrap();
+    }
+}
+
+#[test]
 fn a_restart_on_the_same_port_while_connections_sit_in_time_wait_binds() {
     let (server, log) = {
         let (handler, log) = recorder(false, |_, _| {});
