@@ -659,6 +659,21 @@ fn memory_limit_closes_only_who_holds_more_than_64_kib_and_wants_more() {
 }
 
 #[test]
+fn memory_is_given_back_at_once_by_a_connection_that_is_closing() {
+    let (server, log) = noted("compression=off\nsendQueueLimit=1G\nmaxFrameSize=64M", "");
+    let mut client = framed(server.address);
+    let conn = log.opened();
+    client.write_all(&(32u32 << 20).to_be_bytes()).unwrap();
+    client.write_all(&vec![1; 8 << 20]).unwrap();
+    wait_until("its bytes", || conn.info().unwrap().bytes_in == 5 + (8 << 20));
+    // It does not read: the flush goes on, but the frame that has begun is of no use any more.
+    (0..8).for_each(|_| conn.send_frame(&[7; 1 << 20], PLAIN).unwrap());
+    conn.close(0).unwrap();
+    wait_until("less", || server.listener.stats().memory_bytes < 8 << 20);
+    assert!(conn.info().is_ok(), "still flushing");
+}
+
+#[test]
 fn a_send_beyond_the_memory_limit_gives_memory_limit_and_ends_the_connection() {
     let (handler, log) = recorder(false, |_, _| {});
     let server =

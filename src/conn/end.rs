@@ -95,7 +95,10 @@ impl Conn {
                 }
             }
             Phase::Lingering { .. } | Phase::Gone => {}
-            _ => self.phase = Phase::Closing(Box::new(ending)),
+            _ => {
+                self.phase = Phase::Closing(Box::new(ending));
+                self.forget_input();
+            }
         }
     }
 

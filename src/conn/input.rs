@@ -2,7 +2,7 @@
 
 use super::{Conn, InputEnd, Phase, Turn};
 use crate::event::{Event, FrameSpan, Frames, Protocol};
-use crate::frame::decode::{INFLATE_TURN_BYTES, Step};
+use crate::frame::decode::{Decoder, INFLATE_TURN_BYTES, Step};
 use crate::handles;
 use crate::identify::{Identity, identify};
 use crate::shared::{Birth, Shared};
@@ -86,7 +86,17 @@ impl Conn {
 
     /// Keeps input that is not used up until the next turn.
     pub fn keep(&mut self, rest: &[u8]) {
-        self.kept = rest.to_vec();
+        let of_use =
+            !matches!(self.phase, Phase::Closing(_) | Phase::Lingering { .. } | Phase::Gone);
+        self.kept = if of_use { rest.to_vec() } else { Vec::new() };
+    }
+
+    /// It is closing: what has arrived is delivered to nobody any more, and a flush may last.
+    pub(super) fn forget_input(&mut self) {
+        self.decoder = Decoder::default();
+        self.kept = Vec::new();
+        self.opened = Vec::new();
+        self.held_back = false;
     }
 
     /// Works on input and says how many bytes are used up; the rest is to be kept.
