@@ -211,7 +211,8 @@ impl Conn {
             if let Some(error) = self.out().error.take() {
                 self.on_io_error(&error);
             }
-            if self.out_ref().fin == Fin::Asked && !matches!(self.phase, Phase::Closing(_)) {
+            let fin_is_due = matches!(self.out_ref().fin, Fin::Asked | Fin::Notified);
+            if fin_is_due && !matches!(self.phase, Phase::Closing(_)) {
                 self.out().finish();
             }
             if !self.writable_step() {
