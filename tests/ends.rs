@@ -181,12 +181,7 @@ fn queued_output_without_progress_for_write_timeout_is_reset() {
             if tls { WITH_TLS } else { "" }
         );
         let (server, log) = noted(&keys, TLS_SECTION);
-        let plain;
-        if tls {
-            plain = tls_framed(server.address).sock;
-        } else {
-            plain = framed(server.address);
-        }
+        let plain = if tls { tls_framed(server.address).sock } else { framed(server.address) };
         let conn = log.opened();
         (0..64).for_each(|_| conn.send_frame(&[7; 1 << 20], PLAIN).unwrap());
         let info = log.closed();
@@ -482,7 +477,7 @@ fn every_connection_that_was_shown_is_told_its_end_exactly_once_and_last() {
         match told {
             Told::Opened(conn, ..) => assert!(ended.insert(conn, false).is_none()),
             Told::Closed(conn, _) => assert_eq!(ended.insert(conn, true), Some(false)),
-            Told::Frame(conn, _) | Told::Data(conn, _) => assert_eq!(ended[&conn], false),
+            Told::Frame(conn, _) | Told::Data(conn, _) => assert!(!ended[&conn]),
             other => panic!("{other:?}"),
         }
     }

@@ -174,7 +174,7 @@ fn the_drain_deadline_cuts_with_drain_deadline() {
         }
         assert_over(&counts);
         assert_eq!(closes(&server.listener)["drain_deadline"], 5);
-        clients.iter_mut().for_each(|client| assert_ends_without_a_byte(client));
+        clients.iter_mut().for_each(assert_ends_without_a_byte);
     }
 }
 
@@ -217,7 +217,7 @@ fn unidentified_connections_end_at_once_when_a_drain_begins() {
         server.listener.stop(LONG).unwrap();
         server.listener.wait(None).unwrap();
         assert_eq!(closes(&server.listener)["stopped"], 5);
-        silent.iter_mut().for_each(|client| assert_ends_without_a_byte(client));
+        silent.iter_mut().for_each(assert_ends_without_a_byte);
         assert_eq!(counts.calls.load(Ordering::SeqCst), 0);
     }
 }
