@@ -56,8 +56,8 @@ fn raw_and_compressed_frames_of_all_sizes_come_back_on_1_and_on_50_connections()
     let secure = secure_echo_server();
     let mut plain: Vec<_> = (0..50).map(|_| framed(server.address)).collect();
     let mut tls: Vec<_> = (0..50).map(|_| tls_framed(secure.address)).collect();
-    plain.iter_mut().for_each(|stream| exchange_all_sizes(stream));
-    tls.iter_mut().for_each(|stream| exchange_all_sizes(stream));
+    plain.iter_mut().for_each(exchange_all_sizes);
+    tls.iter_mut().for_each(exchange_all_sizes);
 }
 
 #[test]
