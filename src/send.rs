@@ -153,6 +153,11 @@ impl Outbound {
         self.plain.bytes + self.wire.bytes
     }
 
+    /// Bytes wait for the peer, not for the host or for the next turn.
+    pub fn waits_for_peer(&self) -> bool {
+        self.blocked && self.queued_bytes() > 0
+    }
+
     /// Above the high-water mark reading pauses.
     pub fn is_over_mark(&self) -> bool {
         self.queued_bytes() >= self.port.rules.send_queue_limit_bytes
@@ -464,7 +469,11 @@ impl Outbound {
                 self.verdict.get_or_insert(Verdict::Refuse);
             }
             Op::Cork => self.corked += 1,
-            Op::Uncork => self.corked = self.corked.saturating_sub(1),
+            Op::Uncork => {
+                self.corked = self.corked.saturating_sub(1);
+                // Held back by the host until now: the peer's time begins here.
+                self.progress_ms = self.now_ms;
+            }
             Op::Pause => self.paused = true,
             Op::Resume => self.paused = false,
             Op::Shutdown => {
@@ -495,7 +504,9 @@ impl Outbound {
 
     /// It is closing: nothing is held back any more.
     pub fn uncork_all(&mut self) {
-        self.corked = 0;
+        if std::mem::take(&mut self.corked) > 0 {
+            self.progress_ms = self.now_ms;
+        }
     }
 
     /// Drops what waits and says how much it was.

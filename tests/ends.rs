@@ -712,3 +712,53 @@ fn a_paused_listener_accepts_nobody_until_it_is_resumed_and_keeps_whom_it_has() 
     server.listener.stop(0).unwrap();
     assert_eq!(server.listener.pause().unwrap_err().status, Status::Stopped);
 }
+
+#[test]
+fn connections_paused_in_the_middle_of_inflating_do_not_keep_others_from_theirs() {
+    let (handler, _log) = recorder(false, |conn, event| match event {
+        Event::Frames(frames) if frames.get(0).is_some_and(|frame| frame.data == b"pause") => {
+            conn.pause_reading().unwrap();
+        }
+        Event::Frames(frames) => {
+            let lengths: Vec<_> = frames.iter().map(|f| f.data.len().to_string()).collect();
+            lengths.iter().for_each(|length| conn.send_frame(length.as_bytes(), PLAIN).unwrap());
+        }
+        _ => {}
+    });
+    let server = server_with("ioThreads=1", "compression=off", "", |listener| {
+        listener.on(Protocol::Client, handler).unwrap();
+    });
+    // More than there are states for suspended frames; each is paused with one half done.
+    let bomb = compressed_frame(&zlib(&vec![0; 3 << 20]));
+    let paused: Vec<_> = (0..40)
+        .map(|_| {
+            let mut client = framed(server.address);
+            client.write_all(&[frame(b"pause"), bomb.clone()].concat()).unwrap();
+            client
+        })
+        .collect();
+    wait_until("the frames of the paused", || server.listener.stats().frames_in >= 40);
+    let mut other = framed(server.address);
+    other.write_all(&compressed_frame(&zlib(&vec![1; 1 << 20]))).unwrap();
+    assert_eq!(read_frame(&mut other), (1 << 20).to_string().as_bytes());
+    drop(paused);
+}
+
+#[test]
+fn output_that_the_host_holds_back_by_a_cork_does_not_run_into_the_write_timeout() {
+    let (handler, log) = recorder(false, |conn, event| {
+        if let Event::Opened { .. } = event {
+            conn.cork().unwrap();
+            conn.send_frame(b"held back", PLAIN).unwrap();
+            conn.set_deadline(Some(900)).unwrap();
+        }
+    });
+    let server = server("writeTimeout=200ms\ncompression=off", "", |listener| {
+        listener.on(Protocol::Client, handler).unwrap();
+    });
+    let mut client = connect(server.address);
+    client.write_all(&[1]).unwrap();
+    let info = log.closed();
+    assert_eq!((info.reason, info.unsent_bytes), (CloseReason::HostDeadline, 0));
+    assert_eq!(read_to_end(&mut client), b"\x01\x00\x00\x00\x09held back");
+}

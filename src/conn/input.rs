@@ -33,7 +33,8 @@ impl Conn {
 
     /// Whether input is left that can be worked on now.
     pub fn wants_turn(&self) -> bool {
-        self.held_back && self.may_deliver()
+        (self.held_back && self.may_deliver())
+            || (matches!(self.phase, Phase::Open { .. }) && self.decoder.is_suspended())
     }
 
     /// How much the reactor should read at most.
@@ -105,6 +106,13 @@ impl Conn {
         self.out().now_ms = turn.now_ms;
         if matches!(self.phase, Phase::Closing(_) | Phase::Lingering { .. } | Phase::Gone) {
             return input.len();
+        }
+        if self.decoder.is_suspended() && !self.may_deliver() {
+            let port = self.port.clone();
+            if let Err(reason) = self.decoder.inflate_on(&mut turn.work, &port.rules.frame) {
+                self.fail(reason);
+                return input.len();
+            }
         }
         if matches!(self.phase, Phase::Sniff) {
             match identify(input, true) {

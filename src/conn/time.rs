@@ -84,7 +84,7 @@ impl Conn {
             }
             Phase::Open { protocol } => {
                 note(out.host_deadline_ms, CloseReason::HostDeadline);
-                if out.queued_bytes() > 0 {
+                if out.waits_for_peer() {
                     note(after(out.progress_ms, rules.write_timeout_ms), CloseReason::WriteTimeout);
                 }
                 if self.times.not_reading_since.is_none() && protocol.is_framed() {

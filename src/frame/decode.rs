@@ -66,6 +66,8 @@ enum State {
     BetweenFrames,
     Large(Box<Large>),
     Inflating(Box<Inflating>),
+    /// Inflated while nothing could be delivered.
+    Inflated(Vec<u8>),
 }
 
 /// A frame whose payload arrives in its own buffer.
@@ -98,6 +100,9 @@ impl Decoder {
         let mut at = 0;
         match std::mem::take(&mut self.state) {
             State::BetweenFrames => {}
+            State::Inflated(payload) => {
+                return Ok((0, Step::Single { payload, compressed: true }));
+            }
             State::Inflating(inflating) => {
                 return self.go_on(inflating, work, rules).map(|step| (0, step));
             }
@@ -245,6 +250,25 @@ impl Decoder {
         }
     }
 
+    /// Goes on inflating while nothing can be delivered: a connection that is paused must not
+    /// keep one of the few states from others.
+    pub fn inflate_on(&mut self, work: &mut Workspace, rules: &Rules) -> Result<(), CloseReason> {
+        match std::mem::take(&mut self.state) {
+            State::Inflating(frame) => {
+                if let Step::Single { payload, .. } = self.go_on(frame, work, rules)? {
+                    self.state = State::Inflated(payload);
+                }
+            }
+            other => self.state = other,
+        }
+        Ok(())
+    }
+
+    /// True while it holds one of the loop's inflation states.
+    pub fn is_suspended(&self) -> bool {
+        matches!(self.state, State::Inflating(_))
+    }
+
     /// Lends the buffer of a large frame that waits for bytes (with spare capacity), and
     /// how many bytes it still wants.
     pub fn lend(&mut self) -> Result<Option<(Vec<u8>, usize)>, CloseReason> {
@@ -273,7 +297,7 @@ impl Decoder {
     /// True if there is work to do without new input.
     pub fn is_inflating(&self) -> bool {
         match &self.state {
-            State::Inflating(_) => true,
+            State::Inflating(_) | State::Inflated(_) => true,
             State::Large(large) => large.missing() == 0,
             State::BetweenFrames => false,
         }
@@ -285,6 +309,7 @@ impl Decoder {
             State::BetweenFrames => 0,
             State::Large(large) => large.payload.len(),
             State::Inflating(frame) => frame.input.len() + frame.output.len(),
+            State::Inflated(payload) => payload.len(),
         }
     }
 }

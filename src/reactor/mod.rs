@@ -29,6 +29,8 @@ const EVENTS: usize = 512;
 /// Reads and bytes of one connection in one turn.
 const TURN_READS: usize = 4;
 const TURN_READ_BYTES: usize = 1 << 20;
+/// Reads of each connection that still lingers when the runtime is over.
+const LAST_READS: usize = 16;
 /// The token of the waker; connections have their place as token.
 pub(crate) const WAKE: Token = Token(usize::MAX);
 
@@ -117,6 +119,18 @@ impl Loop {
                 read_closed: event.is_read_closed() || event.is_error(),
                 writable: event.is_writable(),
             }));
+        }
+        self.leave_lingering();
+    }
+
+    /// The runtime is over before these have lingered to their end. What has arrived at them
+    /// is read first: closing with unread input would reset them at once.
+    fn leave_lingering(&mut self) {
+        for slot in self.slots.iter_mut().flatten() {
+            let mut reads = LAST_READS;
+            while reads > 0 && slot.conn.transport().recv(&mut self.scratch).is_ok_and(|n| n > 0) {
+                reads -= 1;
+            }
         }
     }
 
