@@ -36,10 +36,14 @@ mod buffers;
 mod conn;
 mod dispatch;
 mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+#[cfg(all(test, not(fuzzing)))]
+mod fuzzing;
 mod identify;
 mod reactor;
 mod send;
 mod shared;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod simulation;
 mod sys;

@@ -454,7 +454,7 @@ impl From<&PortSettings> for Rules {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Port {
     /// Registers a handler without a listener, for the simulated world.
     pub fn simulate_handler(&self, protocol: Protocol, handler: Arc<dyn Handler>) {

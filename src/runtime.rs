@@ -51,7 +51,7 @@ pub(crate) enum Clock {
     /// Since then.
     Real(Instant),
     /// Set by a test, in milliseconds.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     Simulated(Arc<std::sync::atomic::AtomicU64>),
 }
 
@@ -190,7 +190,7 @@ impl Core {
     pub fn now_ms(&self) -> u64 {
         match &self.clock {
             Clock::Real(epoch) => epoch.elapsed().as_millis() as u64 + 1000,
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Clock::Simulated(now_ms) => now_ms.load(Ordering::SeqCst),
         }
     }

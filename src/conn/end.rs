@@ -264,7 +264,7 @@ impl Conn {
         self.report(turn);
         if self.shown {
             self.deliver(Event::Closed(&info));
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             if crate::simulation::canary(crate::simulation::Canary::DoubleClose) {
                 self.deliver(Event::Closed(&info));
             }

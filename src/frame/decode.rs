@@ -11,9 +11,9 @@ use crate::event::FrameSpan;
 use crate::status::CloseReason;
 
 /// Cut frames up to this size, header included, stay with the caller.
-const SMALL_BYTES: usize = 4 << 10;
+pub(crate) const SMALL_BYTES: usize = 4 << 10;
 /// First reservation for a large frame: untouched memory, so it costs address space only.
-const FIRST_STEP_BYTES: usize = 2 << 20;
+pub(crate) const FIRST_STEP_BYTES: usize = 2 << 20;
 /// Frames in one batch: their descriptors stay in the first-level cache.
 const BATCH_FRAMES: usize = 64;
 /// Inflated bytes that one connection may produce in one turn.
@@ -310,6 +310,16 @@ impl Decoder {
             State::Large(large) => large.payload.len(),
             State::Inflating(frame) => frame.input.len() + frame.output.len(),
             State::Inflated(payload) => payload.len(),
+        }
+    }
+
+    /// The same with what is reserved and not used yet.
+    #[cfg(any(test, fuzzing))]
+    pub fn reserved_bytes(&self) -> usize {
+        match &self.state {
+            State::BetweenFrames => 0,
+            State::Large(large) => large.payload.capacity(),
+            State::Inflating(frame) => frame.input.capacity() + frame.output.capacity(),
         }
     }
 }

@@ -33,7 +33,7 @@ pub(crate) struct Writes {
 /// Growth of an output buffer: by half, within these bounds. A state fills what room there
 /// is, so the upper one is also how far a step may go beyond its budget.
 const STEP_MIN_BYTES: usize = 64 << 10;
-const STEP_MAX_BYTES: usize = 256 << 10;
+pub(crate) const STEP_MAX_BYTES: usize = 256 << 10;
 
 /// An inflation state, reusable for any number of frames.
 pub(crate) struct Inflater {

@@ -180,7 +180,7 @@ impl Loop {
     }
 
     /// When the next deadline may fire, for the simulated world.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn next_deadline_in_ms(&self) -> Option<u64> {
         self.wheel.sleep_ms(self.core.now_ms())
     }
@@ -369,7 +369,7 @@ impl Loop {
                 if more && !std::mem::replace(&mut slot.again, true) {
                     self.again.push(key);
                 }
-                #[cfg(test)]
+                #[cfg(any(test, fuzzing))]
                 if crate::simulation::canary(crate::simulation::Canary::ForgottenDeadline)
                     && slot.timer_tick == 0
                     && slot.conn.ticket().is_none()
@@ -454,7 +454,7 @@ fn read_large(conn: &mut Conn, scratch: &mut [u8]) -> io::Result<Option<(usize, 
 /// Lets the connection work on the first `filled` bytes; moves what it leaves to the front.
 fn advance(conn: &mut Conn, turn: &mut Turn, scratch: &mut [u8], filled: usize) -> usize {
     let used = conn.on_input(turn, &mut scratch[..filled]);
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     if filled - used > 1 && crate::simulation::canary(crate::simulation::Canary::LostByte) {
         scratch.copy_within(used + 1..filled, 0);
         return filled - used - 1;

@@ -17,12 +17,12 @@ use std::time::Duration;
 pub(crate) enum Transport {
     Tcp(TcpStream),
     /// A wire of a simulated world.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     Simulated(Box<dyn Wire>),
 }
 
 /// What a simulated wire does in place of a socket.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) trait Wire: Send {
     /// The connection has its place in a loop.
     fn register(&self, key: usize);
@@ -44,7 +44,7 @@ impl Transport {
             Transport::Tcp(stream) => {
                 registry.register(stream, Token(key), Interest::READABLE | Interest::WRITABLE)
             }
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Transport::Simulated(wire) => {
                 wire.register(key);
                 Ok(())
@@ -55,7 +55,7 @@ impl Transport {
     pub fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         match self {
             Transport::Tcp(stream) => registry.deregister(stream),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Transport::Simulated(_) => Ok(()),
         }
     }
@@ -72,7 +72,7 @@ impl Transport {
             (Transport::Tcp(stream), _) => {
                 SockRef::from(stream).send_vectored_with_flags(slices, flags)
             }
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             (Transport::Simulated(wire), _) => wire.send(slices),
         }
     }
@@ -80,7 +80,7 @@ impl Transport {
     pub fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Transport::Tcp(stream) => stream.read(buffer),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Transport::Simulated(wire) => wire.recv(buffer),
         }
     }
@@ -93,14 +93,14 @@ impl Transport {
         missing: usize,
         scratch: &mut [u8],
     ) -> io::Result<(usize, usize)> {
-        #[cfg(test)]
+        #[cfg(any(test, fuzzing))]
         if let Transport::Simulated(wire) = self {
             let room = missing.min(payload.capacity() - payload.len()).min(scratch.len());
             let got = wire.recv(&mut scratch[..room])?;
             payload.extend_from_slice(&scratch[..got]);
             return Ok((got, 0));
         }
-        #[cfg_attr(not(test), allow(irrefutable_let_patterns))]
+        #[cfg_attr(not(any(test, fuzzing)), allow(irrefutable_let_patterns))]
         let Transport::Tcp(stream) = self else { unreachable!("simulated wires have returned") };
         let spare = payload.spare_capacity_mut();
         let room = missing.min(spare.len());
@@ -125,7 +125,7 @@ impl Transport {
             Transport::Tcp(stream) => {
                 let _ = stream.shutdown(Shutdown::Write);
             }
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Transport::Simulated(wire) => wire.shutdown_write(),
         }
     }
@@ -136,7 +136,7 @@ impl Transport {
             Transport::Tcp(stream) => {
                 let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
             }
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Transport::Simulated(wire) => wire.reset_on_close(),
         }
     }
@@ -145,7 +145,7 @@ impl Transport {
     pub fn take_error(&self) -> Option<io::Error> {
         match self {
             Transport::Tcp(stream) => stream.take_error().ok().flatten(),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Transport::Simulated(wire) => wire.take_error(),
         }
     }
@@ -154,7 +154,7 @@ impl Transport {
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let local = match self {
             Transport::Tcp(stream) => stream.local_addr().unwrap_or(unknown),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Transport::Simulated(_) => unknown,
         };
         SocketAddr::new(local.ip().to_canonical(), local.port())

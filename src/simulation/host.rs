@@ -84,7 +84,7 @@ impl Host {
             wants_end: random.one_in(3),
             never_decides: random.one_in(8),
             is_gentle: random.one_in(2),
-            state: Mutex::new(State { random: Random::new(random.next()), known: Vec::new() }),
+            state: Mutex::new(State { random: random.fork(), known: Vec::new() }),
             attached: AtomicUsize::new(0),
             dropped: Arc::default(),
         }

@@ -9,12 +9,13 @@
 mod host;
 mod model;
 mod peer;
-mod random;
+pub(crate) mod random;
 mod wire;
 mod world;
 
 use crate::stats::Stats;
 use crate::status::CloseReason;
+use random::Random;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Faults that can be switched on to see that the model notices them.
@@ -28,8 +29,24 @@ pub(crate) enum Canary {
     ForgottenDeadline,
 }
 
+/// Runs a world whose decisions come from a script and whose first peer sends these bytes.
+pub(crate) fn play(script: &[u8], wire: &[u8]) {
+    world::run(Random::scripted(script.to_vec()), Some(wire));
+}
+
 thread_local! {
     static CANARY: std::cell::Cell<Option<Canary>> = const { std::cell::Cell::new(None) };
+}
+
+#[cfg(fuzzing)]
+impl Canary {
+    pub const ALL: [Canary; 3] =
+        [Canary::LostByte, Canary::DoubleClose, Canary::ForgottenDeadline];
+}
+
+/// Switches a fault on for the calling thread, or all off.
+pub(crate) fn set_canary(which: Option<Canary>) {
+    CANARY.set(which);
 }
 
 /// True if this fault is switched on for the calling thread.
@@ -45,7 +62,7 @@ fn number(name: &str, default: u64) -> u64 {
 fn run(first: u64, runs: u64) -> Result<Stats, u64> {
     let mut sum = Stats::empty();
     for seed in first..first + runs {
-        match catch_unwind(AssertUnwindSafe(|| world::run(seed))) {
+        match catch_unwind(AssertUnwindSafe(|| world::run(Random::new(seed), None))) {
             Ok(stats) => sum.merge(&stats),
             Err(_) => return Err(seed),
         }
@@ -105,9 +122,9 @@ fn every_world_ends_as_the_model_says() {
 }
 
 fn is_caught(which: Canary) {
-    CANARY.set(Some(which));
+    set_canary(Some(which));
     let result = run(1, 60);
-    CANARY.set(None);
+    set_canary(None);
     assert!(result.is_err(), "the model did not notice {which:?}");
 }
 

@@ -3,6 +3,9 @@
 use super::random::Random;
 use super::wire::PeerEnd;
 use crate::event::Protocol;
+use crate::frame::Rules;
+use crate::frame::deflate::Reads;
+use crate::fuzzing::reference;
 use crate::status::CloseReason;
 use crate::tls::test_peer::{Setup, received, sealed, sent};
 use flate2::Compression;
@@ -25,6 +28,17 @@ pub(super) enum Leaves {
     /// Says nothing more and stops reading.
     Stalls,
 }
+
+/// Most of them end in order.
+const LEAVES: [Leaves; 7] = [
+    Leaves::Fin,
+    Leaves::Fin,
+    Leaves::Fin,
+    Leaves::AbruptFin,
+    Leaves::Reset,
+    Leaves::Never,
+    Leaves::Stalls,
+];
 
 /// What a peer sends.
 #[derive(Debug)]
@@ -60,19 +74,35 @@ pub(super) const MAX_FRAME: usize = 40_000;
 pub(super) const MAX_INFLATED: usize = 300_000;
 
 impl Plan {
+    /// What a peer plans that sends these bytes.
+    pub fn of_bytes(random: &mut Random, bytes: &[u8]) -> Plan {
+        let leaves = *random.pick(&LEAVES);
+        let mut plan =
+            Plan { first_byte: None, payloads: Vec::new(), breaks: None, leaves, tls: false };
+        let Some((protocol, first_byte, rest)) = reference::identified(bytes) else { return plan };
+        plan.first_byte = Some(first_byte);
+        if !protocol.is_framed() {
+            plan.payloads.push(rest.to_vec());
+            return plan;
+        }
+        let rules = Rules {
+            max_frame_bytes: MAX_FRAME,
+            max_inflated_bytes: MAX_INFLATED,
+            reads: Reads::Auto,
+            writes: None,
+        };
+        let reading = reference::frames(rest, &rules);
+        let cut = (reading.rest > 0).then_some(CloseReason::Truncated);
+        plan.breaks = reading.breaks.or(cut);
+        plan.payloads = reading.frames.into_iter().map(|(payload, _)| payload).collect();
+        plan
+    }
+
     pub fn new(random: &mut Random, tls: bool) -> (Plan, Vec<u8>) {
         let mut stream = Vec::new();
         let mut plan =
             Plan { first_byte: None, payloads: Vec::new(), breaks: None, leaves: Leaves::Fin, tls };
-        plan.leaves = *random.pick(&[
-            Leaves::Fin,
-            Leaves::Fin,
-            Leaves::Fin,
-            Leaves::AbruptFin,
-            Leaves::Reset,
-            Leaves::Never,
-            Leaves::Stalls,
-        ]);
+        plan.leaves = *random.pick(&LEAVES);
         if random.one_in(12) {
             return (plan, stream);
         }
@@ -174,7 +204,12 @@ fn break_a_rule(random: &mut Random, stream: &mut Vec<u8>) -> CloseReason {
 impl Peer {
     pub fn new(random: &mut Random, address: SocketAddr, end: PeerEnd, tls: bool) -> Peer {
         let (plan, stream) = Plan::new(random, tls);
-        let mut tls = tls.then(|| Box::new(Setup::default().connect()));
+        Peer::with_plan(address, end, plan, stream)
+    }
+
+    /// A peer that does what is planned.
+    pub fn with_plan(address: SocketAddr, end: PeerEnd, plan: Plan, stream: Vec<u8>) -> Peer {
+        let mut tls = plan.tls.then(|| Box::new(Setup::default().connect()));
         let (outbox, waiting) = match &mut tls {
             Some(client) => (VecDeque::from(sent(client)), stream),
             None => (VecDeque::from(stream), Vec::new()),

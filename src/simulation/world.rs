@@ -2,9 +2,9 @@
 
 use super::host::Host;
 use super::model::{Terms, judge};
-use super::peer::{MAX_FRAME, MAX_INFLATED, Peer};
+use super::peer::{MAX_FRAME, MAX_INFLATED, Peer, Plan};
 use super::random::Random;
-use super::wire::{LOOP, line};
+use super::wire::{LOOP, PeerEnd, line};
 use crate::config::Config;
 use crate::event::Protocol;
 use crate::listener::Port;
@@ -28,6 +28,8 @@ struct World {
     host: Arc<Host>,
     /// The port was stopped while connections were there.
     was_cut: bool,
+    /// Rounds that are left to everybody at the end, before the port stops.
+    patience: usize,
 }
 
 /// Ed25519, whose signatures are always equally long: so a seed means the same each time.
@@ -45,9 +47,9 @@ fn identity() -> (String, String) {
     (certificate.clone(), key.clone())
 }
 
-/// Runs the world of a seed to its end; gives its counters. Panics where the model disagrees.
-pub(super) fn run(seed: u64) -> Stats {
-    let mut random = Random::new(seed);
+/// Runs a world to its end; gives its counters. Panics where the model disagrees. With `wire`
+/// the first peer sends these bytes, and things happen until the script is used up.
+pub(super) fn run(mut random: Random, wire: Option<&[u8]>) -> Stats {
     let (ini, terms, tls) = settings(&mut random);
     let mut config = Config::new();
     config.load_string(ini.as_bytes(), "simulation").unwrap();
@@ -75,9 +77,22 @@ pub(super) fn run(seed: u64) -> Stats {
     }
     port.simulate_start();
     let mut world =
-        World { random, now_ms, core, port, loops, peers: Vec::new(), host, was_cut: false };
+        World {
+        random,
+        now_ms,
+        core,
+        port,
+        loops,
+        peers: Vec::new(),
+        host,
+        was_cut: false,
+        patience: 1_500,
+    };
     let terms = Terms { is_gentle: world.host.is_gentle, ..terms };
-    world.live(tls, &terms);
+    match wire {
+        None => world.live(tls, &terms),
+        Some(wire) => world.live_by_script(tls, wire),
+    }
     world.end();
     world.judge(&terms)
 }
@@ -178,12 +193,45 @@ impl World {
         }
     }
 
+    /// One peer, and as many more as the script says, without TLS of their own.
+    fn live_by_script(&mut self, tls: Tls, wire: &[u8]) {
+        let plan = Plan::of_bytes(&mut self.random, wire);
+        let (address, end) = self.connect();
+        self.peers.push(Peer::with_plan(address, end, plan, wire.to_vec()));
+        self.patience = 100;
+        while self.random.has_script() {
+            let decision = self.random.next();
+            let argument = (decision >> 8) as usize;
+            match decision % 16 {
+                0 if tls == Tls::No && self.peers.len() < 4 => self.welcome(tls),
+                1 => {
+                    self.was_cut = true;
+                    self.port.stop(*[0, 500, 20_000].get(argument).unwrap_or(&500));
+                }
+                2..=4 => self.host.act_from_elsewhere(),
+                5..=8 => {
+                    let at = argument % self.peers.len();
+                    self.peers[at].step(&mut self.random);
+                }
+                9 => self.pass(50 * argument as u64),
+                10 => self.pass(1),
+                _ => self.turn(),
+            }
+        }
+    }
+
     fn welcome(&mut self, tls: Tls) {
         let tls = match tls {
             Tls::No => false,
             Tls::Yes => true,
             Tls::Auto => self.random.one_in(2),
         };
+        let (address, end) = self.connect();
+        self.peers.push(Peer::new(&mut self.random, address, end, tls));
+    }
+
+    /// A connection comes; gives the peer's end of it.
+    fn connect(&mut self) -> (SocketAddr, PeerEnd) {
         let number = self.peers.len();
         // Few addresses, so that limits per address are met.
         let address = SocketAddr::from(([10, 0, 0, (number % 5) as u8], 1000 + number as u16));
@@ -195,7 +243,7 @@ impl World {
             door.load.fetch_add(1, Ordering::SeqCst);
             door.send(Control::Accepted(vec![newcomer]));
         }
-        self.peers.push(Peer::new(&mut self.random, address, peer_end, tls));
+        (address, peer_end)
     }
 
     fn pass(&self, ms: u64) {
@@ -231,7 +279,7 @@ impl World {
                 let next = self.loops.iter().filter_map(|l| l.next_deadline_in_ms()).min();
                 self.pass(next.unwrap_or(100).max(1));
             }
-            if rounds == 1_500 {
+            if rounds == self.patience {
                 self.was_cut = true;
                 self.port.stop(0);
             }

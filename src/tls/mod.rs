@@ -21,7 +21,7 @@ mod failure;
 mod identity;
 mod options;
 mod policy;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod test_peer;
 #[cfg(test)]
 mod tests;
