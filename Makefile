@@ -3,7 +3,9 @@
 #   make              build/serve, build/echo, build/threads, build/client
 #   make demo         shows what the server does, and leaves it running
 #   make test         runs every check and every test
+#   make test-long    runs what takes too long for that: sanitizers, Miri, models, fuzzing
 #   make simulate     runs simulated worlds from a seed on
+#   make fuzz         runs each fuzz target for a time
 #   make header       copies the generated header to include/nativeport.h
 #   make screenshot   takes the pictures of the status page
 #   make clean        removes build
@@ -21,7 +23,7 @@ LINK = -Wl,--gc-sections $(LIBRARY) -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 
 SERVE = $(wildcard examples-c/serve/*.c)
 
-.PHONY: all demo demo-once test header simulate screenshot clean FORCE
+.PHONY: all demo demo-once test test-long header simulate fuzz screenshot clean FORCE
 all: build/serve build/echo build/threads build/client
 
 build/serve: $(SERVE) $(wildcard examples-c/serve/*.h) include/nativeport.h $(LIBRARY) | build
@@ -56,6 +58,15 @@ demo-once:
 # Runs every check and every test.
 test:
 	@scripts/test
+
+# Runs what takes too long for make test.
+test-long:
+	@scripts/test-long
+
+# Each fuzz target for so many seconds: make fuzz TIME=10
+TIME ?= 10
+fuzz:
+	@scripts/fuzz $(TIME)
 
 # Simulated worlds from a seed on: make simulate SEED=1 RUNS=1000
 SEED ?= 1

@@ -42,3 +42,31 @@ pub(crate) fn give(mut buffer: Vec<u8>) {
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_comes_back_empty_with_its_capacity_and_a_large_one_does_not() {
+        let mut buffer = take();
+        buffer.extend_from_slice(&[7; 1000]);
+        let capacity = buffer.capacity();
+        give(buffer);
+        let again = take();
+        assert_eq!((again.len(), again.capacity()), (0, capacity));
+        give(Vec::with_capacity(KEEP_EACH_BYTES + 1));
+        assert_eq!(take().capacity(), 0);
+    }
+
+    #[test]
+    fn a_thread_keeps_a_bounded_number_of_bytes() {
+        let each = KEEP_EACH_BYTES;
+        (0..2 * KEEP_ALL_BYTES / each).for_each(|_| give(Vec::with_capacity(each)));
+        let mut kept = 0;
+        while take().capacity() > 0 {
+            kept += each;
+        }
+        assert!(kept <= KEEP_ALL_BYTES && kept > KEEP_ALL_BYTES / 2, "{kept}");
+    }
+}

@@ -16,8 +16,8 @@ use crate::event::Protocol;
 use crate::send::{Op, Outbound};
 use crate::shared::{Shared, State};
 use crate::status::Status;
+use crate::sync::RwLock;
 pub use crate::tls::Facts as TlsFacts;
-use parking_lot::RwLock;
 use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -241,52 +241,36 @@ impl Conn {
 /// Shards of the table; the low bits of the slot choose.
 const SHARDS: usize = 64;
 
-struct Table {
-    shards: [RwLock<Shard>; SHARDS],
+/// What is known under which number.
+pub(crate) struct Table<T> {
+    shards: [RwLock<Shard<T>>; SHARDS],
 }
 
-struct Shard {
-    entries: Vec<Entry>,
+struct Shard<T> {
+    entries: Vec<Entry<T>>,
     free: Vec<u32>,
 }
 
-struct Entry {
+struct Entry<T> {
     generation: u32,
-    shared: Option<Arc<Shared>>,
+    shared: Option<Arc<T>>,
 }
 
-static TABLE: Table = Table {
-    shards: [const { RwLock::new(Shard { entries: Vec::new(), free: Vec::new() }) }; SHARDS],
-};
+static TABLE: Table<Shared> = Table::new();
 
 /// Enters a connection: `make` gets its handle. `hint` spreads over the shards.
 pub(crate) fn insert(hint: usize, make: impl FnOnce(u64) -> Arc<Shared>) -> Arc<Shared> {
-    let index = hint % SHARDS;
-    let mut shard = TABLE.shards[index].write();
-    let position = match shard.free.pop() {
-        Some(position) => position,
-        None => {
-            shard.entries.push(Entry { generation: 1, shared: None });
-            (shard.entries.len() - 1) as u32
-        }
-    };
-    let entry = &mut shard.entries[position as usize];
-    let slot = position * SHARDS as u32 + index as u32;
-    let shared = make(u64::from(entry.generation) << 32 | u64::from(slot));
-    entry.shared = Some(shared.clone());
-    shared
+    TABLE.insert(hint, make)
 }
 
 /// Finds a connection by its handle.
 pub(crate) fn lookup(id: u64) -> Result<Arc<Shared>, Status> {
-    let (slot, generation) = (id as u32 as usize, (id >> 32) as u32);
-    let shard = TABLE.shards[slot % SHARDS].read();
-    let entry = shard.entries.get(slot / SHARDS).ok_or(Status::InvalidHandle)?;
-    match &entry.shared {
-        Some(shared) if entry.generation == generation => Ok(shared.clone()),
-        _ if generation == 0 || generation > entry.generation => Err(Status::InvalidHandle),
-        _ => Err(Status::Closed),
-    }
+    TABLE.lookup(id)
+}
+
+/// Takes a connection out: from now on its handle is stale.
+pub(crate) fn remove(id: u64) {
+    TABLE.remove(id);
 }
 
 /// All connections that `of` picks.
@@ -300,17 +284,102 @@ pub(crate) fn all(of: impl Fn(&Shared) -> bool) -> Vec<Conn> {
     found
 }
 
-/// Takes a connection out: from now on its handle is stale.
-pub(crate) fn remove(id: u64) {
-    let slot = id as u32 as usize;
-    let mut shard = TABLE.shards[slot % SHARDS].write();
-    let position = slot / SHARDS;
-    let Some(entry) = shard.entries.get_mut(position) else { return };
-    let shared = entry.shared.take();
-    if let Some(next) = entry.generation.checked_add(1) {
-        entry.generation = next;
-        shard.free.push(position as u32);
+impl<T> Table<T> {
+    pub const fn new() -> Table<T> {
+        let shards =
+            [const { RwLock::new(Shard { entries: Vec::new(), free: Vec::new() }) }; SHARDS];
+        Table { shards }
     }
-    drop(shard);
-    drop(shared);
+
+    pub fn insert(&self, hint: usize, make: impl FnOnce(u64) -> Arc<T>) -> Arc<T> {
+        let index = hint % SHARDS;
+        let mut shard = self.shards[index].write();
+        let position = match shard.free.pop() {
+            Some(position) => position,
+            None => {
+                shard.entries.push(Entry { generation: 1, shared: None });
+                (shard.entries.len() - 1) as u32
+            }
+        };
+        let entry = &mut shard.entries[position as usize];
+        let slot = position * SHARDS as u32 + index as u32;
+        let shared = make(u64::from(entry.generation) << 32 | u64::from(slot));
+        entry.shared = Some(shared.clone());
+        shared
+    }
+
+    pub fn lookup(&self, id: u64) -> Result<Arc<T>, Status> {
+        let (slot, generation) = (id as u32 as usize, (id >> 32) as u32);
+        let shard = self.shards[slot % SHARDS].read();
+        let entry = shard.entries.get(slot / SHARDS).ok_or(Status::InvalidHandle)?;
+        match &entry.shared {
+            Some(shared) if entry.generation == generation => Ok(shared.clone()),
+            _ if generation == 0 || generation > entry.generation => Err(Status::InvalidHandle),
+            _ => Err(Status::Closed),
+        }
+    }
+
+    /// A number that is out of date takes nothing out.
+    pub fn remove(&self, id: u64) {
+        let slot = id as u32 as usize;
+        let mut shard = self.shards[slot % SHARDS].write();
+        let position = slot / SHARDS;
+        let Some(entry) = shard.entries.get_mut(position) else { return };
+        if entry.generation != (id >> 32) as u32 {
+            return;
+        }
+        let shared = entry.shared.take();
+        if let Some(next) = entry.generation.checked_add(1) {
+            entry.generation = next;
+            shard.free.push(position as u32);
+        }
+        drop(shard);
+        drop(shared);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn enter(table: &Table<u64>) -> u64 {
+        *table.insert(3, Arc::new)
+    }
+
+    #[test]
+    fn a_handle_is_stale_once_its_connection_is_gone_and_stays_so() {
+        let table = Table::new();
+        let first = enter(&table);
+        assert_eq!(table.lookup(first).as_deref(), Ok(&first));
+        table.remove(first);
+        let second = enter(&table);
+        assert_eq!(first as u32, second as u32, "the place is used again");
+        assert_eq!(table.lookup(first), Err(Status::Closed));
+        assert_eq!(table.lookup(second).as_deref(), Ok(&second));
+        for never in [0, 1, u64::MAX, second + (1 << 32), second + 64] {
+            assert_eq!(table.lookup(never), Err(Status::InvalidHandle), "{never:x}");
+        }
+    }
+
+    #[test]
+    fn removing_a_stale_handle_takes_nobody_else_out() {
+        let table = Table::new();
+        let first = enter(&table);
+        table.remove(first);
+        let second = enter(&table);
+        table.remove(first);
+        assert_eq!(table.lookup(second).as_deref(), Ok(&second));
+        table.remove(second);
+        table.remove(second);
+        let (third, fourth) = (enter(&table), enter(&table));
+        assert_ne!(third as u32, fourth as u32, "a place is given to one at a time");
+    }
+
+    #[test]
+    fn an_entry_is_freed_when_it_is_removed_and_nobody_holds_it() {
+        let table = Table::new();
+        let held = table.insert(0, |id| Arc::new(id));
+        table.remove(*held);
+        assert_eq!(Arc::strong_count(&held), 1);
+    }
 }

@@ -41,9 +41,12 @@ pub mod fuzzing;
 #[cfg(all(test, not(fuzzing)))]
 mod fuzzing;
 mod identify;
+#[cfg(all(test, shuttle))]
+mod models;
 mod reactor;
 mod send;
 mod shared;
 #[cfg(any(test, fuzzing))]
 mod simulation;
+mod sync;
 mod sys;

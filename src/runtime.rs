@@ -13,13 +13,13 @@ use crate::reactor::door::{Control, Door, Role};
 use crate::reactor::{Loop, WAKE, connections};
 use crate::stats::{PortLabels, Stats, prometheus};
 use crate::status::{Error, Status};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::channel::Receiver;
 use crate::sys::{Scheduling, prepare_thread};
-use crossbeam_channel::Receiver;
 use mio::{Poll, Waker};
 use parking_lot::{Condvar, Mutex};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 

@@ -619,3 +619,87 @@ impl Queue {
         self.pieces = VecDeque::new();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    /// Memory of a host's that counts its release.
+    struct Counted(Vec<u8>, Arc<AtomicUsize>);
+
+    impl AsRef<[u8]> for Counted {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.1.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn filled(released: &Arc<AtomicUsize>) -> (Queue, Vec<u8>) {
+        let (mut queue, mut all) = (Queue::default(), Vec::new());
+        for n in 0..SLICES as u8 + 6 {
+            let bytes = vec![n; usize::from(n % 7)];
+            all.extend_from_slice(&bytes);
+            match n % 3 {
+                0 => queue.append(&bytes),
+                1 => queue.push(Data::Own(bytes)),
+                _ => {
+                    let lent: Box<dyn AsRef<[u8]> + Send> =
+                        Box::new(Counted(bytes, released.clone()));
+                    queue.push(Data::Lent(Lent(Some(lent))));
+                }
+            }
+        }
+        (queue, all)
+    }
+
+    #[test]
+    fn a_queue_gives_its_bytes_in_order_however_much_is_taken_at_a_time() {
+        for step in [1, 2, 5, 64, 1000] {
+            let released = Arc::default();
+            let (mut queue, all) = filled(&released);
+            let mut sent = Vec::new();
+            while queue.bytes > 0 {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let count = queue.slices(&mut slices);
+                let offered: Vec<u8> = slices[..count].iter().flat_map(|s| s.to_vec()).collect();
+                let taken = step.min(offered.len());
+                sent.extend_from_slice(&offered[..taken]);
+                queue.advance(taken);
+            }
+            assert_eq!(sent, all, "{step} at a time");
+            assert!(queue.pieces.capacity() == 0, "an empty queue holds no memory");
+        }
+    }
+
+    #[test]
+    fn lent_memory_is_released_once_when_it_is_sent_and_when_it_never_is() {
+        let released: Arc<AtomicUsize> = Arc::default();
+        let (mut queue, all) = filled(&released);
+        queue.advance(all.len() / 2);
+        let early = released.load(Ordering::SeqCst);
+        assert!(early > 0);
+        drop(queue);
+        let lent = (0..SLICES as u8 + 6).filter(|n| n % 3 == 2).count();
+        assert!(early < lent);
+        assert_eq!(released.load(Ordering::SeqCst), lent);
+    }
+
+    #[test]
+    fn small_pieces_are_gathered_and_empty_ones_are_not_kept() {
+        let mut queue = Queue::default();
+        queue.append(b"");
+        queue.push(Data::Own(Vec::new()));
+        assert_eq!(queue.pieces.len(), 0);
+        queue.append(b"ab");
+        queue.append(b"cd");
+        assert_eq!((queue.pieces.len(), queue.front()), (1, Some(&b"abcd"[..])));
+        queue.append(&vec![0; GATHER_BYTES - 3]);
+        assert_eq!(queue.pieces.len(), 2);
+    }
+}

@@ -12,10 +12,10 @@ use crate::listener::Port;
 use crate::reactor::door::{Control, Door};
 use crate::send::Op;
 use crate::status::{CloseReason, Status};
-use parking_lot::Mutex;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// A connection as seen from other threads.
 pub(crate) struct Shared {

@@ -98,7 +98,9 @@ fn feed(
                 }
             };
             let batch = Frames { buffers: [&kept, &work.inflated], spans: &work.spans };
-            reading.frames.extend(batch.iter().map(|frame| (frame.data.to_vec(), frame.compressed)));
+            reading
+                .frames
+                .extend(batch.iter().map(|frame| (frame.data.to_vec(), frame.compressed)));
             kept.drain(..used);
             let held = decoder.reserved_bytes();
             let output = rules.max_inflated_bytes + 1 + STEP_MAX_BYTES;
@@ -117,8 +119,7 @@ fn feed(
     assert_eq!(decoder.is_inflating(), false, "work is left");
     let inside = decoder.is_inside_frame();
     assert!(!inside || kept.is_empty());
-    reading.rest =
-        if inside { HEADER_BYTES + decoder.held_bytes() } else { kept.len() };
+    reading.rest = if inside { HEADER_BYTES + decoder.held_bytes() } else { kept.len() };
     reading
 }
 

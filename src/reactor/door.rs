@@ -5,10 +5,10 @@ use crate::accept::Ticket;
 use crate::conn::{Conn, Newcomer};
 use crate::shared::Shared;
 use crate::status::CloseReason;
-use crossbeam_channel::{Receiver, Sender};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::channel::{self, Receiver, Sender};
 use mio::Waker;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// What others tell a loop. Never a single frame.
 pub(crate) enum Control {
@@ -44,7 +44,7 @@ pub(crate) struct Door {
 
 impl Door {
     pub fn new(role: Role, waker: Waker) -> (Arc<Door>, Receiver<Control>) {
-        let (sender, receiver) = crossbeam_channel::unbounded();
+        let (sender, receiver) = channel::unbounded();
         let asleep = AtomicBool::new(false);
         let load = AtomicUsize::new(0);
         (Arc::new(Door { role, sender, waker, asleep, load }), receiver)

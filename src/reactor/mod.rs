@@ -13,7 +13,7 @@ use crate::dispatch;
 use crate::frame::decode::{INFLATE_TURN_BYTES, Workspace};
 use crate::handles;
 use crate::runtime::Core;
-use crossbeam_channel::Receiver;
+use crate::sync::channel::Receiver;
 use door::{Control, Door, least_loaded};
 use mio::{Events, Poll, Token};
 use std::io::{self, ErrorKind};

@@ -40,8 +40,7 @@ thread_local! {
 
 #[cfg(fuzzing)]
 impl Canary {
-    pub const ALL: [Canary; 3] =
-        [Canary::LostByte, Canary::DoubleClose, Canary::ForgottenDeadline];
+    pub const ALL: [Canary; 3] = [Canary::LostByte, Canary::DoubleClose, Canary::ForgottenDeadline];
 }
 
 /// Switches a fault on for the calling thread, or all off.

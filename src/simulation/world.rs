@@ -76,8 +76,7 @@ pub(super) fn run(mut random: Random, wire: Option<&[u8]>) -> Stats {
         port.simulate_admission(host.clone());
     }
     port.simulate_start();
-    let mut world =
-        World {
+    let mut world = World {
         random,
         now_ms,
         core,

@@ -1,0 +1,368 @@
+//! Models of threads: production types under a scheduler that decides at each step of a lock,
+//! an atomic or a channel which thread goes on (`scripts/models`).
+//!
+//! Where there are few schedules all of them are tried, otherwise thousands by chance. Memory
+//! orders are not modelled: every step is seen by all threads at once.
+
+use crate::config::Config;
+use crate::event::Protocol;
+use crate::handles::Table;
+use crate::listener::Port;
+use crate::reactor::WAKE;
+use crate::reactor::door::{Control, Door};
+use crate::reactor::transport::{Transport, Wire};
+use crate::runtime::{Clock, Core, Life};
+use crate::send::{Op, Outbound};
+use crate::shared::{Birth, Shared};
+use crate::status::Status;
+use crate::sync::channel::Receiver;
+use mio::{Events, Poll};
+use shuttle::sync::atomic::{AtomicUsize, Ordering};
+use shuttle::thread;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+const BY_CHANCE: usize = 5_000;
+
+/// Runs schedules by chance, and as many that change threads seldom and at unlucky places.
+fn by_chance(model: fn()) {
+    shuttle::check_random(model, BY_CHANCE);
+    shuttle::check_pct(model, BY_CHANCE, 3);
+}
+
+/// What is entered in a table: counts how often it is freed.
+struct Entry {
+    id: u64,
+    freed: Arc<AtomicUsize>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.freed.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// One thread removes an entry and enters another in its place, two look the first one up.
+fn handle_table() {
+    let table = Arc::new(Table::<Entry>::new());
+    let freed: Arc<AtomicUsize> = Arc::new(AtomicUsize::new(0));
+    let enter = |table: &Table<Entry>, freed: &Arc<AtomicUsize>| {
+        table.insert(7, |id| Arc::new(Entry { id, freed: freed.clone() })).id
+    };
+    let first = enter(&table, &freed);
+    let owner = {
+        let (table, freed) = (table.clone(), freed.clone());
+        thread::spawn(move || {
+            table.remove(first);
+            let second = enter(&table, &freed);
+            assert_ne!(first, second);
+            // Out of date: nothing may happen.
+            table.remove(first);
+            assert_eq!(table.lookup(second).map(|entry| entry.id), Ok(second));
+            second
+        })
+    };
+    let seekers: Vec<_> = (0..2)
+        .map(|_| {
+            let table = table.clone();
+            thread::spawn(move || {
+                let mut stale = false;
+                for _ in 0..3 {
+                    match table.lookup(first) {
+                        Ok(entry) => {
+                            assert!(!stale, "a stale handle answers again");
+                            assert_eq!(entry.id, first, "a handle finds another connection");
+                            assert_eq!(entry.freed.load(Ordering::SeqCst), 0, "freed while held");
+                        }
+                        Err(status) => {
+                            assert_eq!(status, Status::Closed);
+                            stale = true;
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    let second = owner.join().unwrap();
+    seekers.into_iter().for_each(|seeker| seeker.join().unwrap());
+    assert_eq!(freed.load(Ordering::SeqCst), 1, "the first is freed once");
+    table.remove(second);
+    assert_eq!(freed.load(Ordering::SeqCst), 2);
+    assert!(table.lookup(second).is_err());
+}
+
+#[test]
+fn a_handle_finds_its_own_connection_or_none_and_each_is_freed_once() {
+    by_chance(handle_table);
+}
+
+/// Gone once: every last leave is told once, however the stops and ends meet.
+fn life() {
+    let life = Arc::new(Life::new());
+    let over: Arc<AtomicUsize> = Arc::new(AtomicUsize::new(0));
+    let leave = |life: &Life, over: &AtomicUsize| {
+        if life.leave() {
+            assert!(life.is_over());
+            over.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    // An accepter that lets one connection in.
+    life.enter();
+    let accepter = {
+        let (life, over) = (life.clone(), over.clone());
+        thread::spawn(move || {
+            life.enter();
+            let (of_connection, told) = (life.clone(), over.clone());
+            let connection = thread::spawn(move || leave(&of_connection, &told));
+            leave(&life, &over);
+            connection.join().unwrap();
+        })
+    };
+    let stops: Vec<_> = (0..2)
+        .map(|_| {
+            let (life, over) = (life.clone(), over.clone());
+            thread::spawn(move || {
+                let first = life.begin_stop();
+                assert!(life.is_stopping());
+                if first {
+                    leave(&life, &over);
+                }
+                first
+            })
+        })
+        .collect();
+    accepter.join().unwrap();
+    let first = stops.into_iter().filter(|_| true).map(|stop| stop.join().unwrap());
+    assert_eq!(first.filter(|first| *first).count(), 1, "one stop is the first");
+    assert_eq!(over.load(Ordering::SeqCst), 1, "over once");
+    assert!(life.is_over());
+}
+
+#[test]
+fn what_is_stopped_twice_while_it_ends_is_over_exactly_once() {
+    by_chance(life);
+}
+
+/// Loops that nobody drives, and one port.
+struct Scene {
+    core: Arc<Core>,
+    port: Arc<Port>,
+    door: Arc<Door>,
+    receiver: Receiver<Control>,
+    poll: Poll,
+}
+
+fn scene() -> Scene {
+    let mut config = Config::new();
+    let text =
+        b"[Runtime]\nioThreads = 1\nhandshakeThreads = 1\n[Port]\nport = 0\nsendQueueLimit = 40\n";
+    config.load_string(text, "model").unwrap();
+    let (settings, _) = config.resolve();
+    let now = Arc::new(std::sync::atomic::AtomicU64::new(1000));
+    let (core, _) = Core::assemble(&settings.runtime, Clock::Simulated(now)).unwrap();
+    let port = Port::new(core.clone(), settings.ports.into_iter().next().unwrap(), 0).unwrap();
+    let port = Arc::new(port);
+    port.simulate_start();
+    let poll = Poll::new().unwrap();
+    let waker = mio::Waker::new(poll.registry(), WAKE).unwrap();
+    let (door, receiver) = Door::new(crate::reactor::door::Role::Io, waker);
+    Scene { core, port, door, receiver, poll }
+}
+
+fn is_woken(poll: &mut Poll) -> bool {
+    let mut events = Events::with_capacity(4);
+    poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+    !events.is_empty()
+}
+
+/// Two threads leave messages while the loop takes them and falls asleep.
+fn door() {
+    let Scene { door, receiver, mut poll, .. } = scene();
+    let senders: Vec<_> = (0..2)
+        .map(|_| {
+            let door = door.clone();
+            thread::spawn(move || {
+                door.send(Control::Look);
+                door.send(Control::Look);
+            })
+        })
+        .collect();
+    let mut taken = 0;
+    for _ in 0..2 {
+        while receiver.try_recv().is_ok() {
+            taken += 1;
+        }
+        if door.fall_asleep(&receiver) && !is_woken(&mut poll) {
+            // It sleeps from here on; who sends now has to wake it.
+            senders.into_iter().for_each(|sender| sender.join().unwrap());
+            assert!(receiver.is_empty() || is_woken(&mut poll), "it sleeps with a message");
+            return;
+        }
+        door.awake();
+    }
+    senders.into_iter().for_each(|sender| sender.join().unwrap());
+    while receiver.try_recv().is_ok() {
+        taken += 1;
+    }
+    assert_eq!(taken, 4);
+}
+
+#[test]
+fn a_loop_never_sleeps_with_a_message_waiting() {
+    by_chance(door);
+}
+
+/// A socket that takes nothing.
+struct Full;
+
+impl Wire for Full {
+    fn register(&self, _: usize) {}
+    fn send(&self, _: &[IoSlice<'_>]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+    fn recv(&self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+    fn shutdown_write(&self) {}
+    fn reset_on_close(&self) {}
+    fn take_error(&self) -> Option<io::Error> {
+        None
+    }
+}
+
+fn shared(scene: &Scene) -> (Arc<Shared>, Outbound) {
+    let peer = SocketAddr::from(([10, 0, 0, 1], 1));
+    let shared = Shared::new(
+        1 << 32,
+        Birth {
+            key: 0,
+            door: scene.door.clone(),
+            port: scene.port.clone(),
+            protocol: Protocol::Relay,
+            asks_admission: false,
+            peer,
+            local: peer,
+            accepted_ms: 1000,
+            tls: None,
+        },
+    );
+    let mut out = Outbound::new(scene.port.clone(), Transport::Simulated(Box::new(Full)), 1000);
+    out.shared = Some(shared.clone());
+    (shared, out)
+}
+
+/// Two threads send and a third closes, while the loop takes what is there and then ends the
+/// connection.
+fn sends() {
+    let scene = scene();
+    let (shared, mut out) = shared(&scene);
+    let senders: Vec<_> = (0..2)
+        .map(|_| {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                (0..2).filter(|_| shared.send_bytes(b"0123456789").is_ok()).count() * 10
+            })
+        })
+        .collect();
+    let closer = {
+        let shared = shared.clone();
+        thread::spawn(move || shared.push(|state| state.close(), Op::Close(7)).is_ok())
+    };
+    for _ in 0..2 {
+        while let Ok(control) = scene.receiver.try_recv() {
+            assert!(matches!(control, Control::Dirty(_)));
+            out.merge_foreign();
+        }
+    }
+    let left = shared.end();
+    assert_eq!(shared.send_bytes(b"late"), Err(Status::Closed));
+    let taken: usize = senders.into_iter().map(|sender| sender.join().unwrap()).sum();
+    let closed = closer.join().unwrap();
+    assert!(shared.end().is_empty(), "something was taken behind the end");
+    let unsent: usize = left.iter().map(Op::queued_bytes).sum();
+    assert_eq!(out.queued_bytes() + unsent, taken, "what was acknowledged is there");
+    let closes = left.iter().filter(|op| matches!(op, Op::Close(7))).count();
+    assert_eq!(closes + usize::from(out.verdict.is_some()), usize::from(closed));
+}
+
+#[test]
+fn what_is_acknowledged_is_taken_by_the_loop_or_comes_back_at_the_end() {
+    by_chance(sends);
+}
+
+/// Two threads send until the queue is full; the loop takes what is announced to it, and
+/// nothing else ever makes it look.
+fn announcements() {
+    let scene = scene();
+    let (shared, mut out) = shared(&scene);
+    let senders: Vec<_> = (0..2)
+        .map(|_| {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                let mut taken = 0;
+                for _ in 0..3 {
+                    match shared.send_bytes(b"0123456789abcde") {
+                        Ok(()) => taken += 15,
+                        Err(status) => assert_eq!(status, Status::WouldBlock),
+                    }
+                }
+                taken
+            })
+        })
+        .collect();
+    let mut look = |out: &mut Outbound| {
+        while let Ok(control) = scene.receiver.try_recv() {
+            assert!(matches!(control, Control::Dirty(_)));
+            out.merge_foreign();
+        }
+    };
+    look(&mut out);
+    // What another thread sees meanwhile is never less than what is there.
+    assert!(shared.queued_bytes() >= out.queued_bytes());
+    let taken: usize = senders.into_iter().map(|sender| sender.join().unwrap()).sum();
+    look(&mut out);
+    assert_eq!(out.queued_bytes(), taken, "something was left and not announced");
+    assert!(!shared.dirty.load(Ordering::SeqCst));
+    assert_eq!(shared.foreign_queued.load(Ordering::SeqCst), 0);
+    assert_eq!(shared.queued_bytes(), taken);
+    assert!(shared.end().is_empty());
+}
+
+#[test]
+fn every_operation_of_another_thread_is_announced_to_the_loop() {
+    by_chance(announcements);
+}
+
+/// Two stops of a port and one of its runtime, while its last connections end.
+fn stop() {
+    let scene = scene();
+    let Scene { core, port, .. } = &scene;
+    let peer = SocketAddr::from(([10, 0, 0, 1], 1));
+    for _ in 0..2 {
+        assert!(port.admit(Transport::Simulated(Box::new(Full)), peer).is_some());
+    }
+    let mut threads: Vec<_> = (0..2)
+        .map(|_| {
+            let port = port.clone();
+            thread::spawn(move || port.connection_gone(&peer))
+        })
+        .collect();
+    for drain_ms in [0, 1000] {
+        let port = port.clone();
+        threads.push(thread::spawn(move || port.stop(drain_ms)));
+    }
+    {
+        let core = core.clone();
+        threads.push(thread::spawn(move || core.leave()));
+    }
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    assert!(port.is_over() && core.life.is_over(), "nobody is left");
+    assert!(port.drain_deadline_ms().is_some_and(|at| at == 1000), "the shorter drain counts");
+}
+
+#[test]
+fn a_port_that_is_stopped_twice_while_it_empties_ends_once_and_so_does_its_runtime() {
+    by_chance(stop);
+}
