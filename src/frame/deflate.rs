@@ -87,15 +87,14 @@ impl Inflater {
                 let room = (max_bytes - produced).saturating_add(1).min(step);
                 out.try_reserve_exact(room).map_err(|_| CloseReason::MemoryLimit)?;
             }
-            let status = self
-                .state
-                .decompress_vec(&input[used..], out, FlushDecompress::None)
-                .map_err(|_| CloseReason::DeflateCorrupt)?;
+            let status = self.state.decompress_vec(&input[used..], out, FlushDecompress::None);
             let used = (self.state.total_in() - total_in) as usize;
+            // First: how far a call gets, and so whether it meets a fault behind the limit,
+            // depends on the room that there happens to be.
             if out.len() - start > max_bytes {
                 return Err(CloseReason::InflatedTooLarge);
             }
-            match status {
+            match status.map_err(|_| CloseReason::DeflateCorrupt)? {
                 Status::StreamEnd if used < input.len() => {
                     return Err(CloseReason::DeflateTrailing);
                 }
@@ -218,6 +217,21 @@ mod tests {
     fn exactly_the_limit_is_legal_and_one_byte_more_is_not() {
         assert!(inflate(Reads::Auto, ZLIB, 64).is_ok());
         assert_eq!(inflate(Reads::Auto, ZLIB, 63), Err(CloseReason::InflatedTooLarge));
+    }
+
+    #[test]
+    fn what_is_too_large_and_corrupt_behind_that_is_too_large_whatever_room_there_is() {
+        let mut packed = Vec::new();
+        let how = Writes { zlib: true, threshold_bytes: 0, level: 1 };
+        assert!(compress_smaller(&[b'a'; 5000], how, &mut packed));
+        *packed.last_mut().unwrap() ^= 1;
+        for room in [0, 100_000] {
+            let mut inflater = Inflaters::new().take().unwrap();
+            inflater.begin(Reads::Auto, &packed);
+            let mut out = Vec::with_capacity(room);
+            let result = inflater.step(&packed, &mut out, 0, 64, usize::MAX);
+            assert_eq!(result, Err(CloseReason::InflatedTooLarge), "{room}");
+        }
     }
 
     #[test]
