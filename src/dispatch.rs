@@ -23,25 +23,20 @@ pub fn in_callback() -> bool {
 /// Runs code of the host: marks the thread, and catches what must not cross. `None`: it panicked.
 pub(crate) fn guarded<R>(f: impl FnOnce() -> R) -> Option<R> {
     DEPTH.set(DEPTH.get() + 1);
-    let result = catch_unwind(AssertUnwindSafe(f));
+    let result = caught(f);
     DEPTH.set(DEPTH.get() - 1);
-    match result {
-        Ok(value) => Some(value),
-        Err(payload) => {
-            // A payload whose own destructor panics would end the thread: give it up instead.
-            std::mem::forget(payload);
-            None
-        }
-    }
+    result
 }
 
-/// Runs the body of one of our threads: like [`guarded`], without marking the thread as
-/// one that runs code of the host.
-pub(crate) fn guarded_loop<R>(f: impl FnOnce() -> R) -> Option<R> {
+/// Like [`guarded`], without marking the thread as one that runs code of the host.
+pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> Option<R> {
     match catch_unwind(AssertUnwindSafe(f)) {
         Ok(value) => Some(value),
         Err(payload) => {
-            std::mem::forget(payload);
+            // A payload's own destructor may panic; then that one's payload is given up.
+            if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+                std::mem::forget(second);
+            }
             None
         }
     }
@@ -73,4 +68,38 @@ pub(crate) fn with_current<R>(id: u64, f: impl FnOnce(&mut Outbound) -> R) -> Op
         })
         .ok()
         .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::panic_any;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// What a host panics with.
+    struct Payload {
+        dropped: Arc<AtomicU32>,
+        panics: bool,
+    }
+
+    impl Drop for Payload {
+        fn drop(&mut self) {
+            self.dropped.fetch_add(u32::from(in_callback()), Ordering::SeqCst);
+            if self.panics {
+                panic!("in a destructor");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_host_panics_with_is_dropped_as_code_of_the_host_even_if_that_panics() {
+        let dropped: Arc<AtomicU32> = Arc::default();
+        for panics in [false, true] {
+            let payload = Payload { dropped: dropped.clone(), panics };
+            assert!(guarded(|| panic_any(payload)).is_none());
+        }
+        assert_eq!(dropped.load(Ordering::SeqCst), 2);
+        assert!(!in_callback());
+    }
 }

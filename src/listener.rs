@@ -193,7 +193,7 @@ impl Listener {
             let log = port.log.clone();
             let left = port.clone();
             let spawned = spawn_thread(name, scheduling, move || {
-                if dispatch::guarded_loop(|| accepter.run()).is_none() {
+                if dispatch::caught(|| accepter.run()).is_none() {
                     log.error("accept", "an accepter ended by a defect".to_owned());
                     left.leave();
                 }

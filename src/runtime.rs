@@ -336,7 +336,7 @@ impl Runtime {
                 let reactor = part.into_loop(loop_core.clone(), position);
                 // A panic here is a defect of ours: the loop's connections are lost, the
                 // process and the other loops are not.
-                if dispatch::guarded_loop(|| reactor.run()).is_none() {
+                if dispatch::caught(|| reactor.run()).is_none() {
                     loop_core.log.error("reactor", "a loop ended by a defect".to_owned());
                 }
                 loop_core.loop_ended();

@@ -1,17 +1,18 @@
 //! The guard: the body of every exported function is one call of a function in this file.
 //!
 //! It promises that no panic crosses into C, that results become a status and, where the
-//! function has one, an `np_error`. What a body does is left to the noun's file. A test
-//! reads the sources and fails when an export has another body.
-
-use std::panic::{AssertUnwindSafe, catch_unwind};
+//! function has one, an `np_error`. A body only borrows what the core itself keeps consistent
+//! behind its own locks, so nothing half-changed can be seen after a panic. What a body does
+//! is left to the noun's file. A test reads the sources and fails when an export has another
+//! body.
 
 use super::status::{np_error, np_status};
+use crate::dispatch::caught;
 use crate::status::{Error, Status};
 
 /// For functions whose status says everything.
 pub(super) fn status(body: impl FnOnce() -> Result<(), Status>) -> np_status {
-    match guarded(body) {
+    match caught(body) {
         Some(Ok(())) => Status::Ok.code(),
         Some(Err(status)) => status.code(),
         None => Status::Panic.code(),
@@ -42,7 +43,7 @@ pub(super) unsafe fn registering<T>(
     take: impl FnOnce() -> T,
     body: impl FnOnce(T) -> Result<(), Error>,
 ) -> np_status {
-    let outcome = guarded(|| {
+    let outcome = caught(|| {
         let taken = take();
         // SAFETY: passed on to the caller.
         unsafe { np_error::check(error)? };
@@ -61,22 +62,7 @@ pub(super) unsafe fn registering<T>(
 
 /// For functions that give a plain value; `otherwise` is the answer after a panic.
 pub(super) fn value<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
-    guarded(body).unwrap_or(otherwise)
-}
-
-fn guarded<T>(body: impl FnOnce() -> T) -> Option<T> {
-    // A body only borrows what the core itself keeps consistent behind its own locks, so
-    // nothing half-changed can be seen after a panic.
-    match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(value) => Some(value),
-        Err(payload) => {
-            // A payload's own destructor may panic; that must not cross either.
-            if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-                std::mem::forget(second);
-            }
-            None
-        }
-    }
+    caught(body).unwrap_or(otherwise)
 }
 
 #[cfg(test)]

@@ -284,18 +284,18 @@ impl Loop {
 
     /// Runs a step of one connection; a defect of ours that panics ends that connection only.
     fn careful(&mut self, key: usize, step: fn(&mut Loop, usize)) {
-        if dispatch::guarded_loop(|| step(self, key)).is_some() {
+        if dispatch::caught(|| step(self, key)).is_some() {
             return;
         }
         self.core.log.error("reactor", "a defect was caught; its connection ends".to_owned());
         let Some(mut slot) = self.take_slot(key) else { return };
         let turn = &mut self.turn;
         let peer = slot.conn.peer();
-        if dispatch::guarded_loop(|| slot.conn.on_defect(turn)) != Some(true) {
+        if dispatch::caught(|| slot.conn.on_defect(turn)) != Some(true) {
             slot.conn.port().connection_gone(&peer);
         }
         // Its own clean-up may be what is broken.
-        dispatch::guarded_loop(move || drop(slot));
+        dispatch::caught(move || drop(slot));
     }
 
     /// A connection's turn: kept input, then what the socket has, within the turn's budget.
