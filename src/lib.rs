@@ -47,6 +47,7 @@ mod reactor;
 mod send;
 mod shared;
 #[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code))]
 mod simulation;
 mod sync;
 mod sys;

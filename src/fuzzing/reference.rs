@@ -5,8 +5,7 @@ use crate::event::Protocol;
 use crate::frame::Rules;
 use crate::frame::deflate::Reads;
 use crate::status::CloseReason;
-use flate2::bufread::{DeflateDecoder, ZlibDecoder};
-use std::io::Read;
+use flate2::{Decompress, FlushDecompress, Status};
 
 /// Frames and how the bytes behind them end.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -60,22 +59,26 @@ pub(crate) fn inflated(payload: &[u8], reads: Reads, max: usize) -> Result<Vec<u
         }
         _ => false,
     };
-    let mut plain = Vec::new();
-    let limit = max as u64 + 1;
-    let (result, used) = if zlib {
-        let mut decoder = ZlibDecoder::new(payload);
-        (decoder.by_ref().take(limit).read_to_end(&mut plain), decoder.total_in())
-    } else {
-        let mut decoder = DeflateDecoder::new(payload);
-        (decoder.by_ref().take(limit).read_to_end(&mut plain), decoder.total_in())
-    };
-    if plain.len() > max {
-        return Err(CloseReason::InflatedTooLarge);
-    }
-    match result {
-        Err(_) => Err(CloseReason::DeflateCorrupt),
-        Ok(_) if used < payload.len() as u64 => Err(CloseReason::DeflateTrailing),
-        Ok(_) => Ok(plain),
+    // With room for one byte too many and no more: then it is too large before anything that
+    // stands behind that byte is looked at.
+    let (mut inflate, mut plain) = (Decompress::new(zlib), Vec::new());
+    loop {
+        let room = (max + 1 - plain.len()).min(1 << 16);
+        let (used, before) = (inflate.total_in() as usize, plain.len());
+        let mut piece = vec![0; room];
+        let status = inflate.decompress(&payload[used..], &mut piece, FlushDecompress::None);
+        let (used_now, len) = (inflate.total_in() as usize, inflate.total_out() as usize);
+        plain.extend_from_slice(&piece[..len - before]);
+        match status {
+            _ if len > max => return Err(CloseReason::InflatedTooLarge),
+            Err(_) => return Err(CloseReason::DeflateCorrupt),
+            Ok(Status::StreamEnd) if used_now < payload.len() => {
+                return Err(CloseReason::DeflateTrailing);
+            }
+            Ok(Status::StreamEnd) => return Ok(plain),
+            Ok(_) if (used_now, len) == (used, before) => return Err(CloseReason::DeflateCorrupt),
+            Ok(_) => {}
+        }
     }
 }
 

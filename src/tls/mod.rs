@@ -22,6 +22,7 @@ mod identity;
 mod options;
 mod policy;
 #[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code))]
 pub(crate) mod test_peer;
 #[cfg(test)]
 mod tests;
