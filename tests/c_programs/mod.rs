@@ -75,8 +75,8 @@ pub fn compiler(program: &str, standard: &str) -> Command {
     command
 }
 
-/// Compiles a C program, links it with the library, runs it, gives what it printed.
-pub fn run_c(test: &str, source: &Path) -> String {
+/// Compiles a C program with further `flags` and links it with the library.
+pub fn build_c(test: &str, source: &Path, flags: &[&str]) -> PathBuf {
     let folder = folder(test);
     let program = folder.join("program");
     // The loader looks for the soname, the linker for the plain name.
@@ -84,11 +84,16 @@ pub fn run_c(test: &str, source: &Path) -> String {
         std::os::unix::fs::symlink(library(), folder.join(name)).expect("a fresh folder");
     }
     let mut command = compiler("cc", "c11");
-    command.arg(source).arg("-o").arg(&program);
-    command.arg("-L").arg(&folder).arg("-lnativeport");
-    command.arg(format!("-Wl,-rpath,{}", folder.display()));
-    must(&mut command);
-    let output = must(Command::new(&program).current_dir(&folder));
+    command.arg(source).arg("-o").arg(&program).args(flags);
+    command.arg("-L").arg(&folder).args(["-lnativeport", "-pthread"]);
+    must(command.arg(format!("-Wl,-rpath,{}", folder.display())));
+    program
+}
+
+/// Compiles a C program, links it with the library, runs it, gives what it printed.
+pub fn run_c(test: &str, source: &Path) -> String {
+    let program = build_c(test, source, &[]);
+    let output = must(Command::new(&program).current_dir(program.parent().expect("a folder")));
     String::from_utf8(output.stdout).expect("programs print UTF-8")
 }
 
