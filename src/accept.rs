@@ -28,6 +28,9 @@ const BATCH: usize = 64;
 /// Waiting after a shortage, doubled up to the maximum while it lasts.
 const BACK_OFF_MIN_MS: u64 = 10;
 const BACK_OFF_MAX_MS: u64 = 200;
+/// Errors of accept in a row of which each is only the error of one connection. More of them
+/// are not: waiting is better than spinning.
+const ERRORS_IN_A_ROW: u32 = 64;
 /// A shortage is logged once in this time.
 const LOG_EVERY: Duration = Duration::from_secs(1);
 
@@ -71,6 +74,8 @@ pub(crate) struct Accepter {
     /// Kept open for the moment when no descriptor is left, to accept and reset with it.
     reserve: Option<File>,
     back_off_ms: u64,
+    /// Errors of accept since the last connection.
+    errors: u32,
     logged_at: Option<Instant>,
 }
 
@@ -83,7 +88,7 @@ impl Accepter {
         }
         port.switch.wakers.lock().push(Waker::new(poll.registry(), WAKE)?);
         let reserve = spare_descriptor();
-        Ok(Accepter { port, poll, listeners, reserve, back_off_ms: 0, logged_at: None })
+        Ok(Accepter { port, poll, listeners, reserve, back_off_ms: 0, errors: 0, logged_at: None })
     }
 
     /// Runs until the port stops.
@@ -101,6 +106,9 @@ impl Accepter {
                     true => (self.back_off_ms * 2).clamp(BACK_OFF_MIN_MS, BACK_OFF_MAX_MS),
                     false => 0,
                 };
+                if !shortage && self.reserve.is_none() {
+                    self.reserve = spare_descriptor();
+                }
             }
             let timeout = (self.back_off_ms > 0).then(|| Duration::from_millis(self.back_off_ms));
             if self.port.switch.is(Mode::Stop) {
@@ -110,7 +118,7 @@ impl Accepter {
                 && error.kind() != ErrorKind::Interrupted
             {
                 self.complain("waiting for connections", &error);
-                std::thread::yield_now();
+                std::thread::sleep(Duration::from_millis(BACK_OFF_MIN_MS));
             }
         }
         let Accepter { port, listeners, .. } = self;
@@ -126,6 +134,7 @@ impl Accepter {
             let done = loop {
                 match self.listeners[index].accept() {
                     Ok((stream, peer)) => {
+                        self.errors = 0;
                         if let Some(newcomer) = self.port.admit(Transport::new(stream), peer) {
                             batch.push(newcomer);
                         }
@@ -171,16 +180,20 @@ impl Accepter {
     fn on_error(&mut self, index: usize, error: &io::Error) -> bool {
         let no_descriptors = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
         let no_memory = matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM));
-        if no_descriptors {
+        self.errors += 1;
+        if no_descriptors && self.errors > 1 {
             self.shed(index);
         }
-        if no_descriptors || no_memory {
+        // Without descriptors a second try shows whether they are still short. Other errors
+        // mean that a connection failed before it was accepted (ECONNABORTED, EPROTO, a
+        // firewall's EPERM, network errors that Linux passes on): the next one may be well.
+        let give_up = no_memory
+            || no_descriptors && self.errors > 1
+            || self.errors.is_multiple_of(ERRORS_IN_A_ROW);
+        if give_up {
             self.complain("accepting", error);
-            return true;
         }
-        // The connection failed before it was accepted (ECONNABORTED, EPROTO, a firewall's
-        // EPERM, network errors that Linux passes on): the next one may be well.
-        false
+        give_up
     }
 
     /// No descriptor is left: those who wait are told by a reset instead of left hanging.
