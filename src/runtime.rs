@@ -15,7 +15,7 @@ use crate::stats::{PortLabels, Stats, prometheus};
 use crate::status::{Error, Status};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::channel::Receiver;
-use crate::sys::{Scheduling, prepare_thread};
+use crate::sys::{Scheduling, prepare_thread, with_signals_blocked};
 use mio::{Poll, Waker};
 use parking_lot::{Condvar, Mutex};
 use std::io;
@@ -440,16 +440,15 @@ pub(crate) fn spawn_thread(
     scheduling: Scheduling,
     body: impl FnOnce() + Send + 'static,
 ) -> Result<JoinHandle<()>, Error> {
-    std::thread::Builder::new()
-        .name(name.clone())
-        .spawn(move || {
-            prepare_thread(scheduling);
-            body();
-        })
-        .map_err(|error| Error {
-            status: Status::NoThreads,
-            os_error: error.raw_os_error().unwrap_or(0),
-            tls_alert: -1,
-            message: format!("starting the thread {name}: {error}"),
-        })
+    let builder = std::thread::Builder::new().name(name.clone());
+    let body = move || {
+        prepare_thread(scheduling);
+        body();
+    };
+    with_signals_blocked(|| builder.spawn(body)).map_err(|error| Error {
+        status: Status::NoThreads,
+        os_error: error.raw_os_error().unwrap_or(0),
+        tls_alert: -1,
+        message: format!("starting the thread {name}: {error}"),
+    })
 }

@@ -12,13 +12,13 @@ pub(crate) enum Scheduling {
     Raised,
 }
 
-/// Prepares the calling thread, one of ours: signals stay with the threads of the host
-/// (never blocked are those that faults of the thread itself raise), and the scheduling
-/// is set as far as the system allows it.
-pub(crate) fn prepare_thread(scheduling: Scheduling) {
-    // SAFETY: the set is initialised by sigfillset before use, and only the mask of this
-    // thread changes.
-    unsafe {
+/// Runs `f`, which starts a thread of ours, with signals blocked: the new thread inherits
+/// that, so that from its first moment on signals stay with the threads of the host. Never
+/// blocked are those that faults of a thread itself raise.
+pub(crate) fn with_signals_blocked<R>(f: impl FnOnce() -> R) -> R {
+    // SAFETY: the sets are initialised before use, and only the mask of this thread changes,
+    // for as long as `f` runs.
+    let before = unsafe {
         let mut set = std::mem::zeroed::<libc::sigset_t>();
         libc::sigfillset(&mut set);
         for fault in
@@ -26,8 +26,18 @@ pub(crate) fn prepare_thread(scheduling: Scheduling) {
         {
             libc::sigdelset(&mut set, fault);
         }
-        libc::pthread_sigmask(libc::SIG_SETMASK, &set, std::ptr::null_mut());
-    }
+        let mut before = std::mem::zeroed::<libc::sigset_t>();
+        libc::pthread_sigmask(libc::SIG_BLOCK, &set, &mut before);
+        before
+    };
+    let result = f();
+    // SAFETY: as above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut()) };
+    result
+}
+
+/// Sets the scheduling of the calling thread, one of ours, as far as the system allows it.
+pub(crate) fn prepare_thread(scheduling: Scheduling) {
     #[cfg(target_os = "linux")]
     match scheduling {
         Scheduling::Normal => {}
