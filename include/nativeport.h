@@ -28,15 +28,18 @@
  *             the library, whatever the call answers, and destroy is called exactly once.
  *             Callbacks must not block for long, throw exceptions or longjmp. They may call
  *             any function and close their own connection.
- * Processes   No function is async-signal-safe. After fork, a child that does not exec must
- *             not use what the parent has made. Nothing is written to stdout or stderr, no
- *             signal handler is set, and unloading keeps the code mapped.
+ * Processes   No function is async-signal-safe. In the child of a fork that a runtime has
+ *             lived through, every call answers NP_ERR_STATE until it execs; what was handed
+ *             over is released as always. Nothing is written to stdout or stderr, no signal
+ *             handler is set, descriptors are closed on exec, and unloading keeps the code
+ *             mapped.
  * Versions    Before 1.0 the ABI may change with the minor version; the shared library's
  *             name says so (libnativeport.so.0.MINOR).
  *
  * Each function's comment has five lines: Thread (who may call it), Blocking (whether it
  * may wait), Owns (what changes hands), Null (which pointers may be NULL), Fails (which
- * statuses it can answer). NP_ERR_PANIC, a defect of the library, can come from all.
+ * statuses it can answer). NP_ERR_PANIC, a defect of the library, can come from all, as
+ * can NP_ERR_STATE in the child of a fork.
  *
  * A complete server that sends every frame back:
  *

@@ -11,7 +11,7 @@ use crate::reactor::door::{Control, Door};
 use crate::runtime::{Core, Ended, Life, Memory, Runtime, spawn_thread};
 use crate::stats::{Counters, Stats};
 use crate::status::{CloseReason, Error, Status};
-use crate::sys::Scheduling;
+use crate::sys::{Scheduling, is_forked_child};
 use crate::tls::Acceptor;
 use mio::net::TcpListener;
 use parking_lot::Mutex;
@@ -260,6 +260,9 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        if is_forked_child() {
+            return;
+        }
         self.port.stop(0);
         // Inside a callback this cannot wait; the port then ends by itself.
         let _ = self.wait(None);

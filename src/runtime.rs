@@ -15,7 +15,7 @@ use crate::stats::{PortLabels, Stats, prometheus};
 use crate::status::{Error, Status};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::channel::Receiver;
-use crate::sys::{Scheduling, prepare_thread, with_signals_blocked};
+use crate::sys::{Alive, Scheduling, is_forked_child, prepare_thread, with_signals_blocked};
 use mio::{Poll, Waker};
 use parking_lot::{Condvar, Mutex};
 use std::io;
@@ -44,6 +44,7 @@ pub(crate) struct Core {
     pub next_port_number: AtomicUsize,
     running_loops: AtomicUsize,
     ended: Ended,
+    _alive: Alive,
 }
 
 /// Where time comes from.
@@ -141,6 +142,10 @@ impl Life {
     }
 }
 
+/// What calls answer in the child of a fork.
+pub(crate) const IN_FORKED_CHILD: &str =
+    "this process is the child of a fork; what its parent has made has no threads here";
+
 /// Something to wait for.
 #[derive(Default)]
 pub(crate) struct Ended {
@@ -156,6 +161,9 @@ impl Ended {
 
     /// Waits; `InCallback` where waiting would be for oneself.
     pub fn wait(&self, what: &str, timeout_ms: Option<u64>) -> Result<(), Error> {
+        if is_forked_child() {
+            return Err(Error::new(Status::State, IN_FORKED_CHILD));
+        }
         let mut ended = self.ended.lock();
         if *ended {
             return Ok(());
@@ -236,6 +244,7 @@ impl Core {
             next_port_number: AtomicUsize::new(0),
             running_loops: AtomicUsize::new(0),
             ended: Ended::default(),
+            _alive: Alive::new(),
         });
         Ok((core, parts))
     }
@@ -308,6 +317,9 @@ impl Core {
 impl Runtime {
     /// Starts the loops that `[Runtime]` asks for.
     pub fn new(config: &Config) -> Result<Runtime, Error> {
+        if is_forked_child() {
+            return Err(Error::new(Status::State, IN_FORKED_CHILD));
+        }
         let (settings, findings) = config.resolve();
         if let Some(error) = findings.iter().find(|f| f.severity == Severity::Error) {
             return Err(Error::new(Status::Config, error.to_string()));
@@ -428,6 +440,9 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
+        if is_forked_child() {
+            return;
+        }
         let _ = self.stop(0);
         // Inside a callback this cannot wait; the threads then end by themselves.
         let _ = self.wait(None);

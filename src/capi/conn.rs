@@ -243,11 +243,13 @@ pub unsafe extern "C" fn np_conn_set_user_data(
     user_data: *mut c_void,
     destroy: np_destroy_fn,
 ) -> np_status {
-    entry::status(|| {
-        let owned = Owned::new(user_data, destroy);
-        let nothing = user_data.is_null() && destroy.is_none();
-        conn.core().set_user_data(if nothing { None } else { Some(Box::new(owned)) })
-    })
+    entry::taking(
+        || Owned::new(user_data, destroy),
+        |owned| {
+            let nothing = user_data.is_null() && destroy.is_none();
+            conn.core().set_user_data(if nothing { None } else { Some(Box::new(owned)) })
+        },
+    )
 }
 
 /// Gives the pointer that np_conn_set_user_data has set; NULL if there is none.

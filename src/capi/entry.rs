@@ -1,18 +1,36 @@
 //! The guard: the body of every exported function is one call of a function in this file.
 //!
 //! It promises that no panic crosses into C, that results become a status and, where the
-//! function has one, an `np_error`. A body only borrows what the core itself keeps consistent
-//! behind its own locks, so nothing half-changed can be seen after a panic. What a body does
-//! is left to the noun's file. A test reads the sources and fails when an export has another
-//! body.
+//! function has one, an `np_error`, and that the child of a fork gets an answer without
+//! touching a lock that its parent's threads may have held. A body only borrows what the core
+//! itself keeps consistent behind its own locks, so nothing half-changed can be seen after a
+//! panic. What a body does is left to the noun's file. A test reads the sources and fails when
+//! an export has another body.
 
 use super::status::{np_error, np_status};
 use crate::dispatch::caught;
+use crate::runtime::IN_FORKED_CHILD;
 use crate::status::{Error, Status};
+use crate::sys::is_forked_child;
 
 /// For functions whose status says everything.
 pub(super) fn status(body: impl FnOnce() -> Result<(), Status>) -> np_status {
-    match caught(body) {
+    taking(|| (), |()| body())
+}
+
+/// For those of them that take ownership: `take` as in [`registering`].
+pub(super) fn taking<T>(
+    take: impl FnOnce() -> T,
+    body: impl FnOnce(T) -> Result<(), Status>,
+) -> np_status {
+    let outcome = caught(|| {
+        let taken = take();
+        if is_forked_child() {
+            return Err(Status::State);
+        }
+        body(taken)
+    });
+    match outcome {
         Some(Ok(())) => Status::Ok.code(),
         Some(Err(status)) => status.code(),
         None => Status::Panic.code(),
@@ -47,6 +65,9 @@ pub(super) unsafe fn registering<T>(
         let taken = take();
         // SAFETY: passed on to the caller.
         unsafe { np_error::check(error)? };
+        if is_forked_child() {
+            return Err(Error::new(Status::State, IN_FORKED_CHILD));
+        }
         body(taken)
     });
     let failure = match outcome {

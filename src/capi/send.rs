@@ -59,15 +59,20 @@ pub unsafe extern "C" fn np_conn_send_frames(
     count: usize,
     accepted: *mut usize,
 ) -> np_status {
-    entry::status(|| {
-        // SAFETY: the caller's promise for an output.
-        let place = unsafe { Place::optional(accepted, "accepted")? };
-        let mut taken = 0;
-        // SAFETY: the caller's promise for the frames and their data.
-        let result = unsafe { send_frames(conn, frames, count, &mut taken) };
-        place.put(taken);
-        result
-    })
+    // SAFETY: the caller's promise for an output, for the frames and their data.
+    unsafe {
+        entry::taking(
+            || Place::optional(accepted, "accepted").map(|place| place.put(0)),
+            |zeroed| {
+                zeroed?;
+                let place = Place::optional(accepted, "accepted")?;
+                let mut taken = 0;
+                let result = send_frames(conn, frames, count, &mut taken);
+                place.put(taken);
+                result
+            },
+        )
+    }
 }
 
 /// # Safety
@@ -120,12 +125,14 @@ pub unsafe extern "C" fn np_conn_send_frame_owned(
     release_data: *mut c_void,
     flags: u32,
 ) -> np_status {
-    entry::status(|| {
-        let lent = Lent { data, len, release, release_data };
-        // SAFETY: the caller's promise for data. `Lent` relies on this check.
-        unsafe { ptr::slice(data, len, "data")? };
-        conn.core().send_frame_owned(Box::new(lent), frame::send_flags(flags)?)
-    })
+    entry::taking(
+        || Lent { data, len, release, release_data },
+        |lent| {
+            // SAFETY: the caller's promise for data. `Lent` relies on this check.
+            unsafe { ptr::slice(data, len, "data")? };
+            conn.core().send_frame_owned(Box::new(lent), frame::send_flags(flags)?)
+        },
+    )
 }
 
 /// Memory of the host that a send queue refers to.
