@@ -4,7 +4,7 @@
 
 mod c_programs;
 
-use c_programs::{build_c, exists, root, skipped};
+use c_programs::{build_c, can_trace, root, skipped};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -42,15 +42,6 @@ const CALLS: &[(&str, &[&str])] = &[
 
 /// No thread of the host makes as many calls of a kind.
 const LAST_NUMBER: usize = 200;
-
-/// True if programs can be traced here.
-fn can_trace() -> bool {
-    exists("strace")
-        && Command::new("strace")
-            .args(["-qq", "-o", "/dev/null", "-e", "trace=none", "true"])
-            .status()
-            .is_ok_and(|status| status.success())
-}
 
 /// What came of one run.
 struct Run {

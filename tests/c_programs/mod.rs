@@ -54,6 +54,15 @@ pub fn exists(program: &str) -> bool {
     Command::new(program).arg("--version").output().is_ok()
 }
 
+/// True if programs can be traced here.
+pub fn can_trace() -> bool {
+    exists("strace")
+        && Command::new("strace")
+            .args(["-qq", "-o", "/dev/null", "-e", "trace=none", "true"])
+            .status()
+            .is_ok_and(|status| status.success())
+}
+
 /// Runs a command that must succeed.
 pub fn must(command: &mut Command) -> Output {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));

@@ -1,0 +1,650 @@
+//! A machine that fails and a process with habits of its own: no descriptors, errors of
+//! accept, storms of resets, signals, fork, two copies of the library, a log sink and
+//! callbacks that block. Most tests drive `tests/c/host.c`, a C host that echoes.
+
+mod c_programs;
+mod support;
+
+use c_programs::{build_c, can_trace, folder, library, must, root, skipped};
+use nativeport::event::{Event, Handler, Protocol};
+use nativeport::handles::Conn;
+use nativeport::log::{Level, Record, Sink};
+use nativeport::status::CloseReason;
+use std::collections::HashMap;
+use std::fs;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use support::*;
+
+const PORT: &str = "[Port]\nport=0\nbindAddress=127.0.0.1\n";
+
+/// A running C host.
+struct Host {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+    addresses: Vec<SocketAddr>,
+}
+
+fn program() -> PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| build_c("host", &root().join("tests/c/host.c"), &[])).clone()
+}
+
+impl Host {
+    fn start(ini: &str) -> Host {
+        let mut command = Command::new(program());
+        command.arg(ini);
+        Host::spawn(command, ini)
+    }
+
+    /// With at most so many descriptors.
+    fn with_descriptors(ini: &str, limit: u64) -> Host {
+        let mut command = Command::new(program());
+        command.arg(ini);
+        let set = move || {
+            let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+            // SAFETY: a plain system call, between fork and exec.
+            match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        };
+        // SAFETY: it allocates nothing.
+        unsafe { command.pre_exec(set) };
+        Host::spawn(command, ini)
+    }
+
+    /// Under strace with these options.
+    fn traced(ini: &str, options: &[&str]) -> Host {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq"]).args(options).arg(program()).arg(ini);
+        Host::spawn(command, ini)
+    }
+
+    fn spawn(mut command: Command, ini: &str) -> Host {
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a host");
+        let input = child.stdin.take();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let mut host = Host { child, input, output, addresses: Vec::new() };
+        for _ in 0..ini.matches("[Port").count() {
+            let line = host.line();
+            let port: u16 = line.strip_prefix("port ").expect("a port").parse().unwrap();
+            host.addresses.push(SocketAddr::from(([127, 0, 0, 1], port)));
+        }
+        host
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        assert!(!line.is_empty(), "the host has ended: {}", self.child.wait().unwrap());
+        line.trim_end().to_owned()
+    }
+
+    fn ask(&mut self, what: &str) -> String {
+        writeln!(self.input.as_mut().unwrap(), "{what}").unwrap();
+        self.line()
+    }
+
+    /// An answer of the form `name=number …`.
+    fn numbers(&mut self, what: &str) -> HashMap<String, i64> {
+        self.ask(what)
+            .split_whitespace()
+            .map(|pair| {
+                let (name, number) = pair.split_once('=').unwrap();
+                (name.to_owned(), number.parse().unwrap())
+            })
+            .collect()
+    }
+
+    fn stat(&mut self, name: &str) -> i64 {
+        self.numbers("stats").get(name).copied().unwrap_or(0)
+    }
+
+    fn wait_for(&mut self, what: &str, mut done: impl FnMut(&HashMap<String, i64>) -> bool) {
+        let begun = Instant::now();
+        loop {
+            let stats = self.numbers("stats");
+            if done(&stats) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{what} did not come about: {stats:?}");
+            sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Ends it in order; everything must have ended well.
+    fn finish(mut self) {
+        assert_eq!(self.ask("stop"), "stopped");
+        drop(self.input.take());
+        assert_eq!(self.line(), "over");
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status} {:?}", status.signal());
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One frame there and back.
+fn echoes(client: &mut TcpStream) {
+    client.write_all(&frame(b"hello")).unwrap();
+    assert_eq!(read_frame(client), b"hello");
+}
+
+/// What becomes of a client that says its first byte: answered, or ended. Never left hanging.
+fn is_let_in(client: &mut TcpStream) -> bool {
+    let mut byte = [0];
+    // A reset may be there already.
+    let _ = client.write_all(&[1]);
+    match client.read(&mut byte) {
+        Ok(0) => false,
+        Ok(_) => true,
+        Err(error) => {
+            assert_ne!(error.kind(), ErrorKind::WouldBlock, "a client was left hanging");
+            false
+        }
+    }
+}
+
+#[test]
+fn without_descriptors_those_over_are_reset_and_a_later_client_is_served() {
+    let ini = format!("{PORT}[Runtime]\nioThreads=1\nhandshakeThreads=1\n");
+    let mut host = Host::with_descriptors(&ini, 40);
+    let cpu_before = host.numbers("resources")["cpu"];
+    let clients: Vec<TcpStream> = (0..60).map(|_| connect(host.address())).collect();
+    let (mut inside, outside): (Vec<_>, Vec<_>) = clients
+        .into_iter()
+        .map(|mut client| (is_let_in(&mut client), client))
+        .partition(|(inside, _)| *inside);
+    assert!(inside.len() > 15 && outside.len() >= 20, "{} {}", inside.len(), outside.len());
+    inside.iter_mut().for_each(|(_, client)| echoes(client));
+    // The shortage lasts: nobody spins, and still nobody hangs.
+    sleep(Duration::from_millis(500));
+    assert!(!is_let_in(&mut connect(host.address())));
+    let stats = host.numbers("stats");
+    assert_eq!(stats["no_descriptors"], outside.len() as i64 + 1);
+    assert!(stats["complaints"] >= 1 && stats["complaints"] < 20, "{stats:?}");
+    drop(outside);
+    inside.truncate(inside.len() - 5);
+    host.wait_for("five ends", |stats| stats.get("peer_closed").is_some_and(|ends| *ends >= 5));
+    let begun = Instant::now();
+    let mut late = connect(host.address());
+    assert!(is_let_in(&mut late));
+    echoes(&mut late);
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    let cpu = host.numbers("resources")["cpu"] - cpu_before;
+    assert!(cpu < 500, "{cpu} ms of CPU");
+    host.finish();
+}
+
+#[test]
+fn the_reserved_descriptor_comes_back_after_others_have_taken_it() {
+    let ini = format!("{PORT}[Runtime]\nioThreads=1\nhandshakeThreads=1\n");
+    let mut host = Host::with_descriptors(&ini, 60);
+    let mut early = framed(host.address());
+    // The host takes every descriptor that becomes free, the reserved one too.
+    assert_eq!(host.ask("hog"), "hogging");
+    sleep(Duration::from_millis(50));
+    let waiting: Vec<TcpStream> = (0..40).map(|_| connect(host.address())).collect();
+    sleep(Duration::from_millis(300));
+    echoes(&mut early);
+    assert_eq!(host.ask("yield"), "yielded");
+    for mut client in waiting {
+        // Reset by then, or served now.
+        is_let_in(&mut client);
+    }
+    assert!(is_let_in(&mut connect(host.address())));
+    // The next shortage finds the reserved descriptor in its place.
+    let mut clients = Vec::new();
+    loop {
+        let mut client = connect(host.address());
+        if !is_let_in(&mut client) {
+            break;
+        }
+        clients.push(client);
+        assert!(clients.len() < 60);
+    }
+    assert!(host.stat("no_descriptors") > 0);
+    host.finish();
+}
+
+/// Twelve clients, each of which meets this error of accept.
+fn all_are_served_despite(error: &str) {
+    let trace = folder(&format!("accept-{error}")).join("trace");
+    let inject = format!("inject=accept4:error={error}:when=1..40+3");
+    let options = ["-e", "trace=accept4", "-e", &inject, "-o", trace.to_str().unwrap()];
+    let host = Host::traced(PORT, &options);
+    for _ in 0..12 {
+        echoes(&mut framed(host.address()));
+    }
+    host.finish();
+    let injected = fs::read_to_string(trace).unwrap().matches("INJECTED").count();
+    assert!(injected > 1, "{error} was not injected");
+}
+
+#[test]
+fn no_error_of_accept_ends_a_listener() {
+    if !can_trace() {
+        skipped("strace is not installed or may not trace; no accept was made to fail");
+        return;
+    }
+    for error in ["ECONNABORTED", "EPERM", "ENOBUFS", "ENFILE", "ENOMEM", "EMFILE", "EPROTO"] {
+        all_are_served_despite(error);
+    }
+}
+
+#[test]
+fn an_accept_that_fails_for_ever_neither_spins_nor_keeps_a_listener_from_stopping() {
+    if !can_trace() {
+        skipped("strace is not installed or may not trace; no accept was made to fail");
+        return;
+    }
+    for error in ["EPERM", "EINVAL", "ECONNABORTED", "ENFILE"] {
+        let inject = format!("inject=accept4:error={error}:when=1+");
+        let options = ["-e", "trace=accept4", "-e", &inject, "-o", "/dev/null"];
+        let mut host = Host::traced(PORT, &options);
+        let _client = connect(host.address());
+        let before = host.numbers("resources")["cpu"];
+        sleep(Duration::from_millis(500));
+        let cpu = host.numbers("resources")["cpu"] - before;
+        assert!(cpu < 100, "{error}: {cpu} ms of CPU in half a second");
+        assert!(host.stat("complaints") >= 1, "{error} was not told");
+        host.finish();
+    }
+}
+
+/// Connects and resets, or connects and closes, `count` times.
+fn storm(address: SocketAddr, count: usize, with_reset: bool) {
+    std::thread::scope(|scope| {
+        for part in 0..2 {
+            scope.spawn(move || {
+                for number in 0..count / 2 {
+                    let mut client = connect(address);
+                    // Some before their first byte, some after it.
+                    if (number + part) % 4 == 0 {
+                        let _ = client.write_all(&[1, 0, 0]);
+                    }
+                    if with_reset {
+                        reset(client);
+                    }
+                }
+            });
+        }
+    });
+}
+
+fn a_storm_leaves_nothing_behind(with_reset: bool, count: usize) {
+    let mut host = Host::start(PORT);
+    let mut bystander = framed(host.address());
+    // What is kept for reuse is made by a first wave.
+    storm(host.address(), count / 10, with_reset);
+    let all_gone = |stats: &HashMap<String, i64>, accepted: i64| {
+        let ends: i64 = stats
+            .iter()
+            .filter(|(name, _)| {
+                !["accepted", "opened", "closed", "log_lines", "complaints"]
+                    .contains(&name.as_str())
+            })
+            .map(|(_, count)| count)
+            .sum();
+        stats["accepted"] == accepted && ends == accepted - 1
+    };
+    host.wait_for("the first wave's end", |stats| all_gone(stats, count as i64 / 10 + 1));
+    let before = host.numbers("resources");
+    storm(host.address(), count, with_reset);
+    let accepted = (count / 10 + count + 1) as i64;
+    host.wait_for("the end of all", |stats| all_gone(stats, accepted));
+    let after = host.numbers("resources");
+    assert_eq!(after["fds"], before["fds"]);
+    assert_eq!(after["threads"], before["threads"]);
+    assert!(after["rss"] < before["rss"] + 2048, "{before:?} {after:?}");
+    let stats = host.numbers("stats");
+    assert_eq!(stats["opened"], stats["closed"] + 1);
+    assert_eq!(stats["complaints"], 0);
+    echoes(&mut bystander);
+    println!("{before:?} {after:?}\n{stats:?}");
+    drop(bystander);
+    host.finish();
+}
+
+#[test]
+fn a_storm_of_resets_leaves_descriptors_threads_and_memory_as_they_were() {
+    a_storm_leaves_nothing_behind(true, 20_000);
+}
+
+#[test]
+fn connecting_and_closing_leaves_descriptors_threads_and_memory_as_they_were() {
+    // Each close leaves a port in TIME_WAIT for a minute.
+    a_storm_leaves_nothing_behind(false, 5_000);
+}
+
+const WITH_TLS_PORT: &str = "[Port.plain]\nport=0\nbindAddress=127.0.0.1\n[Port.tls]\nport=0\n\
+    bindAddress=127.0.0.1\nsslSection=Tls\n[Tls]\nselfSigned=localhost\n";
+
+#[test]
+fn a_host_with_sigpipe_at_default_survives_peers_that_vanish() {
+    let mut host = Host::start(WITH_TLS_PORT);
+    assert_eq!(host.ask("spam"), "spamming");
+    let (plain, tls) = (host.addresses[0], host.addresses[1]);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for first in [1, 2, 3, 4].into_iter().cycle().take(400) {
+                let mut client = connect(plain);
+                client.write_all(&[first]).unwrap();
+                let _ = client.write_all(&frame(&[9; 50_000]));
+                if first % 2 == 0 {
+                    let _ = client.read(&mut [0; 10]);
+                }
+                reset(client);
+            }
+        });
+        scope.spawn(move || {
+            for number in 0..60 {
+                let mut client = tls_connect(tls);
+                client.write_all(&[1]).unwrap();
+                let _ = client.write_all(&frame(&[9; 30_000]));
+                if number % 2 == 0 {
+                    reset(client.sock);
+                }
+            }
+        });
+    });
+    assert_eq!(host.ask("calm"), "calm");
+    host.wait_for("the end of all", |stats| {
+        stats["opened"] > 200 && stats["opened"] == stats["closed"]
+    });
+    echoes(&mut framed(plain));
+    host.finish();
+}
+
+#[test]
+fn signals_reach_the_hosts_own_thread_and_its_masks_and_dispositions_stay() {
+    let mut host = Host::start(WITH_TLS_PORT);
+    let mut client = framed(host.address());
+    let pid = host.child.id() as libc::pid_t;
+    for round in 0..200 {
+        let signal = if round % 2 == 0 { libc::SIGUSR1 } else { libc::SIGALRM };
+        // SAFETY: a signal that the host handles, to a child that is not reaped.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+        echoes(&mut client);
+    }
+    let answer = host.numbers("signals");
+    assert!(answer["here"] > 0, "{answer:?}");
+    assert_eq!((answer["elsewhere"], answer["mask"], answer["dispositions"]), (0, 1, 1));
+    host.finish();
+}
+
+#[test]
+fn no_thread_of_the_library_blocks_signals_of_its_own_faults_or_takes_the_hosts() {
+    let host = Host::start(WITH_TLS_PORT);
+    let _client = framed(host.address());
+    let pid = host.child.id();
+    let mut threads = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+        let task = task.unwrap();
+        if task.file_name().to_string_lossy() == pid.to_string() {
+            continue;
+        }
+        let status = fs::read_to_string(task.path().join("status")).unwrap();
+        let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+        let blocked = u64::from_str_radix(blocked.trim(), 16).unwrap();
+        let is_blocked = |signal: i32| blocked >> (signal - 1) & 1 == 1;
+        for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL] {
+            assert!(!is_blocked(signal), "{signal}");
+        }
+        for signal in [libc::SIGPIPE, libc::SIGUSR1, libc::SIGTERM, libc::SIGCHLD, libc::SIGALRM] {
+            assert!(is_blocked(signal), "{signal}");
+        }
+        threads += 1;
+    }
+    assert!(threads >= 5);
+    host.finish();
+}
+
+#[test]
+fn every_descriptor_is_closed_on_exec() {
+    let mut host = Host::start(WITH_TLS_PORT);
+    let _plain = framed(host.addresses[0]);
+    let _tls = tls_framed(host.addresses[1]);
+    let answer = host.numbers("inherited");
+    assert!(answer["seen"] >= 10, "{answer:?}");
+    assert_eq!(answer["inherited"], 0);
+    // A program that is started while all of this is open has no socket of ours.
+    assert_eq!(host.ask("exec"), "0");
+    host.finish();
+}
+
+/// The calls of a trace, those put together that another thread has interrupted.
+fn whole_calls(trace: &str) -> Vec<String> {
+    let mut begun: HashMap<&str, &str> = HashMap::new();
+    let mut whole = Vec::new();
+    for line in trace.lines() {
+        let (thread, rest) = line.split_once(' ').unwrap();
+        if let Some(call) = rest.strip_suffix("<unfinished ...>") {
+            begun.insert(thread, call);
+        } else if let Some((_, end)) = rest.split_once("resumed>") {
+            whole.push(format!("{}{end}", begun.remove(thread).unwrap_or_default()));
+        } else {
+            whole.push(rest.to_owned());
+        }
+    }
+    whole
+}
+
+#[test]
+fn every_descriptor_is_made_with_close_on_exec() {
+    if !can_trace() {
+        skipped("strace is not installed or may not trace; how descriptors are made was not seen");
+        return;
+    }
+    let trace = folder("cloexec").join("trace");
+    let calls = "trace=socket,accept,accept4,epoll_create,epoll_create1,eventfd,eventfd2,pipe,\
+                 pipe2,open,openat,dup,dup2,dup3,fcntl,socketpair,timerfd_create,signalfd4,\
+                 inotify_init1,memfd_create";
+    let host = Host::traced(WITH_TLS_PORT, &["-e", calls, "-o", trace.to_str().unwrap()]);
+    let _plain = framed(host.addresses[0]);
+    let _tls = tls_framed(host.addresses[1]);
+    host.finish();
+    let trace = fs::read_to_string(trace).unwrap();
+    for call in ["socket(", "accept4(", "epoll_create1(", "eventfd2("] {
+        assert!(trace.contains(call), "{call} was not seen");
+    }
+    let careless: Vec<String> = whole_calls(&trace)
+        .into_iter()
+        .filter(|call| !call.contains("fcntl(") || call.contains("F_DUPFD"))
+        .filter(|call| !call.contains("CLOEXEC"))
+        .collect();
+    assert!(careless.is_empty(), "{careless:#?}");
+}
+
+#[test]
+fn the_child_of_a_fork_is_told_state_by_every_function_and_its_parent_goes_on() {
+    let mut host = Host::start(WITH_TLS_PORT);
+    // Threads of the host and of the library hold locks at any moment.
+    let mut flooded = framed(host.address());
+    assert_eq!(host.ask("spam"), "spamming");
+    let drain = std::thread::spawn(move || {
+        let mut buffer = vec![0; 1 << 20];
+        while flooded.read(&mut buffer).is_ok_and(|got| got > 0) {}
+    });
+    let answer = host.numbers("fork");
+    assert_eq!(answer["good"], answer["forks"]);
+    assert_eq!(host.ask("calm"), "calm");
+    echoes(&mut framed(host.address()));
+    host.finish();
+    drain.join().unwrap();
+}
+
+#[test]
+fn two_copies_of_the_library_in_one_process_serve_side_by_side() {
+    let folder = folder("two-copies");
+    let copies = ["one.so", "two.so"].map(|name| folder.join(name));
+    for copy in &copies {
+        fs::copy(library(), copy).unwrap();
+    }
+    let source = root().join("tests/c/two_copies.c");
+    let program = folder.join("program");
+    let mut command = c_programs::compiler("cc", "c11");
+    must(command.arg(source).arg("-o").arg(&program).arg("-ldl"));
+    let output = must(Command::new(&program).args(&copies));
+    assert_eq!(output.stdout, b"ok\n");
+}
+
+#[test]
+fn a_wall_clock_that_jumps_moves_no_deadline() {
+    let shim = folder("jumping-clock").join("shim.so");
+    let mut command = c_programs::compiler("cc", "c11");
+    command.args(["-shared", "-fPIC"]).arg(root().join("tests/c/jumping_clock.c"));
+    must(command.arg("-o").arg(&shim));
+    let ini = format!("{PORT}readTimeout=300\nidleTimeout=800\n");
+    let mut command = Command::new(program());
+    command.arg(&ini).env("LD_PRELOAD", &shim);
+    let mut host = Host::spawn(command, &ini);
+    let begun = Instant::now();
+    let mut silent = connect(host.address());
+    let mut client = framed(host.address());
+    assert_ends_without_a_byte(&mut silent);
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+    echoes(&mut client);
+    let begun = Instant::now();
+    assert_ends_without_a_byte(&mut client);
+    let idle = begun.elapsed();
+    assert!(idle >= Duration::from_millis(700) && idle < Duration::from_secs(30), "{idle:?}");
+    for reason in ["read_timeout", "idle_timeout"] {
+        host.wait_for(reason, |stats| stats.get(reason) == Some(&1));
+    }
+    host.finish();
+}
+
+/// Something that blocks until it is opened.
+#[derive(Default)]
+struct Gate {
+    open: Mutex<bool>,
+    changed: Condvar,
+    waiting: AtomicUsize,
+}
+
+impl Gate {
+    fn pass(&self) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut open = self.open.lock().unwrap();
+        while !*open {
+            open = self.changed.wait(open).unwrap();
+        }
+    }
+
+    fn open(&self) {
+        *self.open.lock().unwrap() = true;
+        self.changed.notify_all();
+    }
+
+    fn wait_for(&self, count: usize) {
+        wait_until("blocking", || self.waiting.load(Ordering::SeqCst) >= count);
+    }
+}
+
+struct Stuck(Arc<Gate>, Arc<AtomicUsize>);
+
+impl Sink for Stuck {
+    fn log(&mut self, _: &Record<'_>) {
+        self.0.pass();
+        self.1.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_log_sink_that_blocks_does_not_stop_connections_and_drops_are_counted() {
+    let (gate, logged) = (Arc::new(Gate::default()), Arc::new(AtomicUsize::new(0)));
+    let server = echo_server("", "");
+    let sink = Stuck(gate.clone(), logged.clone());
+    server.runtime.set_log(Level::Debug, Some(Box::new(sink))).unwrap();
+    let mut client = framed(server.address);
+    // One record for each.
+    for _ in 0..3000 {
+        drop(connect(server.address));
+    }
+    gate.wait_for(1);
+    wait_until("drops", || server.runtime.stats().log_dropped > 0);
+    for _ in 0..100 {
+        echoes(&mut client);
+    }
+    wait_until("all ends", || {
+        server.listener.stats().closes[CloseReason::ClosedBeforeIdentified.code() as usize] == 3000
+    });
+    // Listeners end while the sink is stuck; only the runtime waits for it.
+    drop(client);
+    server.listener.stop(0).unwrap();
+    server.listener.wait(Some(PATIENCE.as_millis() as u64)).unwrap();
+    let dropped = server.runtime.stats().log_dropped;
+    gate.open();
+    server.runtime.stop(0).unwrap();
+    server.runtime.wait(None).unwrap();
+    // 3,000 ends before the first byte and that of the client.
+    assert_eq!(logged.load(Ordering::SeqCst) as u64 + dropped, 3001);
+}
+
+/// Blocks in its first frame of each connection that says so; else echoes.
+struct Blocking(Arc<Gate>);
+
+impl Handler for Blocking {
+    fn on_event(&self, conn: Conn, event: Event<'_>) {
+        if let Event::Frames(frames) = &event
+            && frames.iter().any(|frame| frame.data == b"block")
+        {
+            self.0.pass();
+        }
+        Echo.on_event(conn, event);
+    }
+}
+
+#[test]
+fn a_callback_that_blocks_stops_its_own_loop_only() {
+    let gate = Arc::new(Gate::default());
+    let handler = Arc::new(Blocking(gate.clone()));
+    let server = server_with("ioThreads=3", "", "", |listener| {
+        listener.on(Protocol::Client, handler).unwrap();
+    });
+    // Newcomers go to the loop with the fewest connections: two on each.
+    let mut clients: Vec<TcpStream> = (0..6).map(|_| framed(server.address)).collect();
+    clients[0].write_all(&frame(b"block")).unwrap();
+    gate.wait_for(1);
+    for client in &mut clients {
+        client.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        client.write_all(&frame(b"hello")).unwrap();
+    }
+    let quick: Vec<bool> =
+        clients.iter_mut().map(|client| client.read_exact(&mut [0; 9]).is_ok()).collect();
+    assert_eq!(quick.iter().filter(|quick| **quick).count(), 4, "{quick:?}");
+    // The port accepts, and those on other loops are served without delay.
+    for (client, quick) in clients.iter_mut().zip(&quick) {
+        if *quick {
+            (0..100).for_each(|_| echoes(client));
+        }
+    }
+    gate.open();
+    for (client, quick) in clients.iter_mut().zip(&quick) {
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        if !quick {
+            while read_frame(client) != b"hello" {}
+        }
+        echoes(client);
+    }
+}
