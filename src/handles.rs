@@ -378,7 +378,7 @@ mod tests {
     #[test]
     fn an_entry_is_freed_when_it_is_removed_and_nobody_holds_it() {
         let table = Table::new();
-        let held = table.insert(0, |id| Arc::new(id));
+        let held = table.insert(0, Arc::new);
         table.remove(*held);
         assert_eq!(Arc::strong_count(&held), 1);
     }

@@ -320,6 +320,7 @@ impl Decoder {
             State::BetweenFrames => 0,
             State::Large(large) => large.payload.capacity(),
             State::Inflating(frame) => frame.input.capacity() + frame.output.capacity(),
+            State::Inflated(payload) => payload.capacity(),
         }
     }
 }

@@ -116,7 +116,7 @@ fn feed(
         }
         assert!(kept.len() < SMALL_BYTES, "{} bytes are kept", kept.len());
     }
-    assert_eq!(decoder.is_inflating(), false, "work is left");
+    assert!(!decoder.is_inflating(), "work is left");
     let inside = decoder.is_inside_frame();
     assert!(!inside || kept.is_empty());
     reading.rest = if inside { HEADER_BYTES + decoder.held_bytes() } else { kept.len() };
