@@ -59,7 +59,11 @@ static void *must(void *memory) {
 
 static void enqueue(struct conn *c, const uint8_t *data, size_t len) {
     if (!len) return;
-    if (c->queue_at == c->queue_len) c->queue_at = c->queue_len = 0;
+    if (c->queue_at > c->queue_len / 2) {
+        memmove(c->queue, c->queue + c->queue_at, c->queue_len - c->queue_at);
+        c->queue_len -= c->queue_at;
+        c->queue_at = 0;
+    }
     if (c->queue_size - c->queue_len < len) {
         c->queue_size = c->queue_len + len;
         c->queue = must(realloc(c->queue, c->queue_size));
