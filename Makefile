@@ -6,6 +6,7 @@
 #   make test-long    runs what takes too long for that: sanitizers, Miri, models, fuzzing
 #   make simulate     runs simulated worlds from a seed on
 #   make fuzz         runs each fuzz target for a time
+#   make bench        compares speed and memory with the yardsticks (bench-quick: roughly)
 #   make header       copies the generated header to include/nativeport.h
 #   make screenshot   takes the pictures of the status page
 #   make clean        removes build
@@ -23,7 +24,7 @@ LINK = -Wl,--gc-sections $(LIBRARY) -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 
 SERVE = $(wildcard examples-c/serve/*.c)
 
-.PHONY: all demo demo-once test test-long header simulate fuzz screenshot clean FORCE
+.PHONY: all demo demo-once test test-long bench bench-quick header simulate fuzz screenshot clean FORCE
 all: build/serve build/echo build/threads build/client
 
 build/serve: $(SERVE) $(wildcard examples-c/serve/*.h) include/nativeport.h $(LIBRARY) | build
@@ -73,6 +74,13 @@ SEED ?= 1
 RUNS ?= 1000
 simulate:
 	SEED=$(SEED) RUNS=$(RUNS) $(CARGO) test --release --lib simulation::every -- --nocapture
+
+# One table with the library beside its yardsticks; benches/README.md says how to read it.
+bench:
+	@benches/run
+
+bench-quick:
+	@benches/run --quick
 
 # Takes the pictures of the status page in docs/images.
 screenshot:

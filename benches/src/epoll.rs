@@ -8,8 +8,7 @@ use std::time::Duration;
 pub use libc::epoll_event as Event;
 
 /// What connections are registered for: both directions at once, edge-triggered.
-pub const BOTH: u32 =
-    (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET) as u32;
+pub const BOTH: u32 = (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET) as u32;
 /// What a listener is registered for.
 pub const ACCEPT: u32 = libc::EPOLLIN as u32;
 
@@ -21,7 +20,11 @@ impl Epoll {
         // SAFETY: no pointers; a descriptor that is new is nobody else's.
         unsafe {
             let fd = libc::epoll_create1(libc::EPOLL_CLOEXEC);
-            if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(Epoll(OwnedFd::from_raw_fd(fd))) }
+            if fd < 0 {
+                Err(io::Error::last_os_error())
+            } else {
+                Ok(Epoll(OwnedFd::from_raw_fd(fd)))
+            }
         }
     }
 

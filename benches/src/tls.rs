@@ -6,9 +6,7 @@
 
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::unbuffered::{
-    ConnectionState, EncodeError, InsufficientSizeError, UnbufferedStatus,
-};
+use rustls::unbuffered::{ConnectionState, EncodeError, InsufficientSizeError, UnbufferedStatus};
 use std::io;
 
 /// Bytes that a record of 16 KiB can be longer than its content, in all versions.
@@ -17,10 +15,7 @@ const RECORD_EXTRA: usize = 64;
 /// Client or server.
 pub trait Side {
     type Data;
-    fn process<'c, 'i>(
-        &'c mut self,
-        input: &'i mut [u8],
-    ) -> UnbufferedStatus<'c, 'i, Self::Data>;
+    fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
 }
 
 impl Side for UnbufferedClientConnection {
@@ -91,9 +86,8 @@ pub fn open<S: Side>(
                 }
             }
             ConnectionState::EncodeTlsData(mut message) => {
-                if let Err(EncodeError::InsufficientSize(InsufficientSizeError {
-                    required_size,
-                })) = message.encode(&mut [])
+                if let Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) =
+                    message.encode(&mut [])
                 {
                     let written = message.encode(out.room(required_size));
                     out.len += written.map_err(io::Error::other)?;

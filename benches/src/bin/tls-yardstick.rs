@@ -75,7 +75,8 @@ fn main() -> io::Result<()> {
 
 fn config(tickets: usize) -> Result<Arc<ServerConfig>, Box<dyn std::error::Error + Send + Sync>> {
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
-    let certificate = rcgen::CertificateParams::new(["localhost".to_string()])?.self_signed(&key)?;
+    let certificate =
+        rcgen::CertificateParams::new(["localhost".to_string()])?.self_signed(&key)?;
     let key = PrivateKeyDer::try_from(key.serialize_der())?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?

@@ -66,8 +66,7 @@ pub fn run(options: &Options) -> io::Result<String> {
         let timeout = if again.is_empty() { Duration::from_millis(50) } else { Duration::ZERO };
         let ready = epoll.wait(&mut events, Some(timeout))?;
         let ready = ready.iter().map(|event| (event.u64 as usize, ended(event)));
-        let ready: Vec<_> =
-            again.drain(..).map(|index| (index, false)).chain(ready).collect();
+        let ready: Vec<_> = again.drain(..).map(|index| (index, false)).chain(ready).collect();
         for (index, ended) in ready {
             let echo = &mut echoes[index];
             let (whole, more) = echo.receive(&mut buffers)?;

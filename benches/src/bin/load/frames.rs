@@ -116,6 +116,8 @@ impl<'p> Frames<'p> {
             } else if self.patterns.check {
                 let expected = self.piece(*place, data.len().min(4 + size - place.offset));
                 if data[..expected.len()] != *expected {
+                    let equal = expected.iter().zip(data).take_while(|(a, b)| a == b).count();
+                    place.offset += equal;
                     return Err(self.wrong(*place, "payload"));
                 }
                 expected.len()

@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 pub fn run(options: &Options) -> io::Result<String> {
     let (stop, made) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
-        let beside = (options.handshakes > 0.0)
-            .then(|| scope.spawn(|| handshakes(options, &stop, &made)));
+        let beside =
+            (options.handshakes > 0.0).then(|| scope.spawn(|| handshakes(options, &stop, &made)));
         let result = frames(options, &made);
         stop.store(true, Ordering::Relaxed);
         if let Some(beside) = beside {
@@ -48,10 +48,8 @@ fn frames(options: &Options, handshakes: &AtomicU64) -> io::Result<String> {
         echoes.push((echo, VecDeque::<Instant>::new()));
     }
     let histogram = || Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3);
-    let (mut latency, mut late) = (
-        histogram().map_err(io::Error::other)?,
-        histogram().map_err(io::Error::other)?,
-    );
+    let (mut latency, mut late) =
+        (histogram().map_err(io::Error::other)?, histogram().map_err(io::Error::other)?);
     let start = Instant::now() + Duration::from_millis(10);
     let warm = start + options.warm;
     let end = warm + options.seconds;
