@@ -4,7 +4,7 @@
 //! One 256 KiB read buffer, in which records are opened in place; all whole frames of a read
 //! are sealed together and sent with one call; a large cut frame gets a buffer of its size.
 //!
-//! usage: tls-yardstick [--tickets N] [port]   (prints "listening PORT")
+//! usage: `tls-yardstick [--tickets N] [port]`; prints "listening PORT"
 
 use nativeport_bench::epoll::{ACCEPT, BOTH, Epoll, ended, events, listen, raise_descriptor_limit};
 use nativeport_bench::tls::{Output, open, seal};
