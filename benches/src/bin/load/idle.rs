@@ -6,10 +6,13 @@ use crate::options::Options;
 use crate::peer::{Buffers, Connector};
 use crate::process::{anonymous_memory, cpu_time};
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Before the first reading, so that what the server needs once does not count.
 const FIRST: usize = 64;
+
+/// For what a server does at once, and for looking at what it does when nothing happens.
+const MOMENT: Duration = Duration::from_millis(500);
 
 pub fn run(options: &Options) -> io::Result<String> {
     let pid = options.pid.ok_or_else(|| io::Error::other("idle needs --pid"))?;
@@ -20,7 +23,7 @@ pub fn run(options: &Options) -> io::Result<String> {
     let mut before = 0;
     for index in 0..FIRST + options.conns {
         if index == FIRST {
-            std::thread::sleep(options.settle);
+            std::thread::sleep(MOMENT);
             before = anonymous_memory(pid)?;
         }
         let peer = connector.open(&mut buffers)?;
@@ -36,7 +39,7 @@ pub fn run(options: &Options) -> io::Result<String> {
     std::thread::sleep(options.settle);
     let after = anonymous_memory(pid)?;
     let (cpu, at) = (cpu_time(pid)?, Instant::now());
-    std::thread::sleep(options.settle);
+    std::thread::sleep(MOMENT);
     let cpu = (cpu_time(pid)? - cpu).as_secs_f64() / at.elapsed().as_secs_f64();
     Ok(format!(
         "{{\"mode\": \"idle\", \"tls\": {}, \"conns\": {}, \"size\": {}, \"start_bytes\": {before}, \
