@@ -6,7 +6,7 @@
 //! has a budget per turn and is suspended beyond it.
 
 use super::deflate::{Inflated, Inflater, Inflaters};
-use super::{HEADER_BYTES, Header, Rules};
+use super::{HEADER_BYTES, Header, Rules, reserve};
 use crate::event::FrameSpan;
 use crate::status::CloseReason;
 
@@ -340,7 +340,7 @@ impl Large {
     fn begin(header: Header, arrived: &[u8]) -> Result<Large, CloseReason> {
         let mut payload = Vec::new();
         let first = header.payload_bytes.min(FIRST_STEP_BYTES.max(arrived.len()));
-        payload.try_reserve_exact(first).map_err(|_| CloseReason::MemoryLimit)?;
+        reserve(&mut payload, first)?;
         payload.extend_from_slice(arrived);
         Ok(Large { compressed: header.compressed, want_bytes: header.payload_bytes, payload })
     }
@@ -353,7 +353,7 @@ impl Large {
     fn make_room(&mut self) -> Result<(), CloseReason> {
         if self.payload.len() == self.payload.capacity() && self.missing() > 0 {
             let more = self.payload.capacity().max(SMALL_BYTES).min(self.missing());
-            self.payload.try_reserve_exact(more).map_err(|_| CloseReason::MemoryLimit)?;
+            reserve(&mut self.payload, more)?;
         }
         Ok(())
     }

@@ -85,7 +85,7 @@ impl Inflater {
                 let produced = out.len() - start;
                 let step = (produced / 2).clamp(STEP_MIN_BYTES, STEP_MAX_BYTES);
                 let room = (max_bytes - produced).saturating_add(1).min(step);
-                out.try_reserve_exact(room).map_err(|_| CloseReason::MemoryLimit)?;
+                super::reserve(out, room)?;
             }
             let status = self.state.decompress_vec(&input[used..], out, FlushDecompress::None);
             let used = (self.state.total_in() - total_in) as usize;

@@ -36,6 +36,21 @@ pub(crate) fn play(script: &[u8], wire: &[u8]) {
 
 thread_local! {
     static CANARY: std::cell::Cell<Option<Canary>> = const { std::cell::Cell::new(None) };
+    /// In a world whose memory is short: decides which large reservation fails.
+    static SHORTAGE: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
+}
+
+/// From now on large reservations of the calling thread fail now and then, or none does.
+fn set_shortage(seed: Option<u64>) {
+    SHORTAGE.set(seed);
+}
+
+/// True if the allocator of the simulated world refuses this reservation.
+pub(crate) fn memory_is_out() -> bool {
+    let Some(state) = SHORTAGE.get() else { return false };
+    let mut random = Random::new(state);
+    SHORTAGE.set(Some(random.next()));
+    random.one_in(12)
 }
 
 #[cfg(fuzzing)]

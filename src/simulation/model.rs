@@ -15,6 +15,8 @@ pub(super) struct Terms {
     pub idle_timeout_ms: u64,
     pub write_timeout_ms: u64,
     pub memory_is_small: bool,
+    /// Large reservations fail now and then.
+    pub memory_is_out: bool,
     pub stopped_early: bool,
     /// The host only echoes and sends.
     pub is_gentle: bool,
@@ -80,16 +82,10 @@ fn input(peer: &Peer, known: &Known, protocol: Option<Protocol>, reason: CloseRe
 /// What the peer got is what sends took, in order: all of it, where the end was orderly.
 fn output(peer: &Peer, known: &Known, protocol: Option<Protocol>) {
     let closed = known.closed.as_ref().expect("judged before");
-    let Some(protocol) = protocol else {
-        // Let in and closed before it opened: the answer byte may have left.
-        let allowed = if known.did.admit { 1 } else { known.did.refusal };
-        assert!(
-            peer.got.len() <= allowed,
-            "more than a refusal: {closed:?} {:?} {:?} {:?}",
-            known.did,
-            known.told,
-            peer.got
-        );
+    // Let in, and ended before it was told that it opened: what it sent may have left.
+    let admitted = known.did.admit.then(|| peer.plan.first_byte.map(Protocol::of_first_byte));
+    let Some(protocol) = protocol.or(admitted.flatten()) else {
+        assert!(peer.got.len() <= known.did.refusal, "more than a refusal: {closed:?}");
         return;
     };
     let orderly = peer.clean_end && !peer.tls_error && closed.unsent_bytes == 0;
@@ -145,7 +141,7 @@ fn reason(peer: &Peer, known: &Known, terms: &Terms) {
         CloseReason::FrameTimeout => lasted(terms.frame_timeout_ms),
         CloseReason::IdleTimeout => lasted(terms.idle_timeout_ms),
         CloseReason::WriteTimeout => lasted(terms.write_timeout_ms),
-        CloseReason::MemoryLimit => terms.memory_is_small,
+        CloseReason::MemoryLimit => terms.memory_is_small || terms.memory_is_out,
         CloseReason::DrainDeadline | CloseReason::Stopped => terms.stopped_early,
         other => peer.plan.breaks == Some(other),
     };
@@ -157,6 +153,7 @@ fn reason(peer: &Peer, known: &Known, terms: &Terms) {
     let nothing_else = terms.is_gentle
         && !terms.stopped_early
         && !terms.memory_is_small
+        && !terms.memory_is_out
         && peer.plan.leaves == Leaves::Fin
         && !known.told.contains(&Told::End)
         && !closed.reason.name().ends_with("timeout");

@@ -51,6 +51,7 @@ fn identity() -> (String, String) {
 /// the first peer sends these bytes, and things happen until the script is used up.
 pub(super) fn run(mut random: Random, wire: Option<&[u8]>) -> Stats {
     let (ini, terms, tls) = settings(&mut random);
+    super::set_shortage(terms.memory_is_out.then(|| random.next()));
     let mut config = Config::new();
     config.load_string(ini.as_bytes(), "simulation").unwrap();
     let (settings, findings) = config.resolve();
@@ -110,6 +111,7 @@ fn settings(random: &mut Random) -> (String, Terms, Tls) {
         idle_timeout_ms: *random.pick(&[0, 0, 7_000]),
         write_timeout_ms: 4_000,
         memory_is_small: random.one_in(8),
+        memory_is_out: random.one_in(10),
         stopped_early: random.one_in(6),
         is_gentle: false,
     };
