@@ -134,7 +134,7 @@ fn life() {
         })
         .collect();
     accepter.join().unwrap();
-    let first = stops.into_iter().filter(|_| true).map(|stop| stop.join().unwrap());
+    let first = stops.into_iter().map(|stop| stop.join().unwrap());
     assert_eq!(first.filter(|first| *first).count(), 1, "one stop is the first");
     assert_eq!(over.load(Ordering::SeqCst), 1, "over once");
     assert!(life.is_over());
@@ -171,6 +171,15 @@ fn scene() -> Scene {
     Scene { core, port, door, receiver, poll }
 }
 
+impl Drop for Scene {
+    fn drop(&mut self) {
+        // A running port and its core hold one another.
+        if !std::thread::panicking() {
+            self.port.stop(0);
+        }
+    }
+}
+
 fn is_woken(poll: &mut Poll) -> bool {
     let mut events = Events::with_capacity(4);
     poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
@@ -179,7 +188,8 @@ fn is_woken(poll: &mut Poll) -> bool {
 
 /// Two threads leave messages while the loop takes them and falls asleep.
 fn door() {
-    let Scene { door, receiver, mut poll, .. } = scene();
+    let mut scene = scene();
+    let (door, receiver, poll) = (&scene.door, &scene.receiver, &mut scene.poll);
     let senders: Vec<_> = (0..2)
         .map(|_| {
             let door = door.clone();
@@ -194,10 +204,10 @@ fn door() {
         while receiver.try_recv().is_ok() {
             taken += 1;
         }
-        if door.fall_asleep(&receiver) && !is_woken(&mut poll) {
+        if door.fall_asleep(receiver) && !is_woken(poll) {
             // It sleeps from here on; who sends now has to wake it.
             senders.into_iter().for_each(|sender| sender.join().unwrap());
-            assert!(receiver.is_empty() || is_woken(&mut poll), "it sleeps with a message");
+            assert!(receiver.is_empty() || is_woken(poll), "it sleeps with a message");
             return;
         }
         door.awake();
@@ -338,7 +348,7 @@ fn every_operation_of_another_thread_is_announced_to_the_loop() {
 /// Two stops of a port and one of its runtime, while its last connections end.
 fn stop() {
     let scene = scene();
-    let Scene { core, port, .. } = &scene;
+    let (core, port) = (&scene.core, &scene.port);
     let peer = SocketAddr::from(([10, 0, 0, 1], 1));
     for _ in 0..2 {
         assert!(port.admit(Transport::Simulated(Box::new(Full)), peer).is_some());
