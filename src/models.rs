@@ -293,6 +293,7 @@ fn sends() {
     assert!(shared.end().is_empty(), "something was taken behind the end");
     let unsent: usize = left.iter().map(Op::queued_bytes).sum();
     assert_eq!(out.queued_bytes() + unsent, taken, "what was acknowledged is there");
+    assert_eq!(shared.foreign_queued.load(Ordering::SeqCst), unsent, "refused bytes are counted");
     let closes = left.iter().filter(|op| matches!(op, Op::Close(7))).count();
     assert_eq!(closes + usize::from(out.verdict.is_some()), usize::from(closed));
 }
@@ -307,6 +308,7 @@ fn what_is_acknowledged_is_taken_by_the_loop_or_comes_back_at_the_end() {
 fn announcements() {
     let scene = scene();
     let (shared, mut out) = shared(&scene);
+    assert_eq!(shared.send_bytes(b"012345678"), Ok(()));
     let senders: Vec<_> = (0..2)
         .map(|_| {
             let shared = shared.clone();
@@ -322,6 +324,11 @@ fn announcements() {
             })
         })
         .collect();
+    // What another thread sees is never less than what is there.
+    let observer = {
+        let shared = shared.clone();
+        thread::spawn(move || (0..3).for_each(|_| assert!(shared.queued_bytes() >= 9)))
+    };
     let mut look = |out: &mut Outbound| {
         while let Ok(control) = scene.receiver.try_recv() {
             assert!(matches!(control, Control::Dirty(_)));
@@ -329,9 +336,9 @@ fn announcements() {
         }
     };
     look(&mut out);
-    // What another thread sees meanwhile is never less than what is there.
-    assert!(shared.queued_bytes() >= out.queued_bytes());
     let taken: usize = senders.into_iter().map(|sender| sender.join().unwrap()).sum();
+    let taken = taken + 9;
+    observer.join().unwrap();
     look(&mut out);
     assert_eq!(out.queued_bytes(), taken, "something was left and not announced");
     assert!(!shared.dirty.load(Ordering::SeqCst));
