@@ -6,11 +6,15 @@
 //! process may share.
 
 use crate::conn::Newcomer;
+use crate::dispatch;
+#[cfg(test)]
+use crate::faults::Stage;
 use crate::listener::Port;
 use crate::log::Level;
 use crate::reactor::WAKE;
 use crate::reactor::door::{Control, Door, least_loaded};
 use crate::reactor::transport::Transport;
+use crate::stats::Counters;
 use crate::status::CloseReason;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -100,7 +104,11 @@ impl Accepter {
                 // comes for what waits in the backlog.
                 let mut shortage = false;
                 for index in 0..self.listeners.len() {
-                    shortage |= self.accept_all(index);
+                    shortage |= dispatch::caught(|| self.accept_all(index)).unwrap_or_else(|| {
+                        self.caught_a_defect();
+                        // What it comes from may be there again.
+                        true
+                    });
                 }
                 self.back_off_ms = match shortage {
                     true => (self.back_off_ms * 2).clamp(BACK_OFF_MIN_MS, BACK_OFF_MAX_MS),
@@ -135,8 +143,10 @@ impl Accepter {
                 match self.listeners[index].accept() {
                     Ok((stream, peer)) => {
                         self.errors = 0;
-                        if let Some(newcomer) = self.port.admit(Transport::new(stream), peer) {
-                            batch.push(newcomer);
+                        let transport = Transport::new(stream);
+                        match dispatch::caught(|| self.port.admit(transport, peer)) {
+                            Some(newcomer) => batch.extend(newcomer),
+                            None => self.caught_a_defect(),
                         }
                     }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => break true,
@@ -161,6 +171,10 @@ impl Accepter {
     /// Gives a batch to the loops with the fewest connections.
     fn deal(&self, batch: Vec<Newcomer>) {
         let doors: &[Arc<Door>] = self.port.first_doors();
+        #[cfg(test)]
+        if !batch.is_empty() {
+            self.port.fault.strike(Stage::Deal);
+        }
         let mut hands: Vec<(usize, Vec<Newcomer>)> = Vec::new();
         for newcomer in batch {
             let Some(door) = least_loaded(doors) else { return };
@@ -214,6 +228,10 @@ impl Accepter {
         self.reserve = spare_descriptor();
     }
 
+    fn caught_a_defect(&self) {
+        self.port.log.error("accept", "a defect was caught; its connection ends".to_owned());
+    }
+
     fn complain(&mut self, doing: &str, error: &io::Error) {
         if self.logged_at.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
             self.logged_at = Some(Instant::now());
@@ -231,16 +249,20 @@ impl Port {
     pub fn admit(self: &Arc<Port>, transport: Transport, peer: SocketAddr) -> Option<Newcomer> {
         // A dual-stack socket shows IPv4 peers as mapped addresses.
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let entered = self.gate.enter(peer.ip());
         let counters = self.accept_counters();
         counters.accepted.fetch_add(1, Ordering::Relaxed);
-        match self.gate.enter(peer.ip()) {
+        match entered {
             Ok((ticket, doomed)) => {
+                self.enter();
+                let seat = Seat { port: self.clone(), ticket, is_counted: false };
+                #[cfg(test)]
+                self.fault.strike(Stage::Accept);
                 if let Some((doomed, reason)) = doomed {
                     self.doom(&doomed, reason);
                 }
-                self.enter();
                 let accepted_ms = self.core.now_ms();
-                Some(Newcomer { transport, port: self.clone(), peer, accepted_ms, ticket })
+                Some(Newcomer { transport, port: self.clone(), peer, accepted_ms, seat })
             }
             Err(reason) => {
                 counters.closes[reason.code() as usize].fetch_add(1, Ordering::Relaxed);
@@ -287,6 +309,40 @@ impl Ticket {
             DOOMED_PER_ADDRESS => Some(CloseReason::MaxHandshakesPerAddress),
             _ => None,
         }
+    }
+}
+
+/// A connection's place in its port: in its limits, and in what has to end before the port
+/// has ended. Given back exactly once, when dropped, whatever became of the connection.
+pub(crate) struct Seat {
+    port: Arc<Port>,
+    ticket: Arc<Ticket>,
+    is_counted: bool,
+}
+
+impl Seat {
+    pub fn ticket(&self) -> Arc<Ticket> {
+        self.ticket.clone()
+    }
+
+    /// The connection ends for this reason. False: that has been counted before.
+    pub fn count(&mut self, counters: &Counters, reason: CloseReason) -> bool {
+        if std::mem::replace(&mut self.is_counted, true) {
+            return false;
+        }
+        counters.closes[reason.code() as usize].fetch_add(1, Ordering::Relaxed);
+        true
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let port = self.port.clone();
+        // Nobody ended it: a defect has lost it on its way.
+        self.count(port.accept_counters(), CloseReason::Internal);
+        port.gate.identified(&self.ticket);
+        port.gate.gone(self.ticket.from);
+        port.leave();
     }
 }
 

@@ -15,7 +15,7 @@ use crate::dispatch;
 use crate::event::Protocol;
 use crate::send::{Op, Outbound};
 use crate::shared::{Shared, State};
-use crate::status::Status;
+use crate::status::{CloseReason, Status};
 use crate::sync::RwLock;
 pub use crate::tls::Facts as TlsFacts;
 use std::any::Any;
@@ -207,6 +207,11 @@ impl Conn {
             drop(data);
         }
         Ok(answer)
+    }
+
+    /// A call about it has met a defect: it ends by a reset, if that can still be asked for.
+    pub(crate) fn on_defect(self) {
+        dispatch::caught(|| self.act(State::close, Op::Fail(CloseReason::Internal)));
     }
 
     fn shared(self) -> Result<Arc<Shared>, Status> {

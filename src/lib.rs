@@ -19,6 +19,10 @@
 //! [`runtime`] and [`listener`] are made and ended by the host; [`config`] tells them how.
 #![deny(unsafe_code)]
 
+// For what the tests of this crate share with those over its surface.
+#[cfg(test)]
+extern crate self as nativeport;
+
 pub mod capi;
 pub mod config;
 pub mod event;
@@ -35,6 +39,8 @@ mod bind;
 mod buffers;
 mod conn;
 mod dispatch;
+#[cfg(test)]
+mod faults;
 mod frame;
 #[cfg(fuzzing)]
 pub mod fuzzing;

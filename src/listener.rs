@@ -51,6 +51,8 @@ pub(crate) struct Port {
     /// Monotonic milliseconds; `u64::MAX` = not draining.
     drain_deadline_ms: AtomicU64,
     ended: Ended,
+    #[cfg(test)]
+    pub fault: crate::faults::Fault,
 }
 
 /// The settings that the connection machine reads, in its own terms.
@@ -258,6 +260,14 @@ impl Listener {
     }
 }
 
+#[cfg(test)]
+impl Listener {
+    /// A connection that comes to this stage, after `pass` others, meets a defect there.
+    pub(crate) fn arm(&self, stage: crate::faults::Stage, pass: usize) {
+        self.port.fault.arm(stage, pass);
+    }
+}
+
 impl Drop for Listener {
     fn drop(&mut self) {
         if is_forked_child() {
@@ -304,6 +314,8 @@ impl Port {
             life: Life::new(),
             drain_deadline_ms: AtomicU64::new(u64::MAX),
             ended: Ended::default(),
+            #[cfg(test)]
+            fault: crate::faults::Fault::default(),
             settings,
             core,
         })
@@ -399,12 +411,6 @@ impl Port {
     /// An accepter starts, or a connection was accepted.
     pub fn enter(&self) {
         self.life.enter();
-    }
-
-    /// A connection was told its end, or its end was nobody's to be told.
-    pub fn connection_gone(&self, peer: &SocketAddr) {
-        self.gate.gone(peer.ip());
-        self.leave();
     }
 
     /// An accepter or connection is gone; the last one finishes the port.

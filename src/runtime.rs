@@ -346,9 +346,9 @@ impl Runtime {
             core.running_loops.fetch_add(1, Ordering::SeqCst);
             let spawned = runtime.spawn(name, scheduling, move || {
                 let reactor = part.into_loop(loop_core.clone(), position);
-                // A panic here is a defect of ours: the loop's connections are lost, the
-                // process and the other loops are not.
-                if dispatch::caught(|| reactor.run()).is_none() {
+                // A defect of ours: the loop's connections are lost, the process and the
+                // other loops are not.
+                if dispatch::caught(|| reactor.run()) != Some(true) {
                     loop_core.log.error("reactor", "a loop ended by a defect".to_owned());
                 }
                 loop_core.loop_ended();

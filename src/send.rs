@@ -173,6 +173,8 @@ impl Outbound {
         if let Err(status) = self.may_send(true) {
             return (0, Err(status));
         }
+        #[cfg(test)]
+        self.port.fault.strike(crate::faults::Stage::Encode);
         let writes = self.port.rules.frame.writes.filter(|_| !flags.no_compress);
         let count = frames.len();
         let total: usize = frames.clone().map(|frame| frame.len() + HEADER_BYTES).sum();
@@ -355,6 +357,10 @@ impl Outbound {
         let held = self.corked > 0 && self.fin == Fin::No && self.queued_bytes() < GATHER_BYTES;
         if held {
             return false;
+        }
+        #[cfg(test)]
+        if self.queued_bytes() > 0 {
+            self.port.fault.strike(crate::faults::Stage::Flush);
         }
         let mut budget = TURN_BYTES;
         while !self.blocked && self.error.is_none() {

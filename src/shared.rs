@@ -117,6 +117,8 @@ impl Shared {
         frames: impl Iterator<Item = &'a [u8]>,
         flags: SendFlags,
     ) -> (usize, Result<(), Status>) {
+        #[cfg(test)]
+        self.port.fault.strike(crate::faults::Stage::ForeignEncode);
         let writes = self.port.rules.frame.writes.filter(|_| !flags.no_compress);
         let (mut wire, mut count) = (Vec::new(), 0);
         let mut result = self.state.may_send(self.protocol, true);

@@ -113,7 +113,7 @@ impl np_conn_info {
 ///   NP_ERR_INVALID_HANDLE
 #[unsafe(no_mangle)]
 pub extern "C" fn np_conn_admit(conn: np_conn) -> np_status {
-    entry::status(|| conn.core().admit())
+    entry::about(conn, || conn.core().admit())
 }
 
 /// Answers on_admit with no: the bytes are sent raw, without an answer byte, and the
@@ -127,7 +127,7 @@ pub extern "C" fn np_conn_admit(conn: np_conn) -> np_status {
 ///   NP_ERR_INVALID_HANDLE, NP_ERR_ARGUMENT
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_conn_refuse(conn: np_conn, data: *const u8, len: usize) -> np_status {
-    entry::status(|| {
+    entry::about(conn, || {
         // SAFETY: the caller's promise for data.
         conn.core().refuse(unsafe { ptr::slice(data, len, "data")? })
     })
@@ -143,7 +143,7 @@ pub unsafe extern "C" fn np_conn_refuse(conn: np_conn, data: *const u8, len: usi
 /// Fails: NP_ERR_CLOSED, NP_ERR_INVALID_HANDLE
 #[unsafe(no_mangle)]
 pub extern "C" fn np_conn_pause_reading(conn: np_conn) -> np_status {
-    entry::status(|| conn.core().pause_reading())
+    entry::about(conn, || conn.core().pause_reading())
 }
 
 /// Ends np_conn_pause_reading.
@@ -155,7 +155,7 @@ pub extern "C" fn np_conn_pause_reading(conn: np_conn) -> np_status {
 /// Fails: NP_ERR_CLOSED, NP_ERR_INVALID_HANDLE
 #[unsafe(no_mangle)]
 pub extern "C" fn np_conn_resume_reading(conn: np_conn) -> np_status {
-    entry::status(|| conn.core().resume_reading())
+    entry::about(conn, || conn.core().resume_reading())
 }
 
 /// Tells the peer, behind everything that was sent, that nothing more follows (FIN, with
@@ -168,7 +168,7 @@ pub extern "C" fn np_conn_resume_reading(conn: np_conn) -> np_status {
 /// Fails: NP_ERR_STATE before admission is decided, NP_ERR_CLOSED, NP_ERR_INVALID_HANDLE
 #[unsafe(no_mangle)]
 pub extern "C" fn np_conn_shutdown(conn: np_conn) -> np_status {
-    entry::status(|| conn.core().shutdown())
+    entry::about(conn, || conn.core().shutdown())
 }
 
 /// Ends the connection after what was sent has left, bounded by writeTimeout. From its
@@ -182,7 +182,7 @@ pub extern "C" fn np_conn_shutdown(conn: np_conn) -> np_status {
 /// Fails: NP_ERR_CLOSED if it is closed or closing already, NP_ERR_INVALID_HANDLE
 #[unsafe(no_mangle)]
 pub extern "C" fn np_conn_close(conn: np_conn, host_code: i32) -> np_status {
-    entry::status(|| conn.core().close(host_code))
+    entry::about(conn, || conn.core().close(host_code))
 }
 
 /// Ends the connection at once, with a reset; on_close tells how many bytes were not sent.
@@ -195,7 +195,7 @@ pub extern "C" fn np_conn_close(conn: np_conn, host_code: i32) -> np_status {
 /// Fails: NP_ERR_CLOSED if it has ended, NP_ERR_INVALID_HANDLE
 #[unsafe(no_mangle)]
 pub extern "C" fn np_conn_abort(conn: np_conn, host_code: i32) -> np_status {
-    entry::status(|| conn.core().abort(host_code))
+    entry::about(conn, || conn.core().abort(host_code))
 }
 
 /// Closes the connection with NP_CLOSE_HOST_DEADLINE when after_ms milliseconds have
@@ -209,7 +209,7 @@ pub extern "C" fn np_conn_abort(conn: np_conn, host_code: i32) -> np_status {
 /// Fails: NP_ERR_CLOSED, NP_ERR_INVALID_HANDLE
 #[unsafe(no_mangle)]
 pub extern "C" fn np_conn_set_deadline(conn: np_conn, after_ms: u64) -> np_status {
-    entry::status(|| conn.core().set_deadline(limit(after_ms)))
+    entry::about(conn, || conn.core().set_deadline(limit(after_ms)))
 }
 
 /// Writes what is known about the connection.
@@ -221,7 +221,7 @@ pub extern "C" fn np_conn_set_deadline(conn: np_conn, after_ms: u64) -> np_statu
 /// Fails: NP_ERR_CLOSED, NP_ERR_INVALID_HANDLE, NP_ERR_ARGUMENT
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_conn_get_info(conn: np_conn, info: *mut np_conn_info) -> np_status {
-    entry::status(|| {
+    entry::about(conn, || {
         // SAFETY: the caller's promise for an output struct.
         let output = unsafe { Output::new(info, "info")? };
         output.put(&np_conn_info::of(&conn.core().info()?));
@@ -243,7 +243,8 @@ pub unsafe extern "C" fn np_conn_set_user_data(
     user_data: *mut c_void,
     destroy: np_destroy_fn,
 ) -> np_status {
-    entry::taking(
+    entry::taking_about(
+        conn,
         || Owned::new(user_data, destroy),
         |owned| {
             let nothing = user_data.is_null() && destroy.is_none();
@@ -266,7 +267,7 @@ pub unsafe extern "C" fn np_conn_get_user_data(
     conn: np_conn,
     user_data: *mut *mut c_void,
 ) -> np_status {
-    entry::status(|| {
+    entry::about(conn, || {
         // SAFETY: the caller's promise for an output.
         let place = unsafe { Place::new(user_data, "user_data")? };
         let pointer = conn.core().with_user_data(|data: Option<&(dyn Any + Send)>| {

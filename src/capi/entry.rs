@@ -7,6 +7,7 @@
 //! panic. What a body does is left to the noun's file. A test reads the sources and fails when
 //! an export has another body.
 
+use super::handle::np_conn;
 use super::status::{np_error, np_status};
 use crate::dispatch::caught;
 use crate::runtime::IN_FORKED_CHILD;
@@ -18,11 +19,7 @@ pub(super) fn status(body: impl FnOnce() -> Result<(), Status>) -> np_status {
     taking(|| (), |()| body())
 }
 
-/// For those of them that take ownership: `take` as in [`registering`].
-pub(super) fn taking<T>(
-    take: impl FnOnce() -> T,
-    body: impl FnOnce(T) -> Result<(), Status>,
-) -> np_status {
+fn taking<T>(take: impl FnOnce() -> T, body: impl FnOnce(T) -> Result<(), Status>) -> np_status {
     let outcome = caught(|| {
         let taken = take();
         if is_forked_child() {
@@ -35,6 +32,24 @@ pub(super) fn taking<T>(
         Some(Err(status)) => status.code(),
         None => Status::Panic.code(),
     }
+}
+
+/// For functions about a connection: one that meets a defect of ours ends it.
+pub(super) fn about(conn: np_conn, body: impl FnOnce() -> Result<(), Status>) -> np_status {
+    taking_about(conn, || (), |()| body())
+}
+
+/// For those of them that take ownership: `take` as in [`registering`].
+pub(super) fn taking_about<T>(
+    conn: np_conn,
+    take: impl FnOnce() -> T,
+    body: impl FnOnce(T) -> Result<(), Status>,
+) -> np_status {
+    let status = taking(take, body);
+    if status == Status::Panic.code() {
+        conn.core().on_defect();
+    }
+    status
 }
 
 /// For functions whose failures have words. A bad `error` is refused before `body` runs.

@@ -36,7 +36,7 @@ pub unsafe extern "C" fn np_conn_send_frame(
     len: usize,
     flags: u32,
 ) -> np_status {
-    entry::status(|| {
+    entry::about(conn, || {
         let flags = frame::send_flags(flags)?;
         // SAFETY: the caller's promise for data.
         conn.core().send_frame(unsafe { ptr::slice(data, len, "data")? }, flags)
@@ -61,7 +61,8 @@ pub unsafe extern "C" fn np_conn_send_frames(
 ) -> np_status {
     // SAFETY: the caller's promise for an output, for the frames and their data.
     unsafe {
-        entry::taking(
+        entry::taking_about(
+            conn,
             || Place::optional(accepted, "accepted").map(|place| place.put(0)),
             |zeroed| {
                 zeroed?;
@@ -125,7 +126,8 @@ pub unsafe extern "C" fn np_conn_send_frame_owned(
     release_data: *mut c_void,
     flags: u32,
 ) -> np_status {
-    entry::taking(
+    entry::taking_about(
+        conn,
         || Lent { data, len, release, release_data },
         |lent| {
             // SAFETY: the caller's promise for data. `Lent` relies on this check.
@@ -180,7 +182,7 @@ pub unsafe extern "C" fn np_conn_send_bytes(
     data: *const u8,
     len: usize,
 ) -> np_status {
-    entry::status(|| {
+    entry::about(conn, || {
         // SAFETY: the caller's promise for data.
         conn.core().send_bytes(unsafe { ptr::slice(data, len, "data")? })
     })
@@ -196,7 +198,7 @@ pub unsafe extern "C" fn np_conn_send_bytes(
 /// Fails: NP_ERR_CLOSED, NP_ERR_INVALID_HANDLE
 #[unsafe(no_mangle)]
 pub extern "C" fn np_conn_cork(conn: np_conn) -> np_status {
-    entry::status(|| conn.core().cork())
+    entry::about(conn, || conn.core().cork())
 }
 
 /// Ends one np_conn_cork; without one nothing happens.
@@ -208,5 +210,5 @@ pub extern "C" fn np_conn_cork(conn: np_conn) -> np_status {
 /// Fails: NP_ERR_CLOSED, NP_ERR_INVALID_HANDLE
 #[unsafe(no_mangle)]
 pub extern "C" fn np_conn_uncork(conn: np_conn) -> np_status {
-    entry::status(|| conn.core().uncork())
+    entry::about(conn, || conn.core().uncork())
 }

@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 const LINGER_MS: u64 = 2000;
 
 /// Why and how a connection ends.
+#[derive(Clone)]
 pub(super) struct Ending {
     pub reason: CloseReason,
     pub by: Party,
@@ -66,16 +67,21 @@ impl Conn {
         self.end(ending);
     }
 
-    /// A defect of ours was caught in its turn: it ends at once, and the others go on. False:
-    /// not even that can be told any more.
-    pub fn on_defect(&mut self, turn: &mut Turn) -> bool {
-        if self.out.is_none() {
-            return false;
+    /// A defect of ours was caught in its turn: it ends at once, and the others go on. By a
+    /// reset, as part of its output may be lost and the peer must not take that for a whole.
+    pub fn on_defect(&mut self, turn: &mut Turn) {
+        if self.out.is_none() || self.seat.is_none() {
+            return;
         }
+        let stage = match &self.phase {
+            Phase::Closing(present) => present.stage,
+            _ => self.stage(),
+        };
         let ending = self.ending(CloseReason::Internal, Party::Library);
-        self.end(Ending { cut: Cut::Now, ..ending });
+        let ending = Ending { stage, cut: Cut::Reset, ..ending };
+        self.end(ending.clone());
+        self.phase = Phase::Closing(Box::new(ending));
         self.close_step(turn);
-        true
     }
 
     /// Begins the end; the first reason counts, but a harder cut still shortens a flush.
@@ -161,6 +167,10 @@ impl Conn {
                 Ending { host_code: code, cut: Cut::Reset, ..host(CloseReason::HostAborted) }
             }
             Verdict::Refuse => host(CloseReason::AdmissionRefused),
+            Verdict::Fail(CloseReason::Internal) => {
+                let ending = self.ending(CloseReason::Internal, Party::Library);
+                Ending { cut: Cut::Reset, ..ending }
+            }
             Verdict::Fail(reason) => self.ending(reason, Party::Library),
         };
         self.end(ending);
@@ -217,16 +227,18 @@ impl Conn {
         if !done {
             return;
         }
-        let Phase::Closing(ending) = std::mem::replace(&mut self.phase, Phase::Gone) else {
-            return;
-        };
+        // It stays where it is until it has been told.
+        let Phase::Closing(ending) = &self.phase else { return };
+        let ending = (**ending).clone();
         // The peer may still be sending: closing with unread input would reset the
         // connection, and that can destroy our last answer on its way.
         let answered = self.shown || ending.reason == CloseReason::TlsFailed;
-        if cut == Cut::AfterFlush && self.input_end.is_none() && answered {
-            self.phase = Phase::Lingering { until_ms: turn.now_ms + LINGER_MS };
-        }
-        self.tell_closed(turn, *ending);
+        let lingers = cut == Cut::AfterFlush && self.input_end.is_none() && answered;
+        self.tell_closed(turn, ending);
+        self.phase = match lingers {
+            true => Phase::Lingering { until_ms: turn.now_ms + LINGER_MS },
+            false => Phase::Gone,
+        };
     }
 
     fn tell_closed(&mut self, turn: &mut Turn, ending: Ending) {
@@ -253,23 +265,34 @@ impl Conn {
             duration_ms: turn.now_ms.saturating_sub(self.accepted_ms),
             text: ending.text,
         };
+        #[cfg(test)]
+        self.port.fault.strike(crate::faults::Stage::Close);
         let counters = &self.port.counters[turn.loop_index];
-        counters.closes[info.reason.code() as usize].fetch_add(1, Ordering::Relaxed);
+        let is_new = self.seat.as_mut().is_some_and(|seat| seat.count(counters, info.reason));
         if let Some(protocol) = shared.as_ref().map(|shared| shared.protocol)
             && ending.stage == Stage::Open
+            && is_new
         {
             counters.closed[protocol.index()].fetch_add(1, Ordering::Relaxed);
         }
         self.log_close(&info);
         self.report(turn);
-        if self.shown {
+        if std::mem::take(&mut self.shown) {
             self.deliver(Event::Closed(&info));
             #[cfg(any(test, fuzzing))]
             if crate::simulation::canary(crate::simulation::Canary::DoubleClose) {
                 self.deliver(Event::Closed(&info));
             }
         }
-        if let Some(shared) = shared {
+        #[cfg(test)]
+        self.port.fault.strike(crate::faults::Stage::Closed);
+        self.let_go();
+    }
+
+    /// Lets go of everything of the host's, and of its place in the port.
+    pub(super) fn let_go(&mut self) {
+        let Some(seat) = self.seat.take() else { return };
+        if let Some(shared) = self.out.as_ref().and_then(|out| out.shared.clone()) {
             let data = {
                 let mut slot = shared.user_data.lock();
                 slot.ended = true;
@@ -281,7 +304,7 @@ impl Conn {
         // The handler may be the last owner of the host's data: released before anyone
         // is told that this connection is gone.
         dispatch::guarded(|| self.handler = None);
-        self.port.connection_gone(&self.peer);
+        drop(seat);
     }
 
     fn log_close(&self, info: &CloseInfo) {

@@ -2,6 +2,8 @@
 
 use super::{Conn, InputEnd, Phase, Turn};
 use crate::event::{Event, FrameSpan, Frames, Protocol};
+#[cfg(test)]
+use crate::faults::Stage;
 use crate::frame::decode::{Decoder, INFLATE_TURN_BYTES, Step};
 use crate::handles;
 use crate::identify::{Identity, identify};
@@ -153,6 +155,8 @@ impl Conn {
         self.opened = Vec::new();
         let mut wire = Vec::new();
         let acceptor = self.port.acceptor.clone();
+        #[cfg(test)]
+        let port = self.port.clone();
         let out = self.out();
         // Nothing is allocated for TLS before the peer's first byte.
         let engine = match (&mut out.tls, &acceptor) {
@@ -160,6 +164,8 @@ impl Conn {
             (empty, Some(acceptor)) => empty.insert(Box::new(Engine::new(acceptor))),
             (None, None) => return input.len(),
         };
+        #[cfg(test)]
+        port.fault.strike(Stage::Tls);
         let result = engine.open(input, &mut opened, &mut wire);
         let (handshaking, peer_closed) = (engine.is_handshaking(), engine.peer_closed());
         out.queue_wire(&wire);
@@ -241,6 +247,8 @@ impl Conn {
     /// Decodes and delivers one batch. True: there may be another.
     fn on_frames(&mut self, turn: &mut Turn, input: &[u8]) -> (usize, bool) {
         let port = self.port.clone();
+        #[cfg(test)]
+        port.fault.strike(Stage::Decode);
         let (used, step) = match self.decoder.decode(input, &mut turn.work, &port.rules.frame) {
             Ok(decoded) => decoded,
             Err(reason) => {
@@ -283,6 +291,8 @@ impl Conn {
         if let Some(ticket) = self.ticket.take() {
             self.port.gate.identified(&ticket);
         }
+        #[cfg(test)]
+        self.port.fault.strike(Stage::Identify);
         let (handler, admission) = self.port.handlers_for(protocol);
         let Some(handler) = handler else {
             self.fail(CloseReason::NoHandler);

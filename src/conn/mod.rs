@@ -16,9 +16,11 @@ mod end;
 mod input;
 mod time;
 
-use crate::accept::Ticket;
+use crate::accept::{Seat, Ticket};
 use crate::dispatch;
 use crate::event::{Event, Handler, Party, Protocol};
+#[cfg(test)]
+use crate::faults::Stage;
 use crate::frame::decode::{Decoder, Workspace};
 use crate::listener::Port;
 use crate::reactor::door::Door;
@@ -66,7 +68,7 @@ pub(crate) struct Newcomer {
     pub peer: SocketAddr,
     /// Monotonic milliseconds.
     pub accepted_ms: u64,
-    pub ticket: Arc<Ticket>,
+    pub seat: Seat,
 }
 
 pub(crate) struct Conn {
@@ -94,6 +96,8 @@ pub(crate) struct Conn {
     bytes_in: u64,
     frames_in: u64,
     reported: Reported,
+    /// Until its end is told. The last one to be dropped.
+    seat: Option<Seat>,
 }
 
 enum Phase {
@@ -138,7 +142,7 @@ pub(crate) const FREE_BYTES: usize = 64 << 10;
 
 impl Conn {
     pub fn new(newcomer: Newcomer, now_ms: u64) -> Conn {
-        let Newcomer { transport, port, peer, accepted_ms, ticket } = newcomer;
+        let Newcomer { transport, port, peer, accepted_ms, seat } = newcomer;
         let phase = match (&port.acceptor, port.tls_is_optional) {
             (None, _) => Phase::Identify,
             (Some(_), true) => Phase::Sniff,
@@ -156,13 +160,14 @@ impl Conn {
             input_end: None,
             end_told: false,
             shown: false,
-            ticket: Some(ticket),
+            ticket: Some(seat.ticket()),
             peer,
             accepted_ms,
             times: Times::new(now_ms),
             bytes_in: 0,
             frames_in: 0,
             reported: Reported::default(),
+            seat: Some(seat),
         }
     }
 
@@ -181,10 +186,6 @@ impl Conn {
 
     pub fn port(&self) -> &Arc<Port> {
         &self.port
-    }
-
-    pub fn peer(&self) -> SocketAddr {
-        self.peer
     }
 
     pub fn ticket(&self) -> Option<&Arc<Ticket>> {
@@ -240,6 +241,8 @@ impl Conn {
         if !self.out_ref().admitted {
             return false;
         }
+        #[cfg(test)]
+        self.port.fault.strike(Stage::Admit);
         let (handler, _) = self.port.handlers_for(protocol);
         self.handler = handler;
         self.open(turn, protocol, first_byte);
@@ -281,6 +284,10 @@ impl Conn {
     /// Gives an event to the handler, unless the connection is closing already.
     fn deliver(&mut self, event: Event<'_>) {
         let Some(handler) = self.handler.clone() else { return };
+        #[cfg(test)]
+        if matches!(event, Event::Frames(_)) {
+            self.port.fault.strike(Stage::Deliver);
+        }
         let Some(out) = self.out.take() else { return };
         let (out, went_well) = dispatch::deliver(&*handler, out, event);
         self.out = out;
@@ -338,6 +345,8 @@ impl Conn {
 
 impl Drop for Conn {
     fn drop(&mut self) {
+        // Still there only if a defect has kept its end from being told.
+        self.let_go();
         self.port.memory.account(self.reported.held_bytes, 0);
     }
 }

@@ -117,6 +117,8 @@ impl Conn {
             self.phase = Phase::Gone;
             return;
         }
+        #[cfg(test)]
+        self.port.fault.strike(crate::faults::Stage::Timer);
         let cut = match reason {
             CloseReason::WriteTimeout => Cut::Reset,
             CloseReason::DrainDeadline => Cut::Now,

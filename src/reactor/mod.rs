@@ -107,20 +107,36 @@ impl Loop {
         }
     }
 
-    /// Runs until the runtime is over.
-    pub fn run(mut self) {
+    /// Runs until the runtime is over. False: a defect has ended it, and its connections.
+    pub fn run(mut self) -> bool {
         let mut events = Events::with_capacity(EVENTS);
         while !self.core.life.is_over() {
-            self.wait(&mut events);
-            let connections = events.iter().filter(|event| event.token() != WAKE);
-            self.turn(connections.map(|event| Readiness {
-                key: event.token().0,
-                readable: event.is_readable(),
-                read_closed: event.is_read_closed() || event.is_error(),
-                writable: event.is_writable(),
-            }));
+            let turn = dispatch::caught(|| {
+                self.wait(&mut events);
+                let connections = events.iter().filter(|event| event.token() != WAKE);
+                self.turn(connections.map(|event| Readiness {
+                    key: event.token().0,
+                    readable: event.is_readable(),
+                    read_closed: event.is_read_closed() || event.is_error(),
+                    writable: event.is_writable(),
+                }));
+            });
+            if turn.is_none() {
+                self.give_up();
+                return false;
+            }
         }
         self.leave_lingering();
+        true
+    }
+
+    /// A defect outside of any connection's turn: all that can be told is told, and the other
+    /// loops get those who come from now on.
+    fn give_up(&mut self) {
+        self.door.load.store(usize::MAX / 2, Ordering::SeqCst);
+        for key in 0..self.slots.len() {
+            self.end_by_defect(key);
+        }
     }
 
     /// The runtime is over before these have lingered to their end. What has arrived at them
@@ -165,8 +181,7 @@ impl Loop {
                 && slot.timer_tick == tick
             {
                 slot.timer_tick = 0;
-                slot.conn.on_time(self.turn.now_ms);
-                self.touch(key);
+                self.careful(key, Loop::expire);
             }
         }
         self.due = due;
@@ -223,18 +238,25 @@ impl Loop {
                 if let Some(Some(slot)) = self.slots.get_mut(ticket.key())
                     && slot.conn.ticket().is_some_and(|own| Arc::ptr_eq(own, &ticket))
                 {
-                    slot.conn.on_doomed(reason);
-                    self.touch(ticket.key());
+                    self.careful(ticket.key(), |this, key| {
+                        if let Some(slot) = &mut this.slots[key] {
+                            slot.conn.on_doomed(reason);
+                        }
+                        this.touch(key);
+                    });
                 }
             }
             Control::Drain { port, deadline_ms } => {
                 for key in 0..self.slots.len() {
-                    if let Some(slot) = &mut self.slots[key]
+                    if let Some(slot) = &self.slots[key]
                         && port.is_none_or(|port| slot.conn.port().number == port)
                     {
-                        slot.conn.on_drain(deadline_ms);
-                        slot.conn.on_time(self.turn.now_ms);
-                        self.touch(key);
+                        self.careful(key, |this, key| {
+                            if let Some(slot) = &mut this.slots[key] {
+                                slot.conn.on_drain(deadline_ms);
+                            }
+                            this.expire(key);
+                        });
                     }
                 }
             }
@@ -243,15 +265,33 @@ impl Loop {
     }
 
     fn welcome(&mut self, newcomer: Newcomer) {
+        #[cfg(test)]
+        newcomer.port.fault.strike(crate::faults::Stage::Loop);
         self.adopt(Conn::new(newcomer, self.turn.now_ms));
     }
 
     /// Gives a connection its place here.
-    fn adopt(&mut self, mut conn: Conn) {
+    fn adopt(&mut self, conn: Conn) {
         let key = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() - 1
         });
+        self.slots[key] = Some(Box::new(Slot {
+            conn,
+            readable: false,
+            read_closed: false,
+            touched: false,
+            again: false,
+            timer_tick: 0,
+        }));
+        self.careful(key, Loop::settle_in);
+        // What it brought along is worked on before the loop waits: no edge comes for it.
+        self.careful(key, Loop::visit);
+    }
+
+    fn settle_in(&mut self, key: usize) {
+        let Some(slot) = &mut self.slots[key] else { return };
+        let conn = &mut slot.conn;
         if let Err(error) = conn.transport().register(self.poll.registry(), key) {
             conn.on_io_error(&error);
         }
@@ -262,16 +302,6 @@ impl Loop {
         if let Some(deadline_ms) = conn.port().drain_deadline_ms() {
             conn.on_drain(deadline_ms);
         }
-        self.slots[key] = Some(Box::new(Slot {
-            conn,
-            readable: false,
-            read_closed: false,
-            touched: false,
-            again: false,
-            timer_tick: 0,
-        }));
-        // What it brought along is worked on before the loop waits: no edge comes for it.
-        self.careful(key, Loop::visit);
     }
 
     fn touch(&mut self, key: usize) {
@@ -283,19 +313,26 @@ impl Loop {
     }
 
     /// Runs a step of one connection; a defect of ours that panics ends that connection only.
-    fn careful(&mut self, key: usize, step: fn(&mut Loop, usize)) {
-        if dispatch::caught(|| step(self, key)).is_some() {
-            return;
+    fn careful(&mut self, key: usize, step: impl FnOnce(&mut Loop, usize)) {
+        if dispatch::caught(|| step(self, key)).is_none() {
+            self.core.log.error("reactor", "a defect was caught; its connection ends".to_owned());
+            self.end_by_defect(key);
         }
-        self.core.log.error("reactor", "a defect was caught; its connection ends".to_owned());
+    }
+
+    fn end_by_defect(&mut self, key: usize) {
         let Some(mut slot) = self.take_slot(key) else { return };
         let turn = &mut self.turn;
-        let peer = slot.conn.peer();
-        if dispatch::caught(|| slot.conn.on_defect(turn)) != Some(true) {
-            slot.conn.port().connection_gone(&peer);
-        }
-        // Its own clean-up may be what is broken.
+        // Its own clean-up may be what is broken; then dropping it gives its place back.
+        dispatch::caught(|| slot.conn.on_defect(turn));
         dispatch::caught(move || drop(slot));
+    }
+
+    /// A deadline of a connection may be over.
+    fn expire(&mut self, key: usize) {
+        let Some(slot) = &mut self.slots[key] else { return };
+        slot.conn.on_time(self.turn.now_ms);
+        self.touch(key);
     }
 
     /// A connection's turn: kept input, then what the socket has, within the turn's budget.

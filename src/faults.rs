@@ -1,0 +1,310 @@
+//! Defects on purpose: a panic of ours at each stage of a connection ends that connection, and
+//! nothing else.
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use crate::capi::handle::np_conn;
+use crate::capi::send::np_conn_send_frame;
+use crate::event::{Event, Handler, Protocol};
+use crate::handles::Conn;
+use crate::listener::Listener;
+use crate::runtime::Runtime;
+use crate::status::{CloseReason, Status};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use support::*;
+
+/// Where a panic can be made to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Stage {
+    Accept = 1,
+    Deal,
+    Loop,
+    Tls,
+    Identify,
+    Admit,
+    Decode,
+    Deliver,
+    Encode,
+    ForeignEncode,
+    Flush,
+    Timer,
+    Close,
+    Closed,
+}
+
+/// The stage of one port at which a panic happens, once, after some have passed.
+#[derive(Default)]
+pub(crate) struct Fault {
+    stage: AtomicU8,
+    pass: AtomicUsize,
+}
+
+impl Fault {
+    pub fn arm(&self, stage: Stage, pass: usize) {
+        self.pass.store(pass, Ordering::SeqCst);
+        self.stage.store(stage as u8, Ordering::SeqCst);
+    }
+
+    pub fn strike(&self, stage: Stage) {
+        if self.stage.load(Ordering::SeqCst) != stage as u8 {
+            return;
+        }
+        let passes = |left: usize| left.checked_sub(1);
+        if self.pass.fetch_update(Ordering::SeqCst, Ordering::SeqCst, passes).is_ok() {
+            return;
+        }
+        if self.stage.swap(0, Ordering::SeqCst) == stage as u8 {
+            // Without the message of a panic that nobody expected.
+            std::panic::resume_unwind(Box::new(stage));
+        }
+    }
+}
+
+/// Echoes with functions of the C API, asks itself for admission, counts.
+#[derive(Default)]
+struct Counting {
+    opened: AtomicUsize,
+    closed: AtomicUsize,
+    internal: AtomicUsize,
+}
+
+impl Handler for Counting {
+    fn on_event(&self, conn: Conn, event: Event<'_>) {
+        match event {
+            Event::Admit { .. } => conn.admit().unwrap(),
+            Event::Opened { .. } => drop(self.opened.fetch_add(1, Ordering::SeqCst)),
+            Event::Frames(frames) => {
+                for frame in frames.iter() {
+                    let status = send(conn, frame.data);
+                    assert!([Status::Ok, Status::Panic].map(Status::code).contains(&status));
+                }
+            }
+            Event::Closed(info) => {
+                self.closed.fetch_add(1, Ordering::SeqCst);
+                if info.reason == CloseReason::Internal {
+                    self.internal.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[allow(unsafe_code)]
+fn send(conn: Conn, data: &[u8]) -> i32 {
+    // SAFETY: the data is there for the call.
+    unsafe { np_conn_send_frame(np_conn { id: conn.raw() }, data.as_ptr(), data.len(), 0) }
+}
+
+struct Scene {
+    handler: Arc<Counting>,
+    listener: Listener,
+    runtime: Runtime,
+    address: SocketAddr,
+    /// A port that meets no defect, on the same loops.
+    healthy: Listener,
+}
+
+fn scene(loops: usize) -> Scene {
+    let keys = format!("{WITH_TLS}\nssl=auto\nidleTimeout=1000\ncompression=off");
+    let config = config(&format!("ioThreads={loops}\nhandshakeThreads=1"), &keys, TLS_SECTION);
+    let runtime = Runtime::new(&config).unwrap();
+    let listener = Listener::new(&runtime, &config, 0).unwrap();
+    let handler = Arc::new(Counting::default());
+    listener.on(Protocol::Client, handler.clone()).unwrap();
+    listener.on_admit(handler.clone()).unwrap();
+    listener.start().unwrap();
+    let address = listener.addresses()[0];
+    let healthy = Listener::new(&runtime, &support::config("", "", ""), 0).unwrap();
+    healthy.on(Protocol::Client, Arc::new(Counting::default())).unwrap();
+    healthy.start().unwrap();
+    Scene { handler, listener, runtime, address, healthy }
+}
+
+fn echoes(client: &mut (impl Read + Write)) {
+    client.write_all(&frame(b"hello")).unwrap();
+    assert_eq!(read_frame(client), b"hello");
+}
+
+/// What a client does to come to any stage; it may end at each of them.
+fn whole_way(scene: &Scene) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect(scene.address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut client = tls_over(stream.try_clone()?);
+    client.write_all(&[1])?;
+    client.read_exact(&mut [0])?;
+    client.write_all(&frame(b"hello"))?;
+    client.read_exact(&mut [0; 9])?;
+    for conn in scene.runtime.connections() {
+        // Another thread's send; both connections get it.
+        send(conn, b"again");
+    }
+    client.read_exact(&mut [0; 9])?;
+    // Until idleTimeout.
+    match stream.read(&mut [0; 100])? {
+        0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
+}
+
+fn internal(scene: &Scene) -> u64 {
+    scene.listener.stats().closes[CloseReason::Internal.code() as usize]
+}
+
+/// A panic there ends a connection with `internal`, and the others go on.
+fn ends_one_connection(stage: Stage) {
+    let scene = scene(1);
+    let mut bystander = framed(scene.healthy.addresses()[0]);
+    scene.listener.arm(stage, 0);
+    let _ = whole_way(&scene);
+    wait_until("the end by a defect", || internal(&scene) == 1);
+    // It may have been sent to by the other.
+    bystander.write_all(&frame(b"hello")).unwrap();
+    while read_frame(&mut bystander) != b"hello" {}
+    // Those who come after it, plain and TLS, are served.
+    let mut plain = framed(scene.address);
+    let mut tls = tls_framed(scene.address);
+    echoes(&mut plain);
+    echoes(&mut tls);
+    assert_eq!(internal(&scene), 1, "{stage:?}");
+    drop((plain, tls, bystander));
+    scene.runtime.stop(2000).unwrap();
+    scene.runtime.wait(Some(PATIENCE.as_millis() as u64)).expect("no hang at stop");
+    let stats = scene.listener.stats();
+    assert_eq!(stats.accepted, stats.closes.iter().sum::<u64>(), "{stage:?}");
+    assert_eq!(stats.unidentified, 0);
+    assert_eq!(stats.open.iter().sum::<u64>(), 0, "{stage:?}");
+    assert_eq!(stats.memory_bytes, 0);
+    let told = |count: &AtomicUsize| count.load(Ordering::SeqCst);
+    let Counting { opened, closed, .. } = &*scene.handler;
+    // One that has met its end at admission was asked about and not opened.
+    let unopened = usize::from(stage == Stage::Admit);
+    assert_eq!(told(closed), told(opened) + unopened, "{stage:?}");
+    assert!(scene.runtime.connections().is_empty());
+    assert_eq!(Arc::strong_count(&scene.handler), 1, "{stage:?}: the handler was let go");
+}
+
+#[test]
+fn a_defect_while_accepting_ends_that_connection() {
+    ends_one_connection(Stage::Accept);
+    ends_one_connection(Stage::Deal);
+}
+
+#[test]
+fn a_defect_while_accepting_costs_those_who_came_together_nothing() {
+    let scene = scene(1);
+    scene.listener.pause().unwrap();
+    let clients: Vec<TcpStream> = (0..10).map(|_| connect(scene.address)).collect();
+    scene.listener.arm(Stage::Accept, 5);
+    scene.listener.resume().unwrap();
+    let served = clients
+        .into_iter()
+        .filter_map(|mut client| {
+            client.write_all(&[1]).ok()?;
+            client.read_exact(&mut [0]).ok()
+        })
+        .count();
+    assert_eq!((served, internal(&scene)), (9, 1));
+}
+
+#[test]
+fn a_defect_in_a_tls_handshake_ends_that_connection() {
+    ends_one_connection(Stage::Tls);
+}
+
+#[test]
+fn a_defect_while_identifying_ends_that_connection() {
+    ends_one_connection(Stage::Identify);
+}
+
+#[test]
+fn a_defect_while_admitting_ends_that_connection() {
+    ends_one_connection(Stage::Admit);
+}
+
+#[test]
+fn a_defect_while_decoding_ends_that_connection() {
+    ends_one_connection(Stage::Decode);
+}
+
+#[test]
+fn a_defect_while_delivering_ends_that_connection() {
+    ends_one_connection(Stage::Deliver);
+}
+
+#[test]
+fn a_defect_in_a_send_ends_that_connection_and_the_call_answers_panic() {
+    ends_one_connection(Stage::Encode);
+    ends_one_connection(Stage::ForeignEncode);
+}
+
+#[test]
+fn a_defect_while_flushing_ends_that_connection() {
+    ends_one_connection(Stage::Flush);
+}
+
+#[test]
+fn a_defect_at_a_deadline_ends_that_connection() {
+    ends_one_connection(Stage::Timer);
+}
+
+#[test]
+fn a_defect_while_closing_ends_that_connection_once() {
+    ends_one_connection(Stage::Close);
+}
+
+#[test]
+fn a_defect_after_the_end_was_told_tells_it_no_second_time() {
+    let scene = scene(1);
+    let mut bystander = framed(scene.address);
+    let client = framed(scene.address);
+    scene.listener.arm(Stage::Closed, 0);
+    drop(client);
+    wait_until("the end", || scene.listener.stats().closes.iter().sum::<u64>() == 1);
+    echoes(&mut bystander);
+    drop(bystander);
+    scene.runtime.stop(2000).unwrap();
+    scene.runtime.wait(Some(PATIENCE.as_millis() as u64)).expect("no hang at stop");
+    assert_eq!(scene.handler.opened.load(Ordering::SeqCst), 2);
+    assert_eq!(scene.handler.closed.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_defect_of_a_loop_itself_ends_its_connections_and_the_other_loops_go_on() {
+    let scene = scene(2);
+    let mut clients: Vec<TcpStream> = (0..6).map(|_| framed(scene.address)).collect();
+    // The handshake loop is the first to meet newcomers here, so a port without TLS.
+    let config = config("", "idleTimeout=0", "");
+    let plain = Listener::new(&scene.runtime, &config, 0).unwrap();
+    let handler = Arc::new(Counting::default());
+    plain.on(Protocol::Client, handler.clone()).unwrap();
+    plain.start().unwrap();
+    plain.arm(Stage::Loop, 0);
+    let mut struck = connect(plain.addresses()[0]);
+    let _ = struck.write_all(&[1]);
+    assert_ends_without_a_byte(&mut struck);
+    let alive = clients
+        .iter_mut()
+        .filter_map(|client| {
+            client.write_all(&frame(b"hello")).ok()?;
+            client.read_exact(&mut [0; 9]).ok()
+        })
+        .count();
+    assert_eq!(alive, 3);
+    wait_until("three ends", || scene.handler.internal.load(Ordering::SeqCst) == 3);
+    for _ in 0..5 {
+        echoes(&mut framed(plain.addresses()[0]));
+    }
+    drop(clients);
+    scene.runtime.stop(2000).unwrap();
+    scene.runtime.wait(Some(PATIENCE.as_millis() as u64)).expect("no hang at stop");
+    for listener in [&plain, &scene.listener] {
+        let stats = listener.stats();
+        assert_eq!(stats.accepted, stats.closes.iter().sum::<u64>());
+    }
+}
