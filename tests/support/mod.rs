@@ -2,6 +2,8 @@
 //! not use the library's own encoder.
 #![allow(dead_code)] // Each test program uses a part of it.
 
+pub mod chaos;
+
 use nativeport::config::Config;
 use nativeport::event::{CloseInfo, Event, Handler, Protocol};
 use nativeport::handles::{Conn, SendFlags};
