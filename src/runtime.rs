@@ -95,11 +95,12 @@ impl Memory {
         self.used.fetch_add(delta, Ordering::Relaxed).wrapping_add(delta)
     }
 
-    /// Whether a connection that holds `held` bytes may not have `more`.
-    pub fn is_over(&self, held: usize, more: usize) -> bool {
+    /// Whether a connection that holds `held` bytes, `uncounted` of them since its last
+    /// account, may not have `more`.
+    pub fn is_over(&self, held: usize, uncounted: usize, more: usize) -> bool {
         let wanted = held.saturating_add(more);
-        wanted > crate::conn::FREE_BYTES
-            && self.used.load(Ordering::Relaxed).saturating_add(more) > self.limit_bytes
+        let used = self.used.load(Ordering::Relaxed).saturating_add(uncounted);
+        wanted > crate::conn::FREE_BYTES && used.saturating_add(more) > self.limit_bytes
     }
 
     pub fn used_bytes(&self) -> usize {

@@ -121,6 +121,8 @@ pub(crate) struct Outbound {
     pub progress_ms: u64,
     pub bytes_out: u64,
     pub frames_out: u64,
+    /// Queued bytes that the account for `memoryLimit` knows of.
+    pub counted_bytes: usize,
 }
 
 impl Outbound {
@@ -145,6 +147,7 @@ impl Outbound {
             progress_ms: now_ms,
             bytes_out: 0,
             frames_out: 0,
+            counted_bytes: 0,
         }
     }
 
@@ -252,7 +255,8 @@ impl Outbound {
     }
 
     fn within_memory(&mut self, more: usize) -> Result<(), Status> {
-        if !self.port.memory.is_over(self.queued_bytes(), more) {
+        let queued = self.queued_bytes();
+        if !self.port.memory.is_over(queued, queued.saturating_sub(self.counted_bytes), more) {
             return Ok(());
         }
         if let Some(shared) = &self.shared

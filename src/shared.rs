@@ -181,7 +181,7 @@ impl Shared {
                 return Err(Status::WouldBlock);
             }
         }
-        if self.port.memory.is_over(self.queued_bytes() + before, more) {
+        if self.port.memory.is_over(self.queued_bytes() + before, before, more) {
             let _ = self.push(State::close, Op::Fail(CloseReason::MemoryLimit));
             return Err(Status::MemoryLimit);
         }

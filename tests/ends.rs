@@ -691,6 +691,26 @@ fn a_send_beyond_the_memory_limit_gives_memory_limit_and_ends_the_connection() {
     assert_eq!(log.closed().reason, CloseReason::MemoryLimit);
 }
 
+#[test]
+fn sends_of_a_callback_are_judged_by_the_memory_limit_within_that_callback() {
+    let (handler, log) = recorder(false, |conn, event| {
+        if let Event::Opened { .. } = event {
+            let sends = || conn.send_frame(&[7; 10_000], PLAIN);
+            let results: Vec<_> = (0..10_000).map(|_| sends()).collect();
+            let taken = results.iter().take_while(|result| result.is_ok()).count();
+            assert!(taken < results.len(), "all were taken");
+            assert_eq!(results[taken], Err(Status::MemoryLimit));
+            assert!(conn.info().unwrap().queued_bytes <= 1 << 20);
+        }
+    });
+    let server = server_with("memoryLimit=1M", "compression=off", "", |listener| {
+        listener.on(Protocol::Client, handler).unwrap();
+    });
+    let mut client = framed(server.address);
+    read_to_end(&mut client);
+    assert_eq!(log.closed().reason, CloseReason::MemoryLimit);
+}
+
 // The listener's switch.
 
 #[test]

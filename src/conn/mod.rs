@@ -329,10 +329,9 @@ impl Conn {
     /// Keeps the runtime's account of what is held. True: it is over its limit and this
     /// connection has just made it worse.
     fn account_memory(&mut self) -> bool {
-        let held = self.kept.len()
-            + self.opened.len()
-            + self.decoder.held_bytes()
-            + self.out_ref().queued_bytes();
+        let queued = self.out_ref().queued_bytes();
+        let held = self.kept.len() + self.opened.len() + self.decoder.held_bytes() + queued;
+        self.out().counted_bytes = queued;
         let counted = held.saturating_sub(FREE_BYTES);
         let grew = counted > self.reported.held_bytes;
         let total = self.port.memory.account(self.reported.held_bytes, counted);
