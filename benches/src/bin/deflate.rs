@@ -7,7 +7,11 @@
 #[path = "../../../src/frame/deflate.rs"]
 #[allow(dead_code)]
 mod deflate;
-use nativeport::status; // which that file refers to
+// What that file refers to.
+use nativeport::status;
+fn reserve(buffer: &mut Vec<u8>, bytes: usize) -> Result<(), status::CloseReason> {
+    buffer.try_reserve_exact(bytes).map_err(|_| status::CloseReason::MemoryLimit)
+}
 
 use deflate::{Inflated, Inflaters, Reads, Writes, compress_smaller};
 use std::io::{self, BufRead, Write};
