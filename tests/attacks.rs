@@ -319,7 +319,10 @@ fn two_hundred_peers_that_never_read_cost_their_high_water_mark_and_end_by_write
                     queued.max(server.runtime.connections().iter().fold(0, |sum, conn| {
                         sum + conn.info().map_or(0, |info| info.queued_bytes)
                     }));
-                ended(&server, CloseReason::WriteTimeout) == ends as u64
+                // With an empty queue the system's timer for what it holds itself comes first, and
+                // that is told as keep_alive.
+                let by_us = ended(&server, CloseReason::WriteTimeout);
+                by_us + ended(&server, CloseReason::KeepAlive) == ends as u64
             });
             assert!(queued <= bound, "{queued} of {bound}");
             wait_until("nothing held", || server.listener.stats().memory_bytes == 0);
