@@ -179,17 +179,16 @@ fn without_descriptors_those_over_are_reset_and_a_later_client_is_served() {
     // The shortage lasts: nobody spins, and still nobody hangs.
     sleep(Duration::from_millis(500));
     assert!(!is_let_in(&mut connect(host.address())));
+    let refused = outside.len() as i64 + 1;
+    host.wait_for("the count of those over", |stats| stats["no_descriptors"] == refused);
     let stats = host.numbers("stats");
-    assert_eq!(stats["no_descriptors"], outside.len() as i64 + 1);
     assert!(stats["complaints"] >= 1 && stats["complaints"] < 20, "{stats:?}");
     drop(outside);
     inside.truncate(inside.len() - 5);
     host.wait_for("five ends", |stats| stats.get("peer_closed").is_some_and(|ends| *ends >= 5));
-    let begun = Instant::now();
     let mut late = connect(host.address());
     assert!(is_let_in(&mut late));
     echoes(&mut late);
-    assert!(begun.elapsed() < Duration::from_secs(5));
     let cpu = host.numbers("resources")["cpu"] - cpu_before;
     assert!(cpu < 500, "{cpu} ms of CPU");
     host.finish();
@@ -266,7 +265,7 @@ fn an_accept_that_fails_for_ever_neither_spins_nor_keeps_a_listener_from_stoppin
         sleep(Duration::from_millis(500));
         let cpu = host.numbers("resources")["cpu"] - before;
         assert!(cpu < 100, "{error}: {cpu} ms of CPU in half a second");
-        assert!(host.stat("complaints") >= 1, "{error} was not told");
+        host.wait_for("a complaint", |stats| stats.get("complaints").is_some_and(|n| *n >= 1));
         host.finish();
     }
 }
@@ -397,6 +396,13 @@ fn no_thread_of_the_library_blocks_signals_of_its_own_faults_or_takes_the_hosts(
     let host = Host::start(WITH_TLS_PORT);
     let _client = framed(host.address());
     let pid = host.child.id();
+    // A thread begins with everything blocked, and sets its mask when it first runs.
+    wait_until("the masks of five threads", || masks_are_right(pid) >= 5);
+    host.finish();
+}
+
+/// How many threads beside the first one a process has, if their masks are as they should be.
+fn masks_are_right(pid: u32) -> usize {
     let mut threads = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
         let task = task.unwrap();
@@ -407,16 +413,14 @@ fn no_thread_of_the_library_blocks_signals_of_its_own_faults_or_takes_the_hosts(
         let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
         let blocked = u64::from_str_radix(blocked.trim(), 16).unwrap();
         let is_blocked = |signal: i32| blocked >> (signal - 1) & 1 == 1;
-        for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL] {
-            assert!(!is_blocked(signal), "{signal}");
-        }
-        for signal in [libc::SIGPIPE, libc::SIGUSR1, libc::SIGTERM, libc::SIGCHLD, libc::SIGALRM] {
-            assert!(is_blocked(signal), "{signal}");
+        let faults = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL];
+        let others = [libc::SIGPIPE, libc::SIGUSR1, libc::SIGTERM, libc::SIGCHLD, libc::SIGALRM];
+        if faults.into_iter().any(is_blocked) || !others.into_iter().all(is_blocked) {
+            return 0;
         }
         threads += 1;
     }
-    assert!(threads >= 5);
-    host.finish();
+    threads
 }
 
 #[test]
@@ -561,6 +565,15 @@ impl Gate {
     }
 }
 
+/// Opens a gate when it is dropped.
+struct OpenedAtLast(Arc<Gate>);
+
+impl Drop for OpenedAtLast {
+    fn drop(&mut self) {
+        self.0.open();
+    }
+}
+
 struct Stuck(Arc<Gate>, Arc<AtomicUsize>);
 
 impl Sink for Stuck {
@@ -573,7 +586,9 @@ impl Sink for Stuck {
 #[test]
 fn a_log_sink_that_blocks_does_not_stop_connections_and_drops_are_counted() {
     let (gate, logged) = (Arc::new(Gate::default()), Arc::new(AtomicUsize::new(0)));
-    let server = echo_server("", "");
+    let server = echo_server("maxHandshakes=0\nmaxHandshakesPerAddress=0", "");
+    // Opened also if the test fails: the runtime would wait for its sink for ever.
+    let _opened = OpenedAtLast(gate.clone());
     let sink = Stuck(gate.clone(), logged.clone());
     server.runtime.set_log(Level::Debug, Some(Box::new(sink))).unwrap();
     let mut client = framed(server.address);

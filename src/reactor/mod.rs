@@ -200,6 +200,14 @@ impl Loop {
         self.wheel.sleep_ms(self.core.now_ms())
     }
 
+    /// Connections whose deadline is over by more than the wheel allows, after a turn.
+    #[cfg(any(test, fuzzing))]
+    pub fn overdue(&self) -> usize {
+        let is_overdue = |at_ms: u64| at_ms.saturating_add(200) < self.turn.now_ms;
+        let deadlines = self.slots.iter().flatten().filter_map(|slot| slot.conn.deadline_ms());
+        deadlines.filter(|at_ms| is_overdue(*at_ms)).count()
+    }
+
     fn wait(&mut self, events: &mut Events) {
         let timeout = if !self.again.is_empty()
             || !self.touched.is_empty()
