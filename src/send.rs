@@ -123,6 +123,8 @@ pub(crate) struct Outbound {
     pub frames_out: u64,
     /// Queued bytes that the account for `memoryLimit` knows of.
     pub counted_bytes: usize,
+    /// How much of what waits here is in `Shared::queued`.
+    shown_bytes: usize,
 }
 
 impl Outbound {
@@ -148,6 +150,7 @@ impl Outbound {
             bytes_out: 0,
             frames_out: 0,
             counted_bytes: 0,
+            shown_bytes: 0,
         }
     }
 
@@ -451,7 +454,19 @@ impl Outbound {
             return;
         }
         for op in shared.take_foreign() {
+            self.shown_bytes += op.queued_bytes();
             self.apply(op);
+        }
+    }
+
+    /// Shows other threads how much waits here.
+    pub fn show_queued(&mut self) {
+        let queued = self.queued_bytes();
+        if let Some(shared) = &self.shared
+            && queued != self.shown_bytes
+        {
+            shared.queued.fetch_add(queued.wrapping_sub(self.shown_bytes), Ordering::SeqCst);
+            self.shown_bytes = queued;
         }
     }
 

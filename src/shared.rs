@@ -26,10 +26,10 @@ pub(crate) struct Shared {
     pub port: Arc<Port>,
     pub protocol: Protocol,
     pub state: State,
-    /// Bytes in the queues of the loop; written by the loop only.
-    pub own_queued: AtomicUsize,
-    /// Bytes in `foreign`.
-    pub foreign_queued: AtomicUsize,
+    /// Bytes that were accepted and are not with the operating system yet: what waits in
+    /// `foreign` and in the queues of the loop, which adds its own part turn by turn. One
+    /// count, so that nothing is seen twice or never while it moves.
+    pub queued: AtomicUsize,
     /// Operations wait, or are about to.
     pub dirty: AtomicBool,
     /// A send was refused and a writable event is due.
@@ -91,8 +91,7 @@ impl Shared {
             port: birth.port,
             protocol: birth.protocol,
             state: State::new(birth.asks_admission),
-            own_queued: AtomicUsize::new(0),
-            foreign_queued: AtomicUsize::new(0),
+            queued: AtomicUsize::new(0),
             dirty: AtomicBool::new(false),
             wants_writable: AtomicBool::new(false),
             foreign: Mutex::default(),
@@ -107,9 +106,7 @@ impl Shared {
 
     /// Bytes that were accepted and are not with the operating system yet.
     pub fn queued_bytes(&self) -> usize {
-        // In this order: what moves from one to the other meanwhile counts twice, not never.
-        let foreign = self.foreign_queued.load(Ordering::SeqCst);
-        foreign + self.own_queued.load(Ordering::SeqCst)
+        self.queued.load(Ordering::SeqCst)
     }
 
     pub fn send_frames<'a>(
@@ -190,10 +187,10 @@ impl Shared {
 
     fn push_bytes(self: &Arc<Shared>, op: Op, framed: bool) -> Result<(), Status> {
         let bytes = op.queued_bytes();
-        self.foreign_queued.fetch_add(bytes, Ordering::SeqCst);
+        self.queued.fetch_add(bytes, Ordering::SeqCst);
         let result = self.push(|state| state.may_send(self.protocol, framed), op);
         if result.is_err() {
-            self.foreign_queued.fetch_sub(bytes, Ordering::SeqCst);
+            self.queued.fetch_sub(bytes, Ordering::SeqCst);
         }
         result
     }
@@ -241,16 +238,9 @@ impl Shared {
         change(&self.state)
     }
 
-    /// Everything that other threads have left, for the loop.
+    /// Everything that other threads have left, for the loop. It stays counted in `queued`.
     pub fn take_foreign(&self) -> Vec<Op> {
-        let ops = std::mem::take(&mut self.foreign.lock().ops);
-        let bytes: usize = ops.iter().map(Op::queued_bytes).sum();
-        if bytes > 0 {
-            // Counted twice for a moment rather than not at all.
-            self.own_queued.fetch_add(bytes, Ordering::SeqCst);
-            self.foreign_queued.fetch_sub(bytes, Ordering::SeqCst);
-        }
-        ops
+        std::mem::take(&mut self.foreign.lock().ops)
     }
 
     /// From now on nothing is taken; what was taken and not seen by the loop comes back.

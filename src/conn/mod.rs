@@ -253,10 +253,8 @@ impl Conn {
 
     /// Tells that there is room again, once half of the high-water mark is left.
     fn writable_step(&mut self) -> bool {
-        let out = self.out_ref();
-        let queued = out.queued_bytes();
-        let Some(shared) = &out.shared else { return false };
-        shared.own_queued.store(queued, Ordering::SeqCst);
+        self.out().show_queued();
+        let Some(shared) = &self.out_ref().shared else { return false };
         let half = self.port.rules.send_queue_limit_bytes / 2;
         if shared.queued_bytes() > half
             || !matches!(self.phase, Phase::Open { .. })
@@ -305,7 +303,8 @@ impl Conn {
 
     /// Adds what happened in this turn to the counters.
     fn report(&mut self, turn: &Turn) {
-        let out = self.out.as_ref().expect("the output side is back after each callback");
+        let out = self.out.as_mut().expect("the output side is back after each callback");
+        out.show_queued();
         let counters = &self.port.counters[turn.loop_index];
         let add = |counter: &AtomicU64, now: u64, before: &mut u64| {
             if now != *before {
@@ -322,7 +321,6 @@ impl Conn {
             shared.totals.bytes_out.store(out.bytes_out, Ordering::Relaxed);
             shared.totals.frames_in.store(self.frames_in, Ordering::Relaxed);
             shared.totals.frames_out.store(out.frames_out, Ordering::Relaxed);
-            shared.own_queued.store(out.queued_bytes(), Ordering::SeqCst);
         }
     }
 
