@@ -7,6 +7,7 @@
 use crate::event::{Event, Handler};
 use crate::handles::Conn;
 use crate::send::Outbound;
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -33,13 +34,22 @@ pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> Option<R> {
     match catch_unwind(AssertUnwindSafe(f)) {
         Ok(value) => Some(value),
         Err(payload) => {
-            // A payload's own destructor may panic; then that one's payload is given up.
-            if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-                std::mem::forget(second);
-            }
+            discard(payload);
             None
         }
     }
+}
+
+/// Drops what somebody panicked with. Its destructor may panic in turn, with something whose
+/// destructor does too; where that has no end, the last one is given up.
+fn discard(mut payload: Box<dyn Any + Send>) {
+    for _ in 0..8 {
+        match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            Ok(()) => return,
+            Err(next) => payload = next,
+        }
+    }
+    std::mem::forget(payload);
 }
 
 /// Gives an event to its handler. The output side comes back with whether all went well.
@@ -87,7 +97,7 @@ mod tests {
         fn drop(&mut self) {
             self.dropped.fetch_add(u32::from(in_callback()), Ordering::SeqCst);
             if self.panics {
-                panic!("in a destructor");
+                panic_any(Payload { dropped: self.dropped.clone(), panics: false });
             }
         }
     }
@@ -99,7 +109,7 @@ mod tests {
             let payload = Payload { dropped: dropped.clone(), panics };
             assert!(guarded(|| panic_any(payload)).is_none());
         }
-        assert_eq!(dropped.load(Ordering::SeqCst), 2);
+        assert_eq!(dropped.load(Ordering::SeqCst), 3);
         assert!(!in_callback());
     }
 }
