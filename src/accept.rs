@@ -220,10 +220,11 @@ impl Accepter {
             let Ok((stream, _)) = self.listeners[index].accept() else { break };
             let transport = Transport::new(stream);
             transport.reset_on_close();
-            drop(transport);
+            // Before the peer can see it.
             counters.accepted.fetch_add(1, Ordering::Relaxed);
             counters.closes[CloseReason::NoDescriptors.code() as usize]
                 .fetch_add(1, Ordering::Relaxed);
+            drop(transport);
         }
         self.reserve = spare_descriptor();
     }
