@@ -6,6 +6,8 @@
 
 const SLOTS: u64 = 512;
 const TICK_MS: u64 = 100;
+/// Entries for which a slot that has fired keeps its memory.
+const KEPT: usize = 64;
 
 pub(crate) struct Wheel {
     slots: Vec<Vec<(usize, u64)>>,
@@ -54,7 +56,12 @@ impl Wheel {
         }
         // After a long sleep one round visits every slot.
         for tick in (self.fired + 1)..=now.min(self.fired + SLOTS) {
-            due.append(&mut self.slots[(tick % SLOTS) as usize]);
+            let slot = &mut self.slots[(tick % SLOTS) as usize];
+            due.append(slot);
+            if slot.capacity() > KEPT {
+                // Crowded once by a flood: 512 of these would be megabytes for nothing.
+                *slot = Vec::new();
+            }
         }
         self.fired = now;
         self.next = (1..SLOTS)
@@ -104,5 +111,17 @@ mod tests {
         assert_eq!(due.len(), 2000);
         wheel.advance(2_000_000, &mut due);
         assert_eq!(due.len(), 2000);
+    }
+
+    #[test]
+    fn after_a_flood_the_slots_give_their_memory_back() {
+        let mut wheel = Wheel::new(0);
+        (0..10_000).for_each(|key| {
+            wheel.file(key, 1000);
+        });
+        wheel.file(1, 2000);
+        wheel.advance(3000, &mut Vec::new());
+        let held: usize = wheel.slots.iter().map(Vec::capacity).sum();
+        assert!(held <= KEPT, "{held}");
     }
 }
