@@ -290,36 +290,42 @@ fn storm(address: SocketAddr, count: usize, with_reset: bool) {
     });
 }
 
+/// Waits until all but one of those who came have ended. Some never came: the system may
+/// lose a connection that is reset while the backlog is full.
+fn wait_for_all_but_one(host: &mut Host, came_at_least: usize) {
+    // Accepted behind all of them.
+    drop(framed(host.address()));
+    let others = ["accepted", "opened", "closed", "log_lines", "complaints"];
+    host.wait_for("the end of all", |stats| {
+        let reasons = stats.iter().filter(|(name, _)| !others.contains(&name.as_str()));
+        let ends: i64 = reasons.map(|(_, count)| count).sum();
+        stats["accepted"] >= came_at_least as i64 && ends == stats["accepted"] - 1
+    });
+}
+
 fn a_storm_leaves_nothing_behind(with_reset: bool, count: usize) {
     let mut host = Host::start(PORT);
     let mut bystander = framed(host.address());
-    // What is kept for reuse is made by a first wave.
-    storm(host.address(), count / 10, with_reset);
-    let all_gone = |stats: &HashMap<String, i64>, accepted: i64| {
-        let ends: i64 = stats
-            .iter()
-            .filter(|(name, _)| {
-                !["accepted", "opened", "closed", "log_lines", "complaints"]
-                    .contains(&name.as_str())
-            })
-            .map(|(_, count)| count)
-            .sum();
-        stats["accepted"] == accepted && ends == accepted - 1
-    };
-    host.wait_for("the first wave's end", |stats| all_gone(stats, count as i64 / 10 + 1));
-    let before = host.numbers("resources");
-    storm(host.address(), count, with_reset);
-    let accepted = (count / 10 + count + 1) as i64;
-    host.wait_for("the end of all", |stats| all_gone(stats, accepted));
-    let after = host.numbers("resources");
-    assert_eq!(after["fds"], before["fds"]);
-    assert_eq!(after["threads"], before["threads"]);
-    assert!(after["rss"] < before["rss"] + 2048, "{before:?} {after:?}");
+    // Buffers and tables grow to what was there at once, not to what has been there: of some
+    // waves one finds them large enough.
+    let mut grew = Vec::new();
+    storm(host.address(), count / 2, with_reset);
+    wait_for_all_but_one(&mut host, count / 4);
+    while grew.last().is_none_or(|grew| *grew >= 512) {
+        assert!(grew.len() < 5, "memory grows with each wave, in KiB: {grew:?}");
+        let before = host.numbers("resources");
+        storm(host.address(), count, with_reset);
+        wait_for_all_but_one(&mut host, count);
+        let after = host.numbers("resources");
+        assert_eq!(after["fds"], before["fds"]);
+        assert_eq!(after["threads"], before["threads"]);
+        grew.push(after["rss"] - before["rss"]);
+    }
     let stats = host.numbers("stats");
     assert_eq!(stats["opened"], stats["closed"] + 1);
     assert_eq!(stats["complaints"], 0);
     echoes(&mut bystander);
-    println!("{before:?} {after:?}\n{stats:?}");
+    println!("grown by {grew:?} KiB\n{stats:?}");
     drop(bystander);
     host.finish();
 }
