@@ -13,7 +13,7 @@ use crate::status::CloseReason;
 fn rules(choice: u8) -> Rules {
     Rules {
         max_frame_bytes: [40, 5_000, 1 << 20, 0x7fff_ffff][usize::from(choice % 4)],
-        max_inflated_bytes: [0, 1_000, 400_000, 3 << 20][usize::from(choice / 4 % 4)],
+        max_inflated_bytes: [0, 1_000, 70_000, 400_000][usize::from(choice / 4 % 4)],
         reads: reads(choice / 16),
         writes: None,
     }
