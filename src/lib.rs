@@ -11,7 +11,7 @@
 //!    admission.
 //! 5. `frame`: bytes become frames, frames become bytes.
 //! 6. [`event`]: the narrow waist. `dispatch` gives events to callbacks.
-//! 7. `send`: what the host sends waits here and is flushed once per turn.
+//! 7. `send`: what the host sends waits here (in a `queue`) and is flushed once per turn.
 //!
 //! `conn` is the machine that strings these together; it knows no socket and no
 //! clock. `reactor` has the loops that move its bytes and its time.
@@ -49,6 +49,7 @@ mod fuzzing;
 mod identify;
 #[cfg(all(test, shuttle))]
 mod models;
+mod queue;
 mod reactor;
 mod send;
 mod shared;

@@ -7,23 +7,18 @@
 //! only the unsent rest is copied. With TLS the gathered bytes are sealed together.
 
 use crate::buffers;
-use crate::dispatch;
 use crate::frame::{HEADER_BYTES, MAX_PAYLOAD_BYTES, encode};
 use crate::handles::SendFlags;
 use crate::listener::Port;
+use crate::queue::{Data, GATHER_BYTES, Lent, Queue, SLICES};
 use crate::reactor::transport::Transport;
 use crate::shared::Shared;
 use crate::status::{CloseReason, Status};
 use crate::tls::Engine;
-use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// One vectored send takes at most so many slices.
-const SLICES: usize = 64;
-/// Gathered bytes are held in pieces up to this size; beyond it they are flushed at once.
-pub(crate) const GATHER_BYTES: usize = 256 << 10;
 /// From this size on data gets memory of its own instead of being gathered.
 const OWN_BYTES: usize = 64 << 10;
 /// From this size on an array of frames is written through.
@@ -540,193 +535,5 @@ impl Outbound {
         self.plain = Queue::default();
         self.wire = Queue::default();
         bytes
-    }
-}
-
-/// Bytes in order, in the memory in which they came.
-#[derive(Default)]
-struct Queue {
-    pieces: VecDeque<Piece>,
-    bytes: usize,
-}
-
-struct Piece {
-    data: Data,
-    sent: usize,
-}
-
-enum Data {
-    /// Small pieces one behind the other, in a buffer of the pool.
-    Gathered(Vec<u8>),
-    Own(Vec<u8>),
-    Lent(Lent),
-}
-
-/// Memory of the host's, dropped (released) when sent: by code of the host.
-struct Lent(Option<Box<dyn AsRef<[u8]> + Send>>);
-
-impl Lent {
-    fn bytes(&self) -> &[u8] {
-        self.0.as_ref().map_or(&[], |data| (**data).as_ref())
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        let data = self.0.take();
-        dispatch::guarded(move || drop(data));
-    }
-}
-
-impl Piece {
-    fn rest(&self) -> &[u8] {
-        let all = match &self.data {
-            Data::Gathered(bytes) | Data::Own(bytes) => bytes.as_slice(),
-            Data::Lent(lent) => lent.bytes(),
-        };
-        &all[self.sent..]
-    }
-}
-
-impl Queue {
-    fn append(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        self.bytes += bytes.len();
-        if let Some(Piece { data: Data::Gathered(last), .. }) = self.pieces.back_mut()
-            && last.len() + bytes.len() <= GATHER_BYTES
-        {
-            last.extend_from_slice(bytes);
-            return;
-        }
-        let mut fresh = buffers::take();
-        fresh.extend_from_slice(bytes);
-        self.pieces.push_back(Piece { data: Data::Gathered(fresh), sent: 0 });
-    }
-
-    fn push(&mut self, data: Data) {
-        let piece = Piece { data, sent: 0 };
-        let len = piece.rest().len();
-        if len > 0 {
-            self.bytes += len;
-            self.pieces.push_back(piece);
-        }
-    }
-
-    fn front(&self) -> Option<&[u8]> {
-        self.pieces.front().map(Piece::rest)
-    }
-
-    fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
-        let mut count = 0;
-        for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
-            *slice = IoSlice::new(piece.rest());
-            count += 1;
-        }
-        count
-    }
-
-    fn advance(&mut self, mut bytes: usize) {
-        self.bytes -= bytes;
-        while let Some(front) = self.pieces.front_mut() {
-            let rest = front.rest().len();
-            if bytes < rest {
-                front.sent += bytes;
-                return;
-            }
-            bytes -= rest;
-            if let Some(Piece { data: Data::Gathered(buffer), .. }) = self.pieces.pop_front() {
-                buffers::give(buffer);
-            }
-        }
-        // An idle connection holds no memory for its queue.
-        self.pieces = VecDeque::new();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::AtomicUsize;
-
-    /// Memory of a host's that counts its release.
-    struct Counted(Vec<u8>, Arc<AtomicUsize>);
-
-    impl AsRef<[u8]> for Counted {
-        fn as_ref(&self) -> &[u8] {
-            &self.0
-        }
-    }
-
-    impl Drop for Counted {
-        fn drop(&mut self) {
-            self.1.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-
-    fn filled(released: &Arc<AtomicUsize>) -> (Queue, Vec<u8>) {
-        let (mut queue, mut all) = (Queue::default(), Vec::new());
-        for n in 0..SLICES as u8 + 6 {
-            let bytes = vec![n; usize::from(n % 7)];
-            all.extend_from_slice(&bytes);
-            match n % 3 {
-                0 => queue.append(&bytes),
-                1 => queue.push(Data::Own(bytes)),
-                _ => {
-                    let lent: Box<dyn AsRef<[u8]> + Send> =
-                        Box::new(Counted(bytes, released.clone()));
-                    queue.push(Data::Lent(Lent(Some(lent))));
-                }
-            }
-        }
-        (queue, all)
-    }
-
-    #[test]
-    fn a_queue_gives_its_bytes_in_order_however_much_is_taken_at_a_time() {
-        // Miri takes seconds for what takes microseconds otherwise.
-        let steps: &[usize] = if cfg!(miri) { &[40, 1000] } else { &[1, 2, 5, 64, 1000] };
-        for &step in steps {
-            let released = Arc::default();
-            let (mut queue, all) = filled(&released);
-            let mut sent = Vec::new();
-            while queue.bytes > 0 {
-                let mut slices = [IoSlice::new(&[]); SLICES];
-                let count = queue.slices(&mut slices);
-                let offered: Vec<u8> = slices[..count].iter().flat_map(|s| s.to_vec()).collect();
-                let taken = step.min(offered.len());
-                sent.extend_from_slice(&offered[..taken]);
-                queue.advance(taken);
-            }
-            assert_eq!(sent, all, "{step} at a time");
-            assert!(queue.pieces.capacity() == 0, "an empty queue holds no memory");
-        }
-    }
-
-    #[test]
-    fn lent_memory_is_released_once_when_it_is_sent_and_when_it_never_is() {
-        let released: Arc<AtomicUsize> = Arc::default();
-        let (mut queue, all) = filled(&released);
-        queue.advance(all.len() / 2);
-        let early = released.load(Ordering::SeqCst);
-        assert!(early > 0);
-        drop(queue);
-        let lent = (0..SLICES as u8 + 6).filter(|n| n % 3 == 2).count();
-        assert!(early < lent);
-        assert_eq!(released.load(Ordering::SeqCst), lent);
-    }
-
-    #[test]
-    fn small_pieces_are_gathered_and_empty_ones_are_not_kept() {
-        let mut queue = Queue::default();
-        queue.append(b"");
-        queue.push(Data::Own(Vec::new()));
-        assert_eq!(queue.pieces.len(), 0);
-        queue.append(b"ab");
-        queue.append(b"cd");
-        assert_eq!((queue.pieces.len(), queue.front()), (1, Some(&b"abcd"[..])));
-        queue.append(&[0; GATHER_BYTES - 3]);
-        assert_eq!(queue.pieces.len(), 2);
     }
 }
