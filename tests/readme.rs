@@ -1,6 +1,7 @@
 //! The README's program compiles and does what it says, with the README's INI file.
 
 mod c_programs;
+mod support;
 
 use c_programs::{compiler, folder, library, must, read, root, soname};
 use nativeport::config::{Config, Severity};
@@ -48,7 +49,7 @@ fn the_program_of_the_readme_serves_with_the_ini_file_of_the_readme() {
     BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let port: u16 = line.trim().parse().unwrap();
 
-    let mut client = tls_client(port);
+    let mut client = support::tls_connect(([127, 0, 0, 1], port).into());
     client.write_all(b"\x01\x00\x00\x00\x05hello").unwrap();
     let mut answer = [0; 10];
     client.read_exact(&mut answer).unwrap();
@@ -72,61 +73,5 @@ fn every_file_that_the_readme_links_to_exists() {
     let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
     for (link, _) in links {
         assert!(root().join(link).exists(), "{link}");
-    }
-}
-
-/// A TLS client that takes any certificate: whom it talks to is not what is tested.
-fn tls_client(port: u16) -> impl Read + Write {
-    use rustls::pki_types::ServerName;
-    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(std::sync::Arc::new(AnyCertificate(provider)))
-        .with_no_client_auth();
-    let name = ServerName::try_from("localhost").unwrap();
-    let session = rustls::ClientConnection::new(std::sync::Arc::new(config), name).unwrap();
-    let socket = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-    rustls::StreamOwned::new(session, socket)
-}
-
-#[derive(Debug)]
-struct AnyCertificate(std::sync::Arc<rustls::crypto::CryptoProvider>);
-
-impl rustls::client::danger::ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &rustls::pki_types::CertificateDer<'_>,
-        _: &[rustls::pki_types::CertificateDer<'_>],
-        _: &rustls::pki_types::ServerName<'_>,
-        _: &[u8],
-        _: rustls::pki_types::UnixTime,
-    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
-        Ok(rustls::client::danger::ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &rustls::pki_types::CertificateDer<'_>,
-        signed: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &rustls::pki_types::CertificateDer<'_>,
-        signed: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
