@@ -221,6 +221,8 @@ fn after_a_long_mix_of_honest_clients_chaos_and_attacks_everything_is_as_it_was(
     }
     assert_eq!(after.descriptors, before.descriptors);
     assert_eq!(after.threads, before.threads);
-    assert!(after.anonymous_kib < before.anonymous_kib + (16 << 10), "{before:?} {after:?}");
+    // After a short warming up the allocator's arenas still fill, those of the clients too.
+    let allowed_kib = if seconds < 600 { 48 << 10 } else { 16 << 10 };
+    assert!(after.anonymous_kib < before.anonymous_kib + allowed_kib, "{before:?} {after:?}");
     assert!(after.maps < before.maps + 40, "{before:?} {after:?}");
 }
