@@ -327,17 +327,15 @@ impl Outbound {
         loop {
             match self.transport.send(slices) {
                 Ok(sent) => {
-                    if sent < offered {
-                        self.blocked = true;
-                    }
-                    if sent > 0 {
-                        self.progress_ms = self.now_ms;
-                    }
+                    self.blocked = sent < offered;
+                    self.progress_ms = self.now_ms;
                     self.bytes_out += sent as u64;
                     return sent;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
+                    // From here on the peer is waited for, however long the host held it back.
+                    self.progress_ms = self.now_ms;
                     self.blocked = true;
                     if error.kind() != ErrorKind::WouldBlock {
                         self.error.get_or_insert(error);
@@ -489,11 +487,7 @@ impl Outbound {
                 self.verdict.get_or_insert(Verdict::Refuse);
             }
             Op::Cork => self.corked += 1,
-            Op::Uncork => {
-                self.corked = self.corked.saturating_sub(1);
-                // Held back by the host until now: the peer's time begins here.
-                self.progress_ms = self.now_ms;
-            }
+            Op::Uncork => self.corked = self.corked.saturating_sub(1),
             Op::Pause => self.paused = true,
             Op::Resume => self.paused = false,
             Op::Shutdown => {
@@ -524,9 +518,7 @@ impl Outbound {
 
     /// It is closing: nothing is held back any more.
     pub fn uncork_all(&mut self) {
-        if std::mem::take(&mut self.corked) > 0 {
-            self.progress_ms = self.now_ms;
-        }
+        self.corked = 0;
     }
 
     /// Drops what waits and says how much it was.

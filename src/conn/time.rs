@@ -54,7 +54,7 @@ impl Conn {
         self.next_deadline().map(|(at, _)| at)
     }
 
-    fn next_deadline(&self) -> Option<(u64, CloseReason)> {
+    pub fn next_deadline(&self) -> Option<(u64, CloseReason)> {
         let rules = &self.port.rules;
         let out = self.out_ref();
         let after = |from: u64, ms: u64| (ms > 0).then(|| from.saturating_add(ms));

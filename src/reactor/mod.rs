@@ -200,12 +200,15 @@ impl Loop {
         self.wheel.sleep_ms(self.core.now_ms())
     }
 
-    /// Connections whose deadline is over by more than the wheel allows, after a turn.
+    /// Deadlines that are over by more than the wheel allows, after a turn, and that nothing in
+    /// the wheel will look at within its next ticks.
     #[cfg(any(test, fuzzing))]
-    pub fn overdue(&self) -> usize {
-        let is_overdue = |at_ms: u64| at_ms.saturating_add(200) < self.turn.now_ms;
-        let deadlines = self.slots.iter().flatten().filter_map(|slot| slot.conn.deadline_ms());
-        deadlines.filter(|at_ms| is_overdue(*at_ms)).count()
+    pub fn overdue(&self) -> Vec<(u64, crate::status::CloseReason)> {
+        let soon = Wheel::tick_of(self.turn.now_ms) + 2;
+        let forgotten = |slot: &&Box<Slot>| slot.timer_tick == 0 || slot.timer_tick > soon;
+        let slots = self.slots.iter().flatten().filter(forgotten);
+        let deadlines = slots.filter_map(|slot| slot.conn.next_deadline());
+        deadlines.filter(|(at_ms, _)| at_ms.saturating_add(200) < self.turn.now_ms).collect()
     }
 
     fn wait(&mut self, events: &mut Events) {
