@@ -205,8 +205,8 @@ impl Loop {
     #[cfg(any(test, fuzzing))]
     pub fn overdue(&self) -> Vec<(u64, crate::status::CloseReason)> {
         let soon = Wheel::tick_of(self.turn.now_ms) + 2;
-        let forgotten = |slot: &&Box<Slot>| slot.timer_tick == 0 || slot.timer_tick > soon;
-        let slots = self.slots.iter().flatten().filter(forgotten);
+        let forgotten = |slot: &&Slot| slot.timer_tick == 0 || slot.timer_tick > soon;
+        let slots = self.slots.iter().flatten().map(|slot| &**slot).filter(forgotten);
         let deadlines = slots.filter_map(|slot| slot.conn.next_deadline());
         deadlines.filter(|(at_ms, _)| at_ms.saturating_add(200) < self.turn.now_ms).collect()
     }
