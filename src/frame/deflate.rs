@@ -37,7 +37,9 @@ pub(crate) const STEP_MAX_BYTES: usize = 256 << 10;
 
 /// An inflation state, reusable for any number of frames.
 pub(crate) struct Inflater {
-    state: Decompress,
+    /// In a box: zlib-rs (its issue 491) keeps a reference in there that it frees on drop, which
+    /// must not happen inside a call that was given the state by value.
+    state: Box<Decompress>,
     /// Held only by a state that is out with a suspended frame: it counts against the pool.
     permit: Option<Arc<()>>,
 }
@@ -133,7 +135,8 @@ impl Inflaters {
             return Some(spare);
         }
         let out = Arc::strong_count(&self.permit) - 1;
-        (out < SUSPENDED_MAX).then(|| Inflater { state: Decompress::new(true), permit: None })
+        (out < SUSPENDED_MAX)
+            .then(|| Inflater { state: Box::new(Decompress::new(true)), permit: None })
     }
 
     /// Gives a state back.
