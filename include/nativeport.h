@@ -91,7 +91,7 @@
 #define NP_CONN_INFO_INIT \
     {sizeof(np_conn_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0, 0, {0}}, {0, 0, {0}}, \
      {0}, {0}, {0}, {0}, {0}}
-#define NP_STATS_INIT {sizeof(np_stats), 0, 0, 0, {0}, {0}, 0, 0, 0, 0, 0, 0, {0}}
+#define NP_STATS_INIT {sizeof(np_stats), 0, 0, 0, {0}, {0}, 0, 0, 0, 0, 0, 0, {0}, 0, 0}
 
 #ifdef __cplusplus
 extern "C" {
@@ -1364,7 +1364,8 @@ np_status np_conn_uncork(np_conn conn);
 #define NP_STATS_REASONS 128
 
 /**
- * Counters. They only grow, except open and memory_bytes. Each is right, but they are not
+ * Counters. They only grow, except open, unidentified,
+ * memory_bytes and loops_held_up. Each is right, but they are not
  * all of the same instant, and what a connection did is counted at the end of its loop's
  * turn: a peer may see a moment earlier what is counted. Set struct_size (NP_STATS_INIT does).
  */
@@ -1395,6 +1396,10 @@ typedef struct np_stats {
     uint64_t log_dropped;
     /** Connections ended; index: NP_CLOSE_. */
     uint64_t closes[128];
+    /** Loops whose present turn has lasted for a second or longer: a callback blocks. */
+    uint64_t loops_held_up;
+    /** Turns of loops that took a second or longer. */
+    uint64_t slow_turns;
 } np_stats;
 
 /**

@@ -171,18 +171,24 @@ impl Accepter {
     /// Gives a batch to the loops with the fewest connections.
     fn deal(&self, batch: Vec<Newcomer>) {
         let doors: &[Arc<Door>] = self.port.first_doors();
-        #[cfg(test)]
-        if !batch.is_empty() {
-            self.port.fault.strike(Stage::Deal);
-        }
         let mut hands: Vec<(usize, Vec<Newcomer>)> = Vec::new();
         for newcomer in batch {
-            let Some(door) = least_loaded(doors) else { return };
-            door.load.fetch_add(1, Ordering::Relaxed);
-            let index = doors.iter().position(|other| Arc::ptr_eq(other, door)).unwrap_or(0);
-            match hands.iter_mut().find(|(other, _)| *other == index) {
-                Some((_, hand)) => hand.push(newcomer),
-                None => hands.push((index, vec![newcomer])),
+            // A defect of ours costs the one connection it happens to.
+            let hands = &mut hands;
+            if dispatch::caught(|| {
+                #[cfg(test)]
+                newcomer.port.fault.strike(Stage::Deal);
+                let Some(door) = least_loaded(doors) else { return };
+                let index = doors.iter().position(|other| Arc::ptr_eq(other, door)).unwrap_or(0);
+                door.load.fetch_add(1, Ordering::Relaxed);
+                match hands.iter_mut().find(|(other, _)| *other == index) {
+                    Some((_, hand)) => hand.push(newcomer),
+                    None => hands.push((index, vec![newcomer])),
+                }
+            })
+            .is_none()
+            {
+                self.caught_a_defect();
             }
         }
         for (index, hand) in hands {

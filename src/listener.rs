@@ -254,8 +254,7 @@ impl Listener {
     pub fn stats(&self) -> Stats {
         let mut stats = Stats::empty();
         stats.add(&self.port);
-        stats.memory_bytes = self.port.memory.used_bytes() as u64;
-        stats.log_dropped = self.port.log.dropped();
+        stats.note_runtime(&self.port.core);
         stats
     }
 }

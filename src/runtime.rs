@@ -258,6 +258,16 @@ impl Core {
         self.doors().for_each(|door| door.send(control()));
     }
 
+    /// Begins the end: of the listeners, then of the loops, then of the log.
+    pub fn stop(&self, drain_ms: u64) {
+        let first = self.life.begin_stop();
+        let ports = self.ports.lock().running.clone();
+        ports.iter().for_each(|port| port.stop(drain_ms));
+        if first {
+            self.leave();
+        }
+    }
+
     /// One listener, or the runtime's own hold, is gone.
     pub fn leave(&self) {
         if self.life.leave() {
@@ -391,12 +401,7 @@ impl Runtime {
     /// Begins the end and returns: listeners stop, connections have `drain_ms` left. A
     /// second call can only shorten that.
     pub fn stop(&self, drain_ms: u64) -> Result<(), Error> {
-        let first = self.core.life.begin_stop();
-        let ports = self.core.ports.lock().running.clone();
-        ports.iter().for_each(|port| port.stop(drain_ms));
-        if first {
-            self.core.leave();
-        }
+        self.core.stop(drain_ms);
         Ok(())
     }
 
@@ -419,18 +424,15 @@ impl Runtime {
     pub fn stats(&self) -> Stats {
         let mut stats = Stats::empty();
         self.core.stats_by_port().iter().for_each(|(_, port)| stats.merge(port));
-        stats.memory_bytes = self.core.memory.used_bytes() as u64;
-        stats.log_dropped = self.core.log.dropped();
+        stats.note_runtime(&self.core);
         stats
     }
 
     /// The same as Prometheus text, by listener.
     pub fn prometheus(&self) -> String {
-        prometheus(
-            &self.core.stats_by_port(),
-            self.core.memory.used_bytes() as u64,
-            self.core.log.dropped(),
-        )
+        let mut runtime = Stats::empty();
+        runtime.note_runtime(&self.core);
+        prometheus(&self.core.stats_by_port(), &runtime)
     }
 
     /// All connections that are identified and have not ended.

@@ -186,6 +186,8 @@ impl Outbound {
             && self.corked == 0
             && !self.blocked
             && self.wire.bytes == 0
+            // What the socket does not take has to be held.
+            && !self.is_over_memory(total)
             && frames.clone().all(|frame| frame.len() <= MAX_PAYLOAD_BYTES)
         {
             self.write_through(frames);
@@ -252,9 +254,13 @@ impl Outbound {
         Ok(())
     }
 
-    fn within_memory(&mut self, more: usize) -> Result<(), Status> {
+    fn is_over_memory(&self, more: usize) -> bool {
         let queued = self.queued_bytes();
-        if !self.port.memory.is_over(queued, queued.saturating_sub(self.counted_bytes), more) {
+        self.port.memory.is_over(queued, queued.saturating_sub(self.counted_bytes), more)
+    }
+
+    fn within_memory(&mut self, more: usize) -> Result<(), Status> {
+        if !self.is_over_memory(more) {
             return Ok(());
         }
         if let Some(shared) = &self.shared

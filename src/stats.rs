@@ -3,6 +3,7 @@
 
 use crate::event::Protocol;
 use crate::listener::Port;
+use crate::runtime::Core;
 use crate::status::CloseReason;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,6 +67,10 @@ pub struct Stats {
     pub log_dropped: u64,
     /// Connections ended, ever, by [`CloseReason`] number.
     pub closes: [u64; CLOSE_REASONS],
+    /// Loops whose present turn has lasted for a second or longer; of the whole runtime.
+    pub loops_held_up: u64,
+    /// Turns of loops that took a second or longer, ever; of the whole runtime.
+    pub slow_turns: u64,
 }
 
 impl Stats {
@@ -82,7 +87,18 @@ impl Stats {
             memory_bytes: 0,
             log_dropped: 0,
             closes: [0; CLOSE_REASONS],
+            loops_held_up: 0,
+            slow_turns: 0,
         }
+    }
+
+    /// Sets what is of the whole runtime.
+    pub(crate) fn note_runtime(&mut self, core: &Core) {
+        let now_ms = core.now_ms();
+        self.memory_bytes = core.memory.used_bytes() as u64;
+        self.log_dropped = core.log.dropped();
+        self.loops_held_up = core.doors().filter(|door| door.is_held_up(now_ms)).count() as u64;
+        self.slow_turns = core.doors().map(|door| door.slow_turns()).sum();
     }
 
     /// Adds a snapshot of another port; what is of the whole runtime is left alone.
@@ -137,11 +153,7 @@ impl PortLabels {
 }
 
 /// The Prometheus text of a runtime: one family after the other, one line per port.
-pub(crate) fn prometheus(
-    ports: &[(PortLabels, Stats)],
-    memory_bytes: u64,
-    log_dropped: u64,
-) -> String {
+pub(crate) fn prometheus(ports: &[(PortLabels, Stats)], runtime: &Stats) -> String {
     let stats: Vec<(&str, &Stats)> =
         ports.iter().map(|(labels, stats)| (labels.0.as_str(), stats)).collect();
     let mut text = String::new();
@@ -190,8 +202,14 @@ pub(crate) fn prometheus(
     }
     family("closes_total", "counter", "Connections ended, by reason.", closes);
     let whole = |value: u64| vec![(String::new(), value)];
-    family("memory_bytes", "gauge", "Bytes that count against memoryLimit.", whole(memory_bytes));
-    family("log_dropped_total", "counter", "Log records dropped.", whole(log_dropped));
+    let memory_bytes = whole(runtime.memory_bytes);
+    family("memory_bytes", "gauge", "Bytes that count against memoryLimit.", memory_bytes);
+    let log_dropped = whole(runtime.log_dropped);
+    family("log_dropped_total", "counter", "Log records dropped.", log_dropped);
+    let held_up = whole(runtime.loops_held_up);
+    family("loops_held_up", "gauge", "Loops in a turn of a second or longer.", held_up);
+    let slow = whole(runtime.slow_turns);
+    family("slow_turns_total", "counter", "Turns of loops of a second or longer.", slow);
     text
 }
 

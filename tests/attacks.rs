@@ -321,10 +321,7 @@ fn two_hundred_peers_that_never_read_cost_their_high_water_mark_and_end_by_write
                     queued.max(server.runtime.connections().iter().fold(0, |sum, conn| {
                         sum + conn.info().map_or(0, |info| info.queued_bytes)
                     }));
-                // With an empty queue the system's timer for what it holds itself comes first, and
-                // that is told as keep_alive.
-                let by_us = ended(&server, CloseReason::WriteTimeout);
-                by_us + ended(&server, CloseReason::KeepAlive) == ends as u64
+                ended(&server, CloseReason::WriteTimeout) == ends as u64
             });
             assert!(queued <= bound, "{queued} of {bound}");
             wait_until("nothing held", || server.listener.stats().memory_bytes == 0);
@@ -398,27 +395,34 @@ fn a_million_empty_frames_are_each_delivered_while_a_polite_client_is_served() {
     let (server, sink) = echo_and_sink("ioThreads=1", "");
     let mut polite = framed(server.address);
     let before = anonymous_kib();
+    let served = AtomicUsize::new(0);
     std::thread::scope(|scope| {
+        // It goes on until the polite client has had its turns beside it.
         let flood = scope.spawn(|| {
             let mut peer = to_sink(server.address);
-            let frames = [0; 4 * 10_000];
-            (0..FRAMES / 10_000).for_each(|_| peer.write_all(&frames).unwrap());
-            peer
+            let (frames, mut sent) = ([0; 4 * 10_000], 0);
+            while sent < FRAMES || served.load(SeqCst) < 10 {
+                peer.write_all(&frames).unwrap();
+                sent += 10_000;
+            }
+            (peer, sent)
         });
         let begun = Instant::now();
         let mut times = Vec::new();
-        while sink.frames.load(SeqCst) < FRAMES {
+        while sink.frames.load(SeqCst) < FRAMES || times.len() < 10 {
             assert!(begun.elapsed() < PATIENCE);
             times.extend(exchanges(&mut polite, 1));
+            served.store(times.len(), SeqCst);
         }
         let took = begun.elapsed();
         let grown = anonymous_kib() - before;
-        println!("{FRAMES} empty frames in {took:?}, {grown} KiB more; {}", figures(times.clone()));
-        assert!(times.len() >= 10, "{}", times.len());
+        println!("{FRAMES} empty frames in {took:?}, {grown} KiB more; {}", figures(times));
         assert!(grown < 16 << 10, "{grown}");
-        drop(flood.join().unwrap());
+        let (peer, sent) = flood.join().unwrap();
+        wait_until("all frames", || sink.frames.load(SeqCst) == sent);
+        drop(peer);
     });
-    assert_eq!((sink.frames.load(SeqCst), sink.bytes.load(SeqCst)), (FRAMES, 0));
+    assert_eq!(sink.bytes.load(SeqCst), 0);
 }
 
 #[test]
@@ -655,4 +659,37 @@ fn through_a_partition_data_arrives_late_or_the_connection_ends() {
     let _ = lost.write_all(&frame(b"still there?"));
     read_to_end(&mut lost);
     echoes(&mut late);
+}
+
+#[test]
+fn output_that_a_vanished_peer_does_not_acknowledge_ends_it_by_write_timeout() {
+    let _alone = alone();
+    let Some(networks) = Networks::new("gone") else { return };
+    let (handler, log) = recorder(false, |_, _| {});
+    let server = networks.serve("writeTimeout=2s", handler);
+    let _peer = networks.inside("a", || framed(server.address));
+    let conn = log.opened();
+    assert!(networks.plug("down"));
+    // The system takes it at once: nothing waits with us.
+    conn.send_frame(b"to nobody", SendFlags::default()).unwrap();
+    wait_until("the system's taking it", || conn.info().is_ok_and(|info| info.queued_bytes == 0));
+    let info = log.closed();
+    println!("unacknowledged: {} after {} ms", info.reason.name(), info.duration_ms);
+    assert_eq!(info.reason, CloseReason::WriteTimeout);
+    assert_eq!(info.os_error, libc::ETIMEDOUT);
+}
+
+#[test]
+fn an_idle_peer_that_has_vanished_ends_by_keep_alive() {
+    let _alone = alone();
+    let Some(networks) = Networks::new("idle") else { return };
+    let (handler, log) = recorder(false, |_, _| {});
+    // The second probe comes 15 s after the first, and writeTimeout is over by then.
+    let server = networks.serve("writeTimeout=2s\nkeepAlive=1s", handler);
+    let _peer = networks.inside("a", || framed(server.address));
+    log.opened();
+    assert!(networks.plug("down"));
+    let info = log.closed();
+    println!("half-open and idle: {} after {} ms", info.reason.name(), info.duration_ms);
+    assert_eq!((info.reason, info.unsent_bytes), (CloseReason::KeepAlive, 0));
 }

@@ -654,6 +654,11 @@ fn a_callback_that_blocks_stops_its_own_loop_only() {
     let quick: Vec<bool> =
         clients.iter_mut().map(|client| client.read_exact(&mut [0; 9]).is_ok()).collect();
     assert_eq!(quick.iter().filter(|quick| **quick).count(), 4, "{quick:?}");
+    // The watchdog tells of it while it lasts.
+    wait_until("the watchdog", || server.runtime.stats().loops_held_up == 1);
+    let line = "nativeport_loops_held_up 1\n";
+    wait_until("its metric", || server.runtime.prometheus().contains(line));
+    let slow_turns = server.runtime.stats().slow_turns;
     // The port accepts, and those on other loops are served without delay.
     for (client, quick) in clients.iter_mut().zip(&quick) {
         if *quick {
@@ -668,4 +673,6 @@ fn a_callback_that_blocks_stops_its_own_loop_only() {
         }
         echoes(client);
     }
+    wait_until("the watchdog's calm", || server.runtime.stats().loops_held_up == 0);
+    assert!(server.runtime.stats().slow_turns > slow_turns);
 }

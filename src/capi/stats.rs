@@ -18,7 +18,8 @@ pub const NP_STATS_PROTOCOLS: u32 = 8;
 /// Size of the array by close reason in np_stats.
 pub const NP_STATS_REASONS: u32 = 128;
 
-/// Counters. They only grow, except open and memory_bytes. Each is right, but they are not
+/// Counters. They only grow, except open, unidentified,
+/// memory_bytes and loops_held_up. Each is right, but they are not
 /// all of the same instant, and what a connection did is counted at the end of its loop's
 /// turn: a peer may see a moment earlier what is counted. Set struct_size (NP_STATS_INIT does).
 #[repr(C)]
@@ -50,6 +51,10 @@ pub struct np_stats {
     pub log_dropped: u64,
     /// Connections ended; index: NP_CLOSE_.
     pub closes: [u64; 128],
+    /// Loops whose present turn has lasted for a second or longer: a callback blocks.
+    pub loops_held_up: u64,
+    /// Turns of loops that took a second or longer.
+    pub slow_turns: u64,
 }
 
 // SAFETY: repr(C), two numbers of four bytes, then numbers of eight.
@@ -58,7 +63,7 @@ unsafe impl Sized32 for np_stats {
 }
 
 const _: () = {
-    assert!(size_of::<np_stats>() == 1224);
+    assert!(size_of::<np_stats>() == 1240);
     assert!(NP_STATS_PROTOCOLS == 8 && NP_STATS_REASONS == 128);
 };
 
@@ -78,6 +83,8 @@ impl np_stats {
             memory_bytes: stats.memory_bytes,
             log_dropped: stats.log_dropped,
             closes: stats.closes,
+            loops_held_up: stats.loops_held_up,
+            slow_turns: stats.slow_turns,
         };
         for protocol in Protocol::ALL {
             out.open[protocol as usize] = stats.open[protocol.index()];

@@ -139,8 +139,9 @@ impl Conn {
         let os_error = error.raw_os_error().unwrap_or(0);
         let (reason, by) = match os_error {
             libc::ECONNRESET | libc::EPIPE => (CloseReason::PeerReset, Party::Peer),
-            // The system's own timer for stalled output was faster than ours.
-            libc::ETIMEDOUT if self.out().queued_bytes() > 0 => {
+            // The system's timer for output that the peer does not acknowledge (writeTimeout
+            // sets it) was faster than ours, which cannot see what the system holds.
+            libc::ETIMEDOUT if self.has_output_under_way() => {
                 (CloseReason::WriteTimeout, Party::Library)
             }
             libc::ETIMEDOUT => (CloseReason::KeepAlive, Party::System),
@@ -148,6 +149,11 @@ impl Conn {
         };
         let text = if os_error == 0 { error.to_string() } else { String::new() };
         self.end(Ending { os_error, text, cut: Cut::Now, ..self.ending(reason, by) });
+    }
+
+    fn has_output_under_way(&mut self) -> bool {
+        let out = self.out();
+        out.queued_bytes() > 0 || out.transport.unacknowledged_bytes() > 0
     }
 
     pub(super) fn tls_failed(&mut self, error: TlsError) {

@@ -5,7 +5,7 @@ use crate::accept::Ticket;
 use crate::conn::{Conn, Newcomer};
 use crate::shared::Shared;
 use crate::status::CloseReason;
-use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::channel::{self, Receiver, Sender};
 use mio::Waker;
 use std::sync::Arc;
@@ -40,14 +40,50 @@ pub(crate) struct Door {
     asleep: AtomicBool,
     /// Connections of this loop, those on their way included.
     pub load: AtomicUsize,
+    /// When the loop's present turn began, in monotonic milliseconds; 0 = it waits.
+    turn_began_ms: AtomicU64,
+    /// Turns that took at least [`SLOW_TURN_MS`].
+    slow_turns: AtomicU64,
 }
+
+/// A turn of this length is slow: a callback blocks, or the machine has no time for us.
+pub(crate) const SLOW_TURN_MS: u64 = 1000;
 
 impl Door {
     pub fn new(role: Role, waker: Waker) -> (Arc<Door>, Receiver<Control>) {
         let (sender, receiver) = channel::unbounded();
         let asleep = AtomicBool::new(false);
         let load = AtomicUsize::new(0);
-        (Arc::new(Door { role, sender, waker, asleep, load }), receiver)
+        let (turn_began_ms, slow_turns) = (AtomicU64::new(0), AtomicU64::new(0));
+        let door = Door { role, sender, waker, asleep, load, turn_began_ms, slow_turns };
+        (Arc::new(door), receiver)
+    }
+
+    // The watchdog: a loop notes its turns, anyone may ask.
+
+    pub fn turn_begins(&self, now_ms: u64) {
+        self.turn_began_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// Tells how long the turn took if that was too long.
+    pub fn turn_ends(&self, now_ms: u64) -> Option<u64> {
+        let began_ms = self.turn_began_ms.swap(0, Ordering::Relaxed);
+        let took_ms = now_ms.saturating_sub(began_ms);
+        if began_ms == 0 || took_ms < SLOW_TURN_MS {
+            return None;
+        }
+        self.slow_turns.fetch_add(1, Ordering::Relaxed);
+        Some(took_ms)
+    }
+
+    /// In a slow turn at this moment.
+    pub fn is_held_up(&self, now_ms: u64) -> bool {
+        let began_ms = self.turn_began_ms.load(Ordering::Relaxed);
+        began_ms != 0 && now_ms.saturating_sub(began_ms) >= SLOW_TURN_MS
+    }
+
+    pub fn slow_turns(&self) -> u64 {
+        self.slow_turns.load(Ordering::Relaxed)
     }
 
     pub fn is_handshake(&self) -> bool {

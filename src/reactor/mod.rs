@@ -31,6 +31,9 @@ const TURN_READS: usize = 4;
 const TURN_READ_BYTES: usize = 1 << 20;
 /// Reads of each connection that still lingers when the runtime is over.
 const LAST_READS: usize = 16;
+/// After an error of waiting: so long until the next try, so many of them per line in the log.
+const FAILURE_PAUSE: Duration = Duration::from_millis(10);
+const FAILURES_PER_COMPLAINT: u32 = 100;
 /// The token of the waker; connections have their place as token.
 pub(crate) const WAKE: Token = Token(usize::MAX);
 
@@ -50,6 +53,8 @@ pub(crate) struct Loop {
     touched: Vec<usize>,
     /// Entries of the wheel that have fired.
     due: Vec<(usize, u64)>,
+    /// How often waiting has failed, in a row.
+    failures: u32,
 }
 
 /// What is ready at one connection's socket.
@@ -102,6 +107,7 @@ impl Loop {
             again: Vec::new(),
             touched: Vec::new(),
             due: Vec::new(),
+            failures: 0,
             core,
             door,
         }
@@ -153,6 +159,7 @@ impl Loop {
     /// One turn of the loop, with what is ready.
     pub fn turn(&mut self, ready: impl Iterator<Item = Readiness>) {
         self.turn.now_ms = self.core.now_ms();
+        self.door.turn_begins(self.turn.now_ms);
         while let Ok(control) = self.receiver.try_recv() {
             self.obey(control);
         }
@@ -212,20 +219,31 @@ impl Loop {
     }
 
     fn wait(&mut self, events: &mut Events) {
+        let now_ms = self.core.now_ms();
+        if let Some(took_ms) = self.door.turn_ends(now_ms) {
+            let text = format!("a turn of a loop took {took_ms} ms: does a callback block?");
+            self.core.log.warn("reactor", text);
+        }
         let timeout = if !self.again.is_empty()
             || !self.touched.is_empty()
             || !self.door.fall_asleep(&self.receiver)
         {
             Some(Duration::ZERO)
         } else {
-            self.wheel.sleep_ms(self.core.now_ms()).map(Duration::from_millis)
+            self.wheel.sleep_ms(now_ms).map(Duration::from_millis)
         };
-        if let Err(error) = self.poll.poll(events, timeout)
-            && error.kind() != ErrorKind::Interrupted
-        {
-            // Cannot happen with a valid poll and buffer; spinning would be worse than waiting.
-            self.core.log.error("reactor", format!("waiting for events: {error}"));
-            std::thread::yield_now();
+        match self.poll.poll(events, timeout) {
+            Ok(()) => self.failures = 0,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => {
+                // Cannot happen with a valid poll and buffer. If it does, it may last: neither
+                // the processor nor the log is to suffer from it.
+                if self.failures.is_multiple_of(FAILURES_PER_COMPLAINT) {
+                    self.core.log.error("reactor", format!("waiting for events: {error}"));
+                }
+                self.failures = self.failures.wrapping_add(1);
+                std::thread::sleep(FAILURE_PAUSE);
+            }
         }
         self.door.awake();
     }

@@ -184,8 +184,7 @@ impl World {
             }
             if terms.stopped_early && steps == 200 {
                 let drain_ms = *self.random.pick(&[0, 500, 20_000]);
-                self.port.stop(drain_ms);
-                self.was_cut = true;
+                self.stop(drain_ms);
             }
         }
         while coming > 0 {
@@ -206,8 +205,7 @@ impl World {
             match decision % 16 {
                 0 if tls == Tls::No && self.peers.len() < 4 => self.welcome(tls),
                 1 => {
-                    self.was_cut = true;
-                    self.port.stop(*[0, 500, 20_000].get(argument).unwrap_or(&500));
+                    self.stop(*[0, 500, 20_000].get(argument).unwrap_or(&500));
                 }
                 2..=4 => self.host.act_from_elsewhere(),
                 5..=8 => {
@@ -247,6 +245,15 @@ impl World {
         (address, peer_end)
     }
 
+    /// The port stops while connections are there, or the whole runtime does.
+    fn stop(&mut self, drain_ms: u64) {
+        self.was_cut = true;
+        match self.peers.len() % 2 {
+            0 => self.port.stop(drain_ms),
+            _ => self.core.stop(drain_ms),
+        }
+    }
+
     fn pass(&self, ms: u64) {
         self.now_ms.fetch_add(ms, Ordering::SeqCst);
     }
@@ -282,11 +289,10 @@ impl World {
                 self.pass(next.unwrap_or(100).max(1));
             }
             if rounds == self.patience {
-                self.was_cut = true;
-                self.port.stop(0);
+                self.stop(0);
             }
         }
-        self.port.stop(0);
+        self.core.stop(0);
         for _ in 0..4 {
             self.turn();
         }
@@ -297,6 +303,7 @@ impl World {
 
     fn judge(&self, terms: &Terms) -> Stats {
         assert!(self.port.is_over(), "the port is not over");
+        assert!(self.core.life.is_over(), "the runtime is not over");
         let terms = Terms { stopped_early: self.was_cut, ..*terms };
         let state = self.host.state();
         for known in &state.known {

@@ -4,8 +4,8 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Once};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::cipher::{MessageEncrypter, OutboundChunks, OutboundPlainMessage};
@@ -179,11 +179,28 @@ pub struct Folder(PathBuf);
 impl Folder {
     pub fn new() -> Folder {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
+        static SWEEP: Once = Once::new();
+        SWEEP.call_once(Folder::sweep);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder =
             std::env::temp_dir().join(format!("nativeport-tls-{}-{number}", std::process::id()));
         fs::create_dir(&folder).unwrap();
         Folder(folder)
+    }
+
+    /// Removes what processes that are gone have left: nobody drops what a static holds.
+    fn sweep() {
+        let Ok(entries) = fs::read_dir(std::env::temp_dir()) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let left = name.to_str().and_then(|name| name.strip_prefix("nativeport-tls-"));
+            if let Some((pid, _)) = left.and_then(|left| left.split_once('-'))
+                && pid.parse::<u32>().is_ok()
+                && !std::path::Path::new("/proc").join(pid).exists()
+            {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
