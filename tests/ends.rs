@@ -711,6 +711,38 @@ fn sends_of_a_callback_are_judged_by_the_memory_limit_within_that_callback() {
     assert_eq!(log.closed().reason, CloseReason::MemoryLimit);
 }
 
+#[test]
+fn large_frames_of_a_callback_to_a_peer_that_never_reads_are_judged_by_the_memory_limit() {
+    const LIMIT: u64 = 1 << 20;
+    // From this size on a frame goes to the socket from the caller's memory. The second is more
+    // than the socket takes and the limit together.
+    for len in [256 << 10, 64 << 20] {
+        let (handler, log) = recorder(false, move |conn, event| {
+            // Behind the answer to its first byte, which has been sent: nothing is queued.
+            let Event::Frames(_) = event else { return };
+            let payload = vec![7; len];
+            let refused = loop {
+                if let Err(status) = conn.send_frame(&payload, PLAIN) {
+                    break status;
+                }
+            };
+            assert_eq!(refused, Status::MemoryLimit);
+            assert_eq!(conn.send_frame(b"more", PLAIN), Err(Status::Closed));
+        });
+        let keys = "compression=off\nwriteTimeout=300ms";
+        let server = server_with("memoryLimit=1M", keys, "", |listener| {
+            listener.on(Protocol::Client, handler).unwrap();
+        });
+        let mut client = framed(server.address);
+        client.write_all(&frame(b"go on")).unwrap();
+        let info = log.closed();
+        assert_eq!((info.reason, info.by), (CloseReason::MemoryLimit, Party::Library));
+        // A frame that is refused is not held, nor is a part of it; four headers may be over.
+        assert!(info.unsent_bytes <= LIMIT + 16, "{} bytes were held", info.unsent_bytes);
+        assert_only(&server, CloseReason::MemoryLimit);
+    }
+}
+
 // The listener's switch.
 
 #[test]
