@@ -2,6 +2,9 @@
 //!
 //! One at a time, since memory is measured. Sizes are smaller than meant where that takes long;
 //! with `NP_LONG=1` they are full. `--nocapture` shows the figures.
+//!
+//! None of them is about speed: an attack goes on until the others have had their turns, and
+//! only what stands still for long fails.
 
 mod support;
 
@@ -36,13 +39,6 @@ fn size(short: usize, full: usize) -> usize {
 /// Tells that something was left out, past the harness's capture of output.
 fn skipped(what: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {what}");
-}
-
-/// Private memory of this process in KiB.
-fn anonymous_kib() -> i64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
 }
 
 fn ended(server: &Server, reason: CloseReason) -> u64 {
@@ -99,6 +95,30 @@ fn exchanges(client: &mut TcpStream, count: usize) -> Vec<Duration> {
         .collect()
 }
 
+/// Exchanges, at least `count` and until `done` says so: beside something that goes on.
+fn exchanges_until(
+    client: &mut TcpStream,
+    count: usize,
+    mut done: impl FnMut() -> bool,
+) -> Vec<Duration> {
+    let begun = Instant::now();
+    let mut times = exchanges(client, count);
+    while !done() {
+        assert!(begun.elapsed() < PATIENCE, "what goes on beside it stands still");
+        times.extend(exchanges(client, 1));
+    }
+    times
+}
+
+/// Ends an attack also where the test fails: its threads are waited for.
+struct StopAtLast<'a>(&'a AtomicBool);
+
+impl Drop for StopAtLast<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
 /// For people: half were quicker than the first, 99 of 100 quicker than the second.
 fn figures(mut times: Vec<Duration>) -> String {
     times.sort();
@@ -137,12 +157,12 @@ fn a_thousand_peers_that_announce_64_mib_cost_what_they_sent_and_end_by_frame_ti
     begun.resize(4 + 1024, 7);
     peers.iter_mut().for_each(|peer| peer.write_all(&begun).unwrap());
     let all = 1 + (PEERS * (1 + begun.len())) as u64;
-    wait_until("what they sent", || server.listener.stats().bytes_in >= all);
+    wait_for_count("what they sent", all, || server.listener.stats().bytes_in);
     let grown = anonymous_kib() - before;
     echoes(&mut bystander);
     let per_peer = grown as f64 / PEERS as f64;
     assert!(per_peer < 16.0, "{per_peer} KiB for each peer");
-    wait_until("their ends", || ended(&server, CloseReason::FrameTimeout) == PEERS as u64);
+    wait_for_count("their ends", PEERS as u64, || ended(&server, CloseReason::FrameTimeout));
     assert!(peers.iter_mut().all(|peer| read_to_end(peer).is_empty()));
     assert_eq!(sink.frames.load(SeqCst), 0);
     drop(peers);
@@ -163,7 +183,7 @@ fn a_thousand_silent_sockets_keep_no_client_out_from_their_address_or_another() 
     for client in [&mut same, &mut other] {
         exchanges(client, 10);
     }
-    wait_until("the oldest", || ended(&server, CloseReason::MaxHandshakesPerAddress) >= 744);
+    wait_for_count("the oldest", 744, || ended(&server, CloseReason::MaxHandshakesPerAddress));
     let made_room = ended(&server, CloseReason::MaxHandshakesPerAddress);
     let waiting = server.listener.stats().unidentified;
     println!("{} silent sockets: {waiting} wait, {made_room} made room", silent.len());
@@ -180,7 +200,7 @@ fn silent_sockets_of_two_thousand_addresses_keep_no_client_out() {
     for from in [[127, 1, 0, 1], [127, 0, 0, 1], [127, 0, 0, 2]] {
         exchanges(&mut let_in_from(from, server.address), 10);
     }
-    wait_until("the oldest", || ended(&server, CloseReason::MaxHandshakes) >= 976);
+    wait_for_count("the oldest", 976, || ended(&server, CloseReason::MaxHandshakes));
     let made_room = ended(&server, CloseReason::MaxHandshakes);
     println!("{} silent sockets of as many addresses: {made_room} made room", silent.len());
 }
@@ -206,8 +226,9 @@ fn bombs_on_fifty_connections_are_inflated_in_turns_with_the_exchanges_of_others
     assert!(ratio > 900, "{ratio}");
     let bombs = compressed_frame(&wire).repeat(16);
     let stop = AtomicBool::new(false);
-    let count = size(50, 1000);
+    let count = size(20, 1000);
     std::thread::scope(|scope| {
+        let _stop = StopAtLast(&stop);
         for _ in 0..50 {
             scope.spawn(|| {
                 let mut peer = to_sink(server.address);
@@ -217,22 +238,25 @@ fn bombs_on_fifty_connections_are_inflated_in_turns_with_the_exchanges_of_others
                 reset(peer);
             });
         }
-        wait_until("the first bombs", || sink.frames.load(SeqCst) > 50);
-        let others: Vec<_> = (0..4)
-            .map(|_| {
-                let address = server.address;
-                scope.spawn(move || exchanges(&mut framed(address), count))
-            })
-            .collect();
+        let bombers = || server.listener.stats().open[Protocol::RemoteApplication.index()];
+        wait_for_count("the bombers", 50, bombers);
         let before = sink.frames.load(SeqCst);
+        let sink = &sink;
+        let meanwhile = move || sink.frames.load(SeqCst) - before;
+        // Each has its exchanges, whatever is inflated; and bombs are, whoever exchanges.
+        let address = server.address;
+        let exchanges = move || exchanges_until(&mut framed(address), count, || meanwhile() > 50);
+        let others: Vec<_> = (0..4).map(|_| scope.spawn(exchanges)).collect();
         let times: Vec<Duration> =
             others.into_iter().flat_map(|other| other.join().unwrap()).collect();
-        let meanwhile = sink.frames.load(SeqCst) - before;
-        let open = server.listener.stats().open[Protocol::RemoteApplication.index()];
-        stop.store(true, SeqCst);
-        println!("50 bombers 1:{ratio}, {meanwhile} bombs of 4 MiB meanwhile; {}", figures(times));
-        assert!(meanwhile > 0 && open == 50, "{meanwhile} {open}");
+        println!(
+            "50 bombers 1:{ratio}, {} bombs of 4 MiB meanwhile; {}",
+            meanwhile(),
+            figures(times)
+        );
+        assert_eq!(bombers(), 50);
     });
+    wait_until("their ends", || server.listener.stats().open == [0; 4]);
     assert_eq!(sink.bytes.load(SeqCst), sink.frames.load(SeqCst) * (4 << 20));
 }
 
@@ -256,15 +280,28 @@ fn bombs_over_the_limit_are_refused_and_cost_no_memory() {
     attack();
     wait_until("the refusals", || ended(&server, CloseReason::InflatedTooLarge) == 50);
     let before = anonymous_kib();
-    attack();
+    let most = std::thread::scope(|scope| {
+        let attackers = scope.spawn(attack);
+        let mut most = 0;
+        while !attackers.is_finished() {
+            most = most.max(anonymous_kib() - before);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        most
+    });
     wait_until("the refusals", || ended(&server, CloseReason::InflatedTooLarge) == 100);
-    let grown = anonymous_kib() - before;
     echoes(&mut bystander);
     assert_eq!(sink.frames.load(SeqCst), 0);
     wait_until("nothing held", || server.listener.stats().memory_bytes == 0);
-    println!("a second wave of 50 bombs of {} bytes: {grown} KiB more", wire.len());
-    // The clients' own threads are in it; inflating to the end would take gigabytes.
-    assert!(grown < 32 << 10, "{grown} KiB");
+    let left = anonymous_kib() - before;
+    println!(
+        "a second wave of 50 bombs of {} bytes: at most {most} KiB more, {left} KiB after it",
+        wire.len()
+    );
+    // All of them at once may hold their limit, twice while it grows: less than one bomb. The
+    // clients' own threads are in it too.
+    assert!(most < 128 << 10, "{most} KiB");
+    assert!(left < 16 << 10, "{left} KiB");
 }
 
 // Peers that do not read, or hardly write.
@@ -340,7 +377,7 @@ fn two_hundred_peers_that_never_read_cost_their_high_water_mark_and_end_by_write
     // for each wave.
     for number in 1..=3 {
         let most = wave(number * PEERS);
-        assert!(most < (bound >> 10) as i64 * 3, "wave {number}: {most} KiB");
+        assert!(most < (bound >> 10) as i64 * 2, "wave {number}: {most} KiB");
     }
     drop((bystander, server));
     spammer.join().unwrap();
@@ -349,9 +386,10 @@ fn two_hundred_peers_that_never_read_cost_their_high_water_mark_and_end_by_write
 #[test]
 fn those_who_dribble_end_by_the_absolute_deadlines_while_they_go_on() {
     let _alone = alone();
-    let deadlines = "readTimeout=2s\nhandshakeTimeout=1s\nframeTimeout=1s";
-    let (plain, _) = echo_and_sink("ioThreads=1", deadlines);
-    let tls = echo_server(&format!("{WITH_TLS}\n{deadlines}"), TLS_SECTION);
+    let (plain, _) = echo_and_sink("ioThreads=1", "frameTimeout=1s");
+    let tls = echo_server(&format!("{WITH_TLS}\nhandshakeTimeout=1s"), TLS_SECTION);
+    // For those who do their handshake and then say nothing.
+    let patient = echo_server(&format!("{WITH_TLS}\nreadTimeout=5s"), TLS_SECTION);
     let mut bystander = framed(plain.address);
     // A ClientHello, a byte at a time; and the length and payload of a frame.
     let mut hello = vec![0x16, 3, 1, 0x10, 0, 1, 0, 0x0f, 0xfc, 3, 3];
@@ -360,12 +398,14 @@ fn those_who_dribble_end_by_the_absolute_deadlines_while_they_go_on() {
     one.resize(4000, 1);
     let mut hellos: Vec<TcpStream> = (0..100).map(|_| connect(tls.address)).collect();
     let mut frames: Vec<TcpStream> = (0..100).map(|_| framed(plain.address)).collect();
-    let mut silent: Vec<TlsStream> = (0..10).map(|_| tls_connect(tls.address)).collect();
+    let mut silent: Vec<TlsStream> = (0..10).map(|_| tls_over(connect(patient.address))).collect();
+    // One that has had no time for its handshake ends by the same deadline.
+    silent.iter_mut().for_each(|client| drop(client.conn.complete_io(&mut client.sock)));
     let begun = Instant::now();
     let mut at = 0;
     let over = || {
         ended(&tls, CloseReason::HandshakeTimeout) == 100
-            && ended(&tls, CloseReason::ReadTimeout) == 10
+            && ended(&patient, CloseReason::ReadTimeout) == 10
             && ended(&plain, CloseReason::FrameTimeout) == 100
     };
     while !over() {
@@ -395,31 +435,33 @@ fn a_million_empty_frames_are_each_delivered_while_a_polite_client_is_served() {
     let (server, sink) = echo_and_sink("ioThreads=1", "");
     let mut polite = framed(server.address);
     let before = anonymous_kib();
-    let served = AtomicUsize::new(0);
+    let served = AtomicBool::new(false);
     std::thread::scope(|scope| {
         // It goes on until the polite client has had its turns beside it.
         let flood = scope.spawn(|| {
             let mut peer = to_sink(server.address);
             let (frames, mut sent) = ([0; 4 * 10_000], 0);
-            while sent < FRAMES || served.load(SeqCst) < 10 {
+            while sent < FRAMES || !served.load(SeqCst) {
                 peer.write_all(&frames).unwrap();
                 sent += 10_000;
             }
             (peer, sent)
         });
+        let served = StopAtLast(&served);
         let begun = Instant::now();
         let mut times = Vec::new();
-        while sink.frames.load(SeqCst) < FRAMES || times.len() < 10 {
-            assert!(begun.elapsed() < PATIENCE);
+        wait_for_count("the flood", FRAMES as u64, || {
             times.extend(exchanges(&mut polite, 1));
-            served.store(times.len(), SeqCst);
-        }
+            sink.frames.load(SeqCst) as u64
+        });
+        times.extend(exchanges(&mut polite, 10));
+        drop(served);
         let took = begun.elapsed();
         let grown = anonymous_kib() - before;
         println!("{FRAMES} empty frames in {took:?}, {grown} KiB more; {}", figures(times));
-        assert!(grown < 16 << 10, "{grown}");
+        assert!(grown < 4 << 10, "{grown}");
         let (peer, sent) = flood.join().unwrap();
-        wait_until("all frames", || sink.frames.load(SeqCst) == sent);
+        wait_for_count("all frames", sent as u64, || sink.frames.load(SeqCst) as u64);
         drop(peer);
     });
     assert_eq!(sink.bytes.load(SeqCst), 0);
@@ -433,6 +475,7 @@ fn one_who_floods_with_frames_leaves_a_polite_client_of_the_same_loop_its_turns(
     let quiet = figures(exchanges(&mut polite, 500));
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _stop = StopAtLast(&stop);
         for _ in 0..2 {
             scope.spawn(|| {
                 let mut peer = to_sink(server.address);
@@ -445,11 +488,9 @@ fn one_who_floods_with_frames_leaves_a_polite_client_of_the_same_loop_its_turns(
         }
         wait_until("the flood", || sink.frames.load(SeqCst) > 10_000);
         let before = sink.frames.load(SeqCst);
-        let times = exchanges(&mut polite, size(500, 10_000));
-        let meanwhile = sink.frames.load(SeqCst) - before;
-        stop.store(true, SeqCst);
-        println!("quiet: {quiet}\nbeside {meanwhile} frames of a flood: {}", figures(times));
-        assert!(meanwhile > 0);
+        let meanwhile = || sink.frames.load(SeqCst) - before;
+        let times = exchanges_until(&mut polite, size(200, 10_000), || meanwhile() > 10_000);
+        println!("quiet: {quiet}\nbeside {} frames of a flood: {}", meanwhile(), figures(times));
     });
 }
 
@@ -460,19 +501,24 @@ fn a_stream_of_newcomers_that_are_reset_leaves_a_polite_client_its_turns() {
     let mut polite = framed(server.address);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _stop = StopAtLast(&stop);
         for _ in 0..2 {
             scope.spawn(|| {
                 while !stop.load(SeqCst) {
-                    reset(connect(server.address));
+                    // One that was long on its way may have made room for others by now, and
+                    // learns of its reset at once.
+                    if let Ok(newcomer) = TcpStream::connect(server.address) {
+                        reset(newcomer);
+                    }
                 }
             });
         }
-        wait_until("the stream", || server.listener.stats().accepted > 100);
-        let before = server.listener.stats().accepted;
-        let times = exchanges(&mut polite, size(500, 10_000));
-        let meanwhile = server.listener.stats().accepted - before;
-        stop.store(true, SeqCst);
-        println!("beside {meanwhile} newcomers: {}", figures(times));
+        let accepted = || server.listener.stats().accepted;
+        wait_for_count("the stream", 100, accepted);
+        let before = accepted();
+        let meanwhile = || accepted() - before;
+        let times = exchanges_until(&mut polite, size(200, 10_000), || meanwhile() > 100);
+        println!("beside {} newcomers: {}", meanwhile(), figures(times));
     });
     // All of them are counted.
     wait_until("their ends", || {
@@ -594,16 +640,17 @@ fn a_syn_flood_reaches_nothing_of_ours_and_real_clients_are_served() {
         }
     };
     std::thread::scope(|scope| {
+        let _stop = StopAtLast(&stop);
         let (networks, flood) = (&networks, &flood);
         scope.spawn(move || networks.inside("a", flood));
-        wait_until("the flood", || sent.load(SeqCst) > 20_000);
+        wait_for_count("the flood", 20_000, || sent.load(SeqCst) as u64);
         networks.inside("a", || {
             for _ in 0..clients {
                 exchanges(&mut framed(server.address), 3);
             }
         });
-        wait_until("more of the flood", || sent.load(SeqCst) > size(100_000, 1_000_000));
-        stop.store(true, SeqCst);
+        let many = size(100_000, 1_000_000) as u64;
+        wait_for_count("more of the flood", many, || sent.load(SeqCst) as u64);
     });
     let cookies = networks.inside("b", || {
         let text = fs::read_to_string("/proc/thread-self/net/netstat").unwrap();
@@ -617,30 +664,25 @@ fn a_syn_flood_reaches_nothing_of_ours_and_real_clients_are_served() {
     let accepted = server.listener.stats().accepted;
     println!("{sent} SYNs, {cookies} cookies: {accepted} of {clients} served, {grown} KiB more");
     assert_eq!(accepted, clients as u64);
-    assert!(cookies > 0 && grown < 16 << 10, "{cookies} {grown}");
+    assert!(cookies > 0 && grown < 4 << 10, "{cookies} {grown}");
 }
 
 #[test]
 fn through_a_partition_data_arrives_late_or_the_connection_ends() {
     let _alone = alone();
     let Some(networks) = Networks::new("part") else { return };
-    let (handler, log) = recorder(false, |conn, event| {
-        if let Event::Frames(frames) = event {
-            let flags = SendFlags { no_compress: true };
-            let _ = conn.send_frames(frames.iter().map(|frame| frame.data), flags);
-        }
-    });
-    let server = networks.serve("writeTimeout=2s\nkeepAlive=1s", handler);
-    // Short: what was sent meanwhile arrives.
-    let mut late = networks.inside("a", || framed(server.address));
+    let (handler, log) = recorder(false, |_, _| {});
+    // Short, measured by the deadlines: what was sent meanwhile arrives.
+    let patient = networks.serve("", Arc::new(Echo));
+    let mut late = networks.inside("a", || framed(patient.address));
     echoes(&mut late);
     assert!(networks.plug("down"));
     late.write_all(&frame(b"sent into the void")).unwrap();
     assert!(networks.plug("up"));
     assert_eq!(read_frame(&mut late), b"sent into the void");
     // Longer than writeTimeout: output that waits ends it, and the peer learns when it asks.
+    let server = networks.serve("writeTimeout=2s\nkeepAlive=1s", handler);
     let mut lost = networks.inside("a", || framed(server.address));
-    log.opened();
     let conn = log.opened();
     assert!(networks.plug("down"));
     for _ in 0..64 {
@@ -672,7 +714,10 @@ fn output_that_a_vanished_peer_does_not_acknowledge_ends_it_by_write_timeout() {
     assert!(networks.plug("down"));
     // The system takes it at once: nothing waits with us.
     conn.send_frame(b"to nobody", SendFlags::default()).unwrap();
-    wait_until("the system's taking it", || conn.info().is_ok_and(|info| info.queued_bytes == 0));
+    // Or it has ended already.
+    wait_until("the system's taking it", || {
+        conn.info().map_or(true, |info| info.queued_bytes == 0)
+    });
     let info = log.closed();
     println!("unacknowledged: {} after {} ms", info.reason.name(), info.duration_ms);
     assert_eq!(info.reason, CloseReason::WriteTimeout);
@@ -686,8 +731,10 @@ fn an_idle_peer_that_has_vanished_ends_by_keep_alive() {
     let (handler, log) = recorder(false, |_, _| {});
     // The second probe comes 15 s after the first, and writeTimeout is over by then.
     let server = networks.serve("writeTimeout=2s\nkeepAlive=1s", handler);
-    let _peer = networks.inside("a", || framed(server.address));
-    log.opened();
+    let mut peer = networks.inside("a", || framed(server.address));
+    // It acknowledges all that was sent: nothing is to be waited for but the peer itself.
+    peer.write_all(&frame(b"the last word")).unwrap();
+    log.frame();
     assert!(networks.plug("down"));
     let info = log.closed();
     println!("half-open and idle: {} after {} ms", info.reason.name(), info.duration_ms);

@@ -15,7 +15,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longer than anything takes on a busy machine: only a hang gets there.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -412,11 +412,49 @@ pub fn wait_for_close(listener: &Listener, reason: CloseReason) {
 
 /// Waits until `done` says so; for things that no event tells.
 pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     while !done() {
         assert!(begun.elapsed() < PATIENCE, "{what} did not come about");
-        std::thread::yield_now();
+        look_again_soon();
     }
+}
+
+/// Waits until a counter has reached `target`, however long that takes: only one that stands
+/// still for long is given up.
+pub fn wait_for_count(what: &str, target: u64, mut count: impl FnMut() -> u64) {
+    let (mut last, mut since) = (count(), Instant::now());
+    while last < target {
+        assert!(since.elapsed() < PATIENCE, "{what} did not come about: {last} of {target}");
+        look_again_soon();
+        let now = count();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+    }
+}
+
+/// Between two looks at something that is waited for. One who looks without a pause takes the
+/// processor from those it waits for.
+fn look_again_soon() {
+    std::thread::sleep(Duration::from_millis(1));
+}
+
+/// Private memory of this process in KiB, without what only the allocator keeps: that depends
+/// on which threads met.
+#[allow(unsafe_code)] // One call that safe Rust does not have.
+pub fn anonymous_kib() -> i64 {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it has no preconditions.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let kib = |name: &str| -> i64 {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+    };
+    // Pages that were moved out are still held.
+    kib("RssAnon:") + kib("VmSwap:")
 }
 
 /// Close reasons counted so far, without those that are 0.
