@@ -3,7 +3,7 @@
 #   make              build/serve, build/echo, build/threads, build/client
 #   make demo         shows what the server does, and leaves it running
 #   make test         runs every check and every test
-#   make test-long    runs what takes too long for that: sanitizers, Miri, models, fuzzing
+#   make test-long    runs what takes too long for that: sanitizers, models, and attacks, fuzzing in full
 #   make simulate     runs simulated worlds from a seed on
 #   make fuzz         runs each fuzz target for a time
 #   make bench        compares speed and memory with the yardsticks (bench-quick: roughly)
