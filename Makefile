@@ -1,6 +1,6 @@
-# The C programs of examples-c, linked with the static library: they run from anywhere.
+# The programs of examples-c, linked with the static library: they run from anywhere.
 #
-#   make              build/serve, build/echo, build/threads, build/client
+#   make              build/serve, build/echo, build/echo-cpp, build/threads, build/client
 #   make demo         shows what the server does, and leaves it running
 #   make test         runs every check and every test
 #   make test-long    runs what takes too long for that: sanitizers, models, and attacks, fuzzing in full
@@ -16,6 +16,8 @@ CARGO_TARGET_DIR ?= target
 CFLAGS ?= -O2 -g
 WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Werror
 COMPILE = $(CC) -std=c11 $(CFLAGS) $(WARNINGS) -Iinclude
+CXXFLAGS ?= -O2 -g
+COMPILE_CXX = $(CXX) -std=c++17 $(CXXFLAGS) $(WARNINGS) -Iinclude -Ibindings/cpp
 
 LIBRARY = $(CARGO_TARGET_DIR)/release/libnativeport.a
 # cargo rustc --lib --crate-type staticlib -- --print native-static-libs, behind -lgcc_s as
@@ -25,13 +27,16 @@ LINK = -Wl,--gc-sections $(LIBRARY) -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 SERVE = $(wildcard examples-c/serve/*.c)
 
 .PHONY: all demo demo-once test test-long bench bench-quick header simulate fuzz screenshot clean FORCE
-all: build/serve build/echo build/threads build/client
+all: build/serve build/echo build/echo-cpp build/threads build/client
 
 build/serve: $(SERVE) $(wildcard examples-c/serve/*.h) include/nativeport.h $(LIBRARY) | build
 	$(COMPILE) $(SERVE) -o $@ $(LINK)
 
 build/echo build/threads: build/%: examples-c/%.c include/nativeport.h $(LIBRARY) | build
 	$(COMPILE) $< -o $@ $(LINK)
+
+build/echo-cpp: examples-c/echo.cpp bindings/cpp/nativeport.hpp include/nativeport.h $(LIBRARY) | build
+	$(COMPILE_CXX) $< -o $@ $(LINK)
 
 # Plain sockets, without the library.
 build/client: examples-c/client.c | build

@@ -1,4 +1,4 @@
-//! The C programs of examples-c, built with every compiler there is and run as a user would.
+//! The programs of examples-c, built with every compiler there is and run as a user would.
 
 mod c_programs;
 mod example_programs;
@@ -37,14 +37,14 @@ fn status_when(address: SocketAddr, what: &str, is_so: impl Fn(&Json) -> bool) -
     status
 }
 
-// ---- echo, threads, client ----
+// ---- echo and echo-cpp, threads, client ----
 
 #[test]
 fn echo_sends_every_frame_back_and_ends_at_sigterm() {
     let files = Files::new("echo");
     let config = files.write("echo.ini", &format!("[Port]\n{LOOPBACK}"));
-    for programs in all_programs() {
-        let (echo, address) = listening(programs, "echo", &config);
+    for (programs, name) in all_programs().flat_map(|all| [(all, "echo"), (all, "echo-cpp")]) {
+        let (echo, address) = listening(programs, name, &config);
         let mut client = greeted(address);
         client.write_all(&[frame(b""), frame(&[7; 300])].concat()).unwrap();
         assert_eq!(read_frame(&mut client), b"");
@@ -61,7 +61,7 @@ fn echo_sends_every_frame_back_and_ends_at_sigterm() {
 fn echo_and_threads_tell_what_is_wrong_in_one_line() {
     let files = Files::new("wrong");
     let config = files.write("wrong.ini", "[Port]\nport=x\n");
-    for program in ["echo", "threads"] {
+    for program in ["echo", "echo-cpp", "threads"] {
         let ended = run(programs(), program, &[&config]);
         assert_eq!((ended.code(), ended.stderr.len()), (2, 1), "{ended:?}");
         assert!(ended.stderr[0].starts_with(&format!("{config}:2: [Port] port: error: ")));

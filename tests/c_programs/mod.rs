@@ -76,24 +76,29 @@ pub fn must(command: &mut Command) -> Output {
     output
 }
 
-/// A compiler call with our warnings and the path of the header.
+/// A compiler call with our warnings and the paths of the headers.
 pub fn compiler(program: &str, standard: &str) -> Command {
     let mut command = Command::new(program);
     command.arg(format!("-std={standard}")).args(WARNINGS);
     command.arg("-I").arg(root().join("include"));
+    command.arg("-I").arg(root().join("bindings/cpp"));
     command
 }
 
 /// Compiles a C program with further `flags` and links it with the library.
 pub fn build_c(test: &str, source: &Path, flags: &[&str]) -> PathBuf {
+    build(test, compiler("cc", "c11").arg(source).args(flags))
+}
+
+/// Completes a compiler call to one that makes a program with the library, and gives that.
+pub fn build(test: &str, command: &mut Command) -> PathBuf {
     let folder = folder(test);
     let program = folder.join("program");
     // The loader looks for the soname, the linker for the plain name.
     for name in ["libnativeport.so", &soname()] {
         std::os::unix::fs::symlink(library(), folder.join(name)).expect("a fresh folder");
     }
-    let mut command = compiler("cc", "c11");
-    command.arg(source).arg("-o").arg(&program).args(flags);
+    command.arg("-o").arg(&program);
     command.arg("-L").arg(&folder).args(["-lnativeport", "-pthread"]);
     must(command.arg(format!("-Wl,-rpath,{}", folder.display())));
     program
@@ -101,8 +106,12 @@ pub fn build_c(test: &str, source: &Path, flags: &[&str]) -> PathBuf {
 
 /// Compiles a C program, links it with the library, runs it, gives what it printed.
 pub fn run_c(test: &str, source: &Path) -> String {
-    let program = build_c(test, source, &[]);
-    let output = must(Command::new(&program).current_dir(program.parent().expect("a folder")));
+    run(&build_c(test, source, &[]))
+}
+
+/// Runs a program that must succeed, in its own folder, and gives what it printed.
+pub fn run(program: &Path) -> String {
+    let output = must(Command::new(program).current_dir(program.parent().expect("a folder")));
     String::from_utf8(output.stdout).expect("programs print UTF-8")
 }
 

@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 /// The programs of examples-c, each a file of this folder.
 pub fn programs() -> &'static Path {
     static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAMS.get_or_init(|| build("cc"))
+    PROGRAMS.get_or_init(|| build("cc", "c++"))
 }
 
 /// As [`programs`], from clang; `None`, visibly, if it is not installed.
@@ -25,7 +25,7 @@ pub fn programs_of_clang() -> Option<&'static Path> {
             skipped("clang is not installed");
             return None;
         }
-        Some(build("clang"))
+        Some(build("clang", "clang++"))
     });
     built.as_deref()
 }
@@ -35,28 +35,29 @@ pub fn all_programs() -> impl Iterator<Item = &'static Path> {
     [Some(programs()), programs_of_clang()].into_iter().flatten()
 }
 
-fn build(program: &str) -> PathBuf {
-    let folder = folder(&format!("examples_{program}"));
+fn build(c: &str, cpp: &str) -> PathBuf {
+    let folder = folder(&format!("examples_{c}"));
     // The loader looks for the soname, the linker for the plain name.
     for name in ["libnativeport.so", &soname()] {
         std::os::unix::fs::symlink(library(), folder.join(name)).expect("a fresh folder");
     }
     let examples = root().join("examples-c");
     for name in ["echo", "threads", "client"] {
-        link(program, &folder, name, &[examples.join(format!("{name}.c"))]);
+        link(c, "c11", &folder, name, &[examples.join(format!("{name}.c"))]);
     }
+    link(cpp, "c++17", &folder, "echo-cpp", &[examples.join("echo.cpp")]);
     let mut serve: Vec<PathBuf> = fs::read_dir(examples.join("serve"))
         .expect("the folder exists")
         .map(|entry| entry.expect("it can be read").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "c"))
         .collect();
     serve.sort();
-    link(program, &folder, "serve", &serve);
+    link(c, "c11", &folder, "serve", &serve);
     folder
 }
 
-fn link(program: &str, folder: &Path, name: &str, sources: &[PathBuf]) {
-    let mut command = compiler(program, "c11");
+fn link(program: &str, standard: &str, folder: &Path, name: &str, sources: &[PathBuf]) {
+    let mut command = compiler(program, standard);
     command.args(sources).arg("-o").arg(folder.join(name));
     command.arg("-L").arg(folder).args(["-lnativeport", "-lpthread"]);
     must(command.arg(format!("-Wl,-rpath,{}", folder.display())));

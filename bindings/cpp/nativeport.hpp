@@ -1,0 +1,993 @@
+/*
+ * nativeport for C++17 and later: the C interface of nativeport.h with owners that free what
+ * they own, connections as small values, views of what callbacks are shown, and handlers that
+ * are lambdas or objects. Everything is in this file; link with the library and nothing else.
+ *
+ * Owners      config, runtime, listener and owned_frame can be moved and not copied. Their
+ *             destructors free; those of runtime and listener stop first and wait, so they
+ *             must not run inside a callback. Of an owner that was moved from, calls fail with
+ *             NP_ERR_ARGUMENT, and what only tells something tells nothing.
+ * Values      connection is a number that may be copied and kept at will; calls for one that
+ *             has ended answer NP_ERR_CLOSED.
+ * Views       bytes_view, frame_view, frames_view, close_info and log_record borrow. What a
+ *             callback is shown is valid until it returns; owned_frame keeps a frame longer.
+ * Failures    Constructors and whatever sets things up, listener::start included, throw error.
+ *             All the rest answers a status, which is true if the call went well. It may be
+ *             ignored only where the call fails for no other reason than that the connection
+ *             has ended.
+ * Exceptions  None crosses into the library. A callback of a connection that throws ends this
+ *             connection, by abort(callback_threw), and nothing else; what a log sink throws
+ *             changes nothing. The text goes to the exception hook of the runtime. Destructors
+ *             of what callbacks own must not throw.
+ * Threads     As in nativeport.h: any call from any thread. Callbacks of one connection never
+ *             overlap; those of different ones may, and they share their handler.
+ *
+ * Constants (NP_ERR_, NP_CLOSE_, NP_BY_, NP_STAGE_, NP_FRAME_) and structs that only hold
+ * facts (np_address, np_conn_info, np_stats) are those of nativeport.h, where every function is
+ * described in full; handle() leads there for anything that is not wrapped.
+ */
+#ifndef NATIVEPORT_HPP
+#define NATIVEPORT_HPP
+
+#include <nativeport.h>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <exception>
+#include <functional>
+#include <iterator>
+#include <memory>
+#include <new>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace nativeport {
+
+// Named after the ABI, so that programs may hold parts that were compiled for different ones.
+static_assert(NP_VERSION_MAJOR == 0 && NP_VERSION_MINOR == 1, "nativeport.h is of another version");
+inline namespace v0_1 {
+
+/* ---- Status: what calls answer, and what is thrown ---------------------------------------- */
+
+/** What a call answered: true if it went well, otherwise an NP_ERR_ constant. */
+class status {
+public:
+    constexpr status(np_status code) noexcept : code_(code) {}
+
+    constexpr explicit operator bool() const noexcept { return code_ == NP_OK; }
+    constexpr np_status code() const noexcept { return code_; }
+    /** "NP_ERR_CLOSED" */
+    const char *name() const noexcept { return np_status_name(code_); }
+    /** One sentence. */
+    const char *message() const noexcept { return np_status_message(code_); }
+
+    friend constexpr bool operator==(status a, status b) noexcept { return a.code_ == b.code_; }
+    friend constexpr bool operator!=(status a, status b) noexcept { return a.code_ != b.code_; }
+
+private:
+    np_status code_;
+};
+
+/** Why something could not be set up. what() is one line that names the place and the remedy. */
+class error : public std::runtime_error {
+public:
+    error(nativeport::status status, const np_error &details)
+        : std::runtime_error(details.message[0] != 0 ? details.message : status.message()),
+          status_(status), os_error_(details.os_error), tls_alert_(details.tls_alert) {}
+
+    nativeport::status status() const noexcept { return status_; }
+    /** errno of the operating system, 0 if it was not involved. */
+    int os_error() const noexcept { return os_error_; }
+    /** The TLS alert, -1 if there was none. */
+    int tls_alert() const noexcept { return tls_alert_; }
+
+private:
+    nativeport::status status_;
+    int os_error_;
+    int tls_alert_;
+};
+
+/* ---- Times -------------------------------------------------------------------------------- */
+
+/** No limit, wherever a time is asked for. */
+inline constexpr std::chrono::milliseconds forever = std::chrono::milliseconds::max();
+
+namespace detail {
+
+constexpr std::uint64_t to_ms(std::chrono::milliseconds time) noexcept {
+    if (time == forever)
+        return NP_FOREVER;
+    return time.count() < 0 ? 0 : static_cast<std::uint64_t>(time.count());
+}
+
+/** Throws what a call for setting up has answered, unless it went well. */
+inline void require(np_status answered, const np_error &details = NP_ERROR_INIT) {
+    if (answered != NP_OK)
+        throw error(answered, details);
+}
+
+/** For std::unique_ptr: frees with a function of the C interface. */
+template <auto Free> struct freed_by {
+    template <typename T> void operator()(T *object) const noexcept {
+        static_cast<void>(Free(object));
+    }
+};
+
+/** Makes *text what `copy` copies into a buffer; it tells the size that it needs. */
+template <typename Copy> np_status copy_text(std::string *text, Copy copy) {
+    std::size_t needed = 128;
+    np_status answered;
+    do {
+        // Some more, as statistics may have grown since the size was told.
+        text->resize(needed + needed / 8);
+        answered = copy(&(*text)[0], text->size(), &needed);
+    } while (answered == NP_ERR_BUFFER_TOO_SMALL);
+    text->resize(answered == NP_OK ? needed - 1 : 0);
+    return answered;
+}
+
+/** Items that C shows one by one. That there is no memory is told when C has returned. */
+template <typename T> class collected {
+public:
+    /** False if there is no memory. */
+    template <typename Make> bool add(Make make) noexcept {
+        try {
+            items_.push_back(make());
+        } catch (...) {
+            failed_ = true;
+        }
+        return !failed_;
+    }
+
+    std::vector<T> take() {
+        if (failed_)
+            throw std::bad_alloc();
+        return std::move(items_);
+    }
+
+private:
+    std::vector<T> items_;
+    bool failed_ = false;
+};
+
+} // namespace detail
+
+/* ---- Views: bytes and frames -------------------------------------------------------------- */
+
+/** Borrowed bytes. Made from whatever holds bytes in one piece, or a text that ends with NUL. */
+class bytes_view {
+public:
+    constexpr bytes_view() noexcept = default;
+    bytes_view(const void *data, std::size_t size) noexcept
+        : data_(static_cast<const std::uint8_t *>(data)), size_(size) {}
+    bytes_view(const char *text) noexcept : bytes_view(text, std::strlen(text)) {}
+    template <typename Container,
+              typename Element = std::remove_pointer_t<
+                  decltype(std::declval<const Container &>().data())>,
+              typename = std::enable_if_t<sizeof(Element) == 1
+                                          && std::is_trivially_copyable_v<Element>>>
+    bytes_view(const Container &container) noexcept
+        : bytes_view(container.data(), container.size()) {}
+
+    constexpr const std::uint8_t *data() const noexcept { return data_; }
+    constexpr std::size_t size() const noexcept { return size_; }
+    constexpr bool empty() const noexcept { return size_ == 0; }
+    constexpr const std::uint8_t *begin() const noexcept { return data_; }
+    constexpr const std::uint8_t *end() const noexcept { return data_ + size_; }
+    constexpr std::uint8_t operator[](std::size_t index) const noexcept { return data_[index]; }
+    std::string_view text() const noexcept {
+        return {reinterpret_cast<const char *>(data_), size_};
+    }
+
+private:
+    const std::uint8_t *data_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+/** A borrowed frame: a payload, and NP_FRAME_ flags. Can be passed as bytes_view. */
+class frame_view {
+public:
+    frame_view(bytes_view payload, std::uint32_t flags = 0) noexcept
+        : frame_{payload.data(), payload.size(), flags, 0} {}
+    explicit frame_view(const np_frame &frame) noexcept : frame_(frame) {}
+
+    const std::uint8_t *data() const noexcept { return frame_.data; }
+    std::size_t size() const noexcept { return frame_.len; }
+    std::uint32_t flags() const noexcept { return frame_.flags; }
+    std::string_view text() const noexcept { return bytes_view(*this).text(); }
+    const np_frame &raw() const noexcept { return frame_; }
+
+private:
+    np_frame frame_;
+};
+
+// An array of them is passed to C as an array of np_frame.
+static_assert(std::is_standard_layout_v<frame_view> && sizeof(frame_view) == sizeof(np_frame));
+
+/** Borrowed frames, one behind the other. */
+class frames_view {
+public:
+    class iterator {
+    public:
+        using iterator_category = std::input_iterator_tag;
+        using value_type = frame_view;
+        using difference_type = std::ptrdiff_t;
+        using pointer = const frame_view *;
+        using reference = frame_view;
+
+        explicit iterator(const np_frame *at) noexcept : at_(at) {}
+        frame_view operator*() const noexcept { return frame_view(*at_); }
+        iterator &operator++() noexcept {
+            ++at_;
+            return *this;
+        }
+        iterator operator++(int) noexcept { return iterator(at_++); }
+        friend bool operator==(iterator a, iterator b) noexcept { return a.at_ == b.at_; }
+        friend bool operator!=(iterator a, iterator b) noexcept { return a.at_ != b.at_; }
+
+    private:
+        const np_frame *at_;
+    };
+
+    frames_view(const np_frame *frames, std::size_t count) noexcept
+        : frames_(frames), count_(count) {}
+    /** A vector or an array of frame_view. */
+    template <typename Container,
+              typename = std::enable_if_t<std::is_same_v<
+                  decltype(std::declval<const Container &>().data()), const frame_view *>>>
+    frames_view(const Container &frames) noexcept
+        : frames_(reinterpret_cast<const np_frame *>(frames.data())), count_(frames.size()) {}
+
+    const np_frame *data() const noexcept { return frames_; }
+    std::size_t size() const noexcept { return count_; }
+    bool empty() const noexcept { return count_ == 0; }
+    iterator begin() const noexcept { return iterator(frames_); }
+    iterator end() const noexcept { return iterator(frames_ + count_); }
+    frame_view operator[](std::size_t index) const noexcept { return frame_view(frames_[index]); }
+
+private:
+    const np_frame *frames_;
+    std::size_t count_;
+};
+
+/** A frame that is kept beyond its callback, in memory of its own. */
+class owned_frame {
+public:
+    explicit owned_frame(frame_view frame) {
+        detail::require(np_frame_take(&frame.raw(), &frame_));
+    }
+    owned_frame(owned_frame &&other) noexcept : frame_(std::exchange(other.frame_, np_frame{})) {}
+    owned_frame &operator=(owned_frame &&other) noexcept {
+        std::swap(frame_, other.frame_);
+        return *this;
+    }
+    ~owned_frame() { np_frame_free(&frame_); }
+
+    const std::uint8_t *data() const noexcept { return frame_.data; }
+    std::size_t size() const noexcept { return frame_.len; }
+    std::uint32_t flags() const noexcept { return frame_.flags; }
+    std::string_view text() const noexcept { return bytes_view(*this).text(); }
+    operator frame_view() const noexcept { return frame_view(frame_); }
+
+private:
+    np_frame frame_{};
+};
+
+/** "192.0.2.1:80", "[2001:db8::1]:80" */
+inline std::string to_string(const np_address &address) {
+    const std::string host = address.host;
+    return (address.family == 6 ? '[' + host + ']' : host) + ':' + std::to_string(address.port);
+}
+
+/* ---- Connection --------------------------------------------------------------------------- */
+
+/** What the first byte of a connection has said. */
+enum class protocol : std::int32_t {
+    client = NP_PROTOCOL_CLIENT,
+    relay = NP_PROTOCOL_RELAY,
+    remote_application = NP_PROTOCOL_REMOTE_APPLICATION,
+    unknown = NP_PROTOCOL_UNKNOWN,
+};
+
+/** The host code of a connection that was aborted because a callback threw. */
+inline constexpr std::int32_t callback_threw = -NP_CLOSE_CALLBACK_PANIC;
+
+namespace detail {
+
+/** Each type has one of its own; its address stands for the type. */
+template <typename T> inline char type_mark{};
+
+/** The host's object on a connection, with its type, so that no other is taken for it. */
+struct user_data_box {
+    void *object;
+    const void *type;
+    void (*destroy)(void *object);
+
+    static void release(void *box) {
+        const std::unique_ptr<user_data_box> owned(static_cast<user_data_box *>(box));
+        owned->destroy(owned->object);
+    }
+};
+
+} // namespace detail
+
+/** Holds back the output of a connection as long as it lives; see connection::cork. */
+class [[nodiscard]] cork_guard {
+public:
+    explicit cork_guard(np_conn conn) noexcept : conn_(conn) { np_conn_cork(conn_); }
+    cork_guard(const cork_guard &) = delete;
+    cork_guard &operator=(const cork_guard &) = delete;
+    ~cork_guard() { np_conn_uncork(conn_); }
+
+private:
+    np_conn conn_;
+};
+
+/** A connection: a number, 0 for none. That it is not 0 does not say that it is still open. */
+class connection {
+public:
+    constexpr connection() noexcept = default;
+    constexpr explicit connection(np_conn handle) noexcept : handle_(handle) {}
+
+    constexpr explicit operator bool() const noexcept { return handle_.id != 0; }
+    constexpr std::uint64_t id() const noexcept { return handle_.id; }
+    constexpr np_conn handle() const noexcept { return handle_; }
+
+    /** Sends one frame, copied. flags: 0 or NP_FRAME_NO_COMPRESS. */
+    [[nodiscard]] status send_frame(bytes_view payload, std::uint32_t flags = 0) const noexcept {
+        return np_conn_send_frame(handle_, payload.data(), payload.size(), flags);
+    }
+
+    /** Sends frames in order, copied; *accepted becomes the number that was taken. */
+    [[nodiscard]] status send_frames(frames_view frames,
+                                     std::size_t *accepted = nullptr) const noexcept {
+        return np_conn_send_frames(handle_, frames.data(), frames.size(), accepted);
+    }
+
+    /**
+     * Sends one frame without copying it: a container of bytes is moved into the library's
+     * care and destroyed when they have left, whatever this answers. From some 16 KiB up.
+     */
+    template <typename Container>
+    [[nodiscard]] status send_frame_owned(Container &&container,
+                                          std::uint32_t flags = 0) const noexcept {
+        static_assert(!std::is_reference_v<Container> && !std::is_const_v<Container>,
+                      "the container is handed over: pass it with std::move");
+        auto *owned = new (std::nothrow) Container(std::move(container));
+        if (owned == nullptr)
+            return NP_ERR_MEMORY_LIMIT;
+        const bytes_view payload(*owned);
+        return np_conn_send_frame_owned(
+            handle_, payload.data(), payload.size(),
+            [](void *released, const std::uint8_t *, std::size_t) {
+                delete static_cast<Container *>(released);
+            },
+            owned, flags);
+    }
+
+    /** Sends bytes on a stream, copied: all or none of them. */
+    [[nodiscard]] status send_bytes(bytes_view bytes) const noexcept {
+        return np_conn_send_bytes(handle_, bytes.data(), bytes.size());
+    }
+
+    /** Holds output back until the guard goes, so that several sends leave together. */
+    cork_guard cork() const noexcept { return cork_guard(handle_); }
+
+    /** Answers on_admit with yes. */
+    [[nodiscard]] status admit() const noexcept { return np_conn_admit(handle_); }
+
+    /** Answers on_admit with no, after these raw bytes. */
+    [[nodiscard]] status refuse(bytes_view answer = {}) const noexcept {
+        return np_conn_refuse(handle_, answer.data(), answer.size());
+    }
+
+    /** Slows the peer down: reads nothing more until resume_reading. */
+    status pause_reading() const noexcept { return np_conn_pause_reading(handle_); }
+    status resume_reading() const noexcept { return np_conn_resume_reading(handle_); }
+
+    /** Ends the connection by itself after this time; forever takes that back. */
+    status set_deadline(std::chrono::milliseconds after) const noexcept {
+        return np_conn_set_deadline(handle_, detail::to_ms(after));
+    }
+
+    /** Tells the peer, behind everything that was sent, that nothing more follows. */
+    [[nodiscard]] status shutdown() const noexcept { return np_conn_shutdown(handle_); }
+
+    /** Ends the connection after what was sent has left. on_close is told host_code. */
+    status close(std::int32_t host_code = 0) const noexcept {
+        return np_conn_close(handle_, host_code);
+    }
+
+    /** Ends the connection at once, with a reset. */
+    status abort(std::int32_t host_code = 0) const noexcept {
+        return np_conn_abort(handle_, host_code);
+    }
+
+    /** Nothing if it has ended. */
+    std::optional<np_conn_info> info() const noexcept {
+        np_conn_info info = NP_CONN_INFO_INIT;
+        if (np_conn_get_info(handle_, &info) != NP_OK)
+            return std::nullopt;
+        return info;
+    }
+
+    /**
+     * Hangs an object on the connection. The one before is destroyed, and so is this one after
+     * on_close, or at once if the call fails.
+     */
+    template <typename T>
+    [[nodiscard]] status set_user_data(std::unique_ptr<T> object) const noexcept {
+        if (object == nullptr)
+            return np_conn_set_user_data(handle_, nullptr, nullptr);
+        auto *box = new (std::nothrow) detail::user_data_box{
+            object.get(), &detail::type_mark<T>,
+            [](void *released) { delete static_cast<T *>(released); }};
+        if (box == nullptr)
+            return NP_ERR_MEMORY_LIMIT;
+        static_cast<void>(object.release());
+        return np_conn_set_user_data(handle_, box, detail::user_data_box::release);
+    }
+
+    /**
+     * The object of set_user_data, inside callbacks of this connection, until it is replaced.
+     * Null elsewhere, if there is none, and if it was set as another type.
+     */
+    template <typename T> T *user_data() const noexcept {
+        void *box = nullptr;
+        if (np_conn_get_user_data(handle_, &box) != NP_OK || box == nullptr)
+            return nullptr;
+        const auto &data = *static_cast<detail::user_data_box *>(box);
+        return data.type == &detail::type_mark<T> ? static_cast<T *>(data.object) : nullptr;
+    }
+
+    friend constexpr bool operator==(connection a, connection b) noexcept {
+        return a.id() == b.id();
+    }
+    friend constexpr bool operator!=(connection a, connection b) noexcept {
+        return a.id() != b.id();
+    }
+
+private:
+    np_conn handle_{0};
+};
+
+static_assert(sizeof(connection) == 8 && std::is_trivially_copyable_v<connection>);
+
+/* ---- Handlers ----------------------------------------------------------------------------- */
+
+/** How a connection ended. */
+class close_info {
+public:
+    explicit close_info(const np_close_info &info) noexcept : info_(info) {}
+
+    /** Why: NP_CLOSE_, and its name, "peer_closed". */
+    std::int32_t reason() const noexcept { return info_.reason; }
+    std::string_view reason_name() const noexcept { return np_close_reason_name(info_.reason); }
+    /** Who ended it: NP_BY_. */
+    std::int32_t by() const noexcept { return info_.by; }
+    /** How far it had come: NP_STAGE_. */
+    std::int32_t stage() const noexcept { return info_.stage; }
+    /** The code given to close or abort, otherwise 0. */
+    std::int32_t host_code() const noexcept { return info_.host_code; }
+    /** errno of the operating system, 0 if it reported none. */
+    int os_error() const noexcept { return info_.os_error; }
+    /** The TLS alert, -1 if there was none. */
+    int tls_alert() const noexcept { return info_.tls_alert; }
+    std::uint64_t bytes_in() const noexcept { return info_.bytes_in; }
+    std::uint64_t bytes_out() const noexcept { return info_.bytes_out; }
+    /** Bytes that sends had accepted and that never reached the operating system. */
+    std::uint64_t unsent_bytes() const noexcept { return info_.unsent_bytes; }
+    /** From accept to the end. */
+    std::chrono::milliseconds duration() const noexcept {
+        return std::chrono::milliseconds(info_.duration_ms);
+    }
+    /** More words where there are any. */
+    std::string_view text() const noexcept { return info_.text; }
+
+private:
+    const np_close_info &info_;
+};
+
+/**
+ * The callbacks of one protocol, shared by all its connections; leave empty what you do not
+ * need. on_frames is required for client and remote_application, on_data for relay and unknown.
+ *
+ * Callbacks of one connection never overlap and come in this order: on_open once, on_frames or
+ * on_data and on_writable any number of times, on_end at most once, on_close once and last.
+ * Those of different connections may run at once on several threads. They must not block.
+ */
+struct handler {
+    std::function<void(connection, protocol, std::uint8_t first_byte)> on_open{};
+    std::function<void(connection, frames_view)> on_frames{};
+    std::function<void(connection, bytes_view)> on_data{};
+    /** The peer will send nothing more, and you close. Empty: the library closes. */
+    std::function<void(connection)> on_end{};
+    /** There is room again after a send has answered NP_ERR_WOULD_BLOCK. */
+    std::function<void(connection)> on_writable{};
+    std::function<void(connection, const close_info &)> on_close{};
+};
+
+/** Is told what a callback has thrown, and on which connection; none for a log sink. */
+using exception_hook = std::function<void(connection, std::string_view what)>;
+
+namespace detail {
+
+template <typename T> using on_open_of = decltype(&T::on_open);
+template <typename T> using on_frames_of = decltype(&T::on_frames);
+template <typename T> using on_data_of = decltype(&T::on_data);
+template <typename T> using on_end_of = decltype(&T::on_end);
+template <typename T> using on_writable_of = decltype(&T::on_writable);
+template <typename T> using on_close_of = decltype(&T::on_close);
+
+/** Whether T has such a public member function, be it static. */
+template <template <typename> class Member, typename T, typename = void>
+inline constexpr bool has = false;
+template <template <typename> class Member, typename T>
+inline constexpr bool has<Member, T, std::void_t<Member<T>>> =
+    std::is_member_function_pointer_v<Member<T>> || std::is_pointer_v<Member<T>>;
+
+} // namespace detail
+
+/**
+ * The public member functions of an object as a handler: those that are named and called like
+ * the members of handler, one for each name. The handler shares the object.
+ */
+template <typename T> handler handler_of(std::shared_ptr<T> object) {
+    static_assert(detail::has<detail::on_frames_of, T> || detail::has<detail::on_data_of, T>,
+                  "a handler has a public on_frames(connection, frames_view) "
+                  "or on_data(connection, bytes_view)");
+    handler made;
+    if constexpr (detail::has<detail::on_open_of, T>)
+        made.on_open = [object](connection conn, protocol what, std::uint8_t first_byte) {
+            object->on_open(conn, what, first_byte);
+        };
+    if constexpr (detail::has<detail::on_frames_of, T>)
+        made.on_frames = [object](connection conn, frames_view frames) {
+            object->on_frames(conn, frames);
+        };
+    if constexpr (detail::has<detail::on_data_of, T>)
+        made.on_data = [object](connection conn, bytes_view data) {
+            object->on_data(conn, data);
+        };
+    if constexpr (detail::has<detail::on_end_of, T>)
+        made.on_end = [object](connection conn) { object->on_end(conn); };
+    if constexpr (detail::has<detail::on_writable_of, T>)
+        made.on_writable = [object](connection conn) { object->on_writable(conn); };
+    if constexpr (detail::has<detail::on_close_of, T>)
+        made.on_close = [object](connection conn, const close_info &info) {
+            object->on_close(conn, info);
+        };
+    return made;
+}
+
+/* ---- Config ------------------------------------------------------------------------------- */
+
+/** One finding of config::check; texts are empty where they do not apply. */
+struct finding {
+    /** Otherwise a warning. */
+    bool is_error;
+    /** Line in the file, from 1; 0 if it comes from no file. */
+    std::uint32_t line;
+    /** The whole finding in one line, ready to be shown. */
+    std::string text;
+    std::string file;
+    std::string section;
+    std::string key;
+    /** What is wrong. */
+    std::string message;
+    /** What would be valid. */
+    std::string valid;
+};
+
+/**
+ * A configuration: sections with keys, from files, strings and calls. Runtimes and listeners
+ * copy what they need when they are made.
+ */
+class config {
+public:
+    config() {
+        np_config *made = nullptr;
+        detail::require(np_config_new(&made));
+        config_.reset(made);
+    }
+
+    /** Reads an INI file; a key that is given again replaces the older value. */
+    config &load_file(const std::string &path) {
+        np_error details = NP_ERROR_INIT;
+        detail::require(np_config_load_file(handle(), path.c_str(), &details), details);
+        return *this;
+    }
+
+    /** Reads INI text; name stands for the file in messages. */
+    config &load_string(std::string_view text, const std::string &name) {
+        np_error details = NP_ERROR_INIT;
+        detail::require(
+            np_config_load_string(handle(), text.data(), text.size(), name.c_str(), &details),
+            details);
+        return *this;
+    }
+
+    /** Adds a port section with defaults only; gives its index. */
+    std::uint32_t add_port(const std::string &name) {
+        std::uint32_t index = 0;
+        np_error details = NP_ERROR_INIT;
+        detail::require(np_config_add_port(handle(), name.c_str(), &index, &details), details);
+        return index;
+    }
+
+    /** Sets one value, as a line "key = value" in the section would. */
+    config &set(const std::string &section, const std::string &key, const std::string &value) {
+        np_error details = NP_ERROR_INIT;
+        detail::require(
+            np_config_set(handle(), section.c_str(), key.c_str(), value.c_str(), &details),
+            details);
+        return *this;
+    }
+
+    /** The value that counts, or nothing. */
+    std::optional<std::string> get(const std::string &section, const std::string &key) const {
+        std::string value;
+        const np_status answered =
+            detail::copy_text(&value, [&](char *buffer, std::size_t size, std::size_t *needed) {
+                return np_config_get(handle(), section.c_str(), key.c_str(), buffer, size, needed);
+            });
+        if (answered == NP_ERR_NOT_FOUND)
+            return std::nullopt;
+        detail::require(answered);
+        return value;
+    }
+
+    /** Checks everything without binding anything. It can start if no finding is an error. */
+    std::vector<finding> check() const {
+        detail::collected<finding> findings;
+        const auto add = [](void *all, const np_finding *found) {
+            static_cast<detail::collected<finding> *>(all)->add([found] {
+                return finding{found->severity == NP_SEVERITY_ERROR, found->line, found->text,
+                               found->file, found->section, found->key, found->message,
+                               found->valid};
+            });
+        };
+        detail::require(np_config_check(handle(), add, &findings, nullptr, nullptr));
+        return findings.take();
+    }
+
+    std::uint32_t port_count() const noexcept { return np_config_port_count(handle()); }
+
+    /** The canonical name of a port section, which set and get take: "Port.1". */
+    std::string port_name(std::uint32_t index) const {
+        return name_by(np_config_get_port_name, index);
+    }
+
+    /** Its name as the file writes it, for messages: "Port 1". */
+    std::string port_written_name(std::uint32_t index) const {
+        return name_by(np_config_get_port_written_name, index);
+    }
+
+    np_config *handle() const noexcept { return config_.get(); }
+
+private:
+    template <typename Copy> std::string name_by(Copy copy, std::uint32_t index) const {
+        std::string name;
+        detail::require(
+            detail::copy_text(&name, [&](char *buffer, std::size_t size, std::size_t *needed) {
+                return copy(handle(), index, buffer, size, needed);
+            }));
+        return name;
+    }
+
+    std::unique_ptr<np_config, detail::freed_by<np_config_free>> config_;
+};
+
+/* ---- The border: where C calls C++ -------------------------------------------------------- */
+
+enum class log_level : std::int32_t {
+    off = NP_LOG_OFF,
+    error = NP_LOG_ERROR,
+    warn = NP_LOG_WARN,
+    info = NP_LOG_INFO,
+    debug = NP_LOG_DEBUG,
+};
+
+/** One line of the log. */
+struct log_record {
+    log_level level;
+    /** The connection that it is about, or none. */
+    connection conn;
+    /** The part of the library that speaks: "accept", "tls", "frame", ... */
+    std::string_view stage;
+    std::string_view text;
+};
+
+/** Receives log records, one at a time, on a thread of its own. May block. */
+using log_sink = std::function<void(const log_record &)>;
+
+namespace detail {
+
+/** The callbacks that decide about connections. */
+struct admission {
+    std::function<void(connection, protocol, std::uint8_t)> on_admit;
+    std::function<void(connection, const close_info &)> on_close;
+};
+
+/**
+ * What C is given as user_data: the host's functions, and who is told what they throw. C
+ * destroys it by `destroy`. Through `run` no exception leaves.
+ */
+template <typename Functions> struct border {
+    Functions functions;
+    std::shared_ptr<const exception_hook> hook;
+
+    static void destroy(void *user_data) { delete static_cast<border *>(user_data); }
+
+    template <typename Call>
+    static void run(void *user_data, np_conn conn, Call call) noexcept {
+        const border &self = *static_cast<const border *>(user_data);
+        try {
+            call(self.functions, connection(conn));
+        } catch (const std::exception &exception) {
+            self.threw(connection(conn), exception.what());
+        } catch (...) {
+            self.threw(connection(conn), "an exception that is no std::exception");
+        }
+    }
+
+private:
+    void threw(connection conn, std::string_view what) const noexcept {
+        // A log sink has no say about the connection that a record is about.
+        if constexpr (!std::is_same_v<Functions, log_sink>)
+            conn.abort(callback_threw);
+        try {
+            if (hook != nullptr && *hook)
+                (*hook)(conn, what);
+        } catch (...) {
+            // There is nobody else to tell.
+        }
+    }
+};
+
+using handler_border = border<handler>;
+
+inline void on_open(void *user_data, np_conn conn, std::int32_t what, std::uint8_t first_byte) {
+    handler_border::run(user_data, conn, [=](const handler &host, connection opened) {
+        host.on_open(opened, static_cast<protocol>(what), first_byte);
+    });
+}
+
+inline void on_frames(void *user_data, np_conn conn, const np_frame *frames, std::size_t count) {
+    handler_border::run(user_data, conn, [=](const handler &host, connection from) {
+        host.on_frames(from, frames_view(frames, count));
+    });
+}
+
+inline void on_data(void *user_data, np_conn conn, const std::uint8_t *data, std::size_t len) {
+    handler_border::run(user_data, conn, [=](const handler &host, connection from) {
+        host.on_data(from, bytes_view(data, len));
+    });
+}
+
+inline void on_end(void *user_data, np_conn conn) {
+    handler_border::run(user_data, conn,
+                        [](const handler &host, connection ended) { host.on_end(ended); });
+}
+
+inline void on_writable(void *user_data, np_conn conn) {
+    handler_border::run(user_data, conn,
+                        [](const handler &host, connection to) { host.on_writable(to); });
+}
+
+/** For handler and for admission. */
+template <typename Functions>
+void on_close(void *user_data, np_conn conn, const np_close_info *info) {
+    border<Functions>::run(user_data, conn, [=](const Functions &host, connection closed) {
+        host.on_close(closed, close_info(*info));
+    });
+}
+
+inline void on_admit(void *user_data, np_conn conn, std::int32_t what, std::uint8_t first_byte) {
+    border<admission>::run(user_data, conn, [=](const admission &host, connection asking) {
+        host.on_admit(asking, static_cast<protocol>(what), first_byte);
+    });
+}
+
+inline void on_log(void *user_data, const np_log_record *record) {
+    border<log_sink>::run(user_data, record->conn, [=](const log_sink &sink, connection about) {
+        sink({static_cast<log_level>(record->level), about, record->stage, record->text});
+    });
+}
+
+} // namespace detail
+
+/* ---- Runtime ------------------------------------------------------------------------------ */
+
+/** Where events go. */
+enum class consumer : std::int32_t {
+    /** To callbacks, on the thread that moves the bytes. */
+    callbacks = NP_CONSUMER_CALLBACKS,
+};
+
+/** The library's threads. Several may exist in one process; they share nothing. */
+class runtime {
+public:
+    /** `hook` is told what callbacks and the log sink throw, from any thread. */
+    explicit runtime(const config &config, consumer consumer = consumer::callbacks,
+                     exception_hook hook = {})
+        : hook_(std::make_shared<const exception_hook>(std::move(hook))) {
+        np_runtime *made = nullptr;
+        np_error details = NP_ERROR_INIT;
+        detail::require(
+            np_runtime_new(config.handle(), static_cast<std::int32_t>(consumer), &made, &details),
+            details);
+        runtime_.reset(made);
+    }
+
+    /** Records of this level and the more important ones go to the sink from now on. */
+    void set_log(log_level level, log_sink sink) {
+        np_error details = NP_ERROR_INIT;
+        const bool is_set = static_cast<bool>(sink);
+        detail::require(
+            np_runtime_set_log(handle(), static_cast<std::int32_t>(level),
+                               is_set ? detail::on_log : nullptr,
+                               new detail::border<log_sink>{std::move(sink), hook_},
+                               detail::border<log_sink>::destroy, &details),
+            details);
+    }
+
+    /** Begins to stop; connections may go on for the drain time. */
+    status stop(std::chrono::milliseconds drain = std::chrono::milliseconds(0)) noexcept {
+        return np_runtime_stop(handle(), detail::to_ms(drain));
+    }
+
+    /** Waits until a stop has ended everything; after that no code of the host runs. */
+    [[nodiscard]] status wait(std::chrono::milliseconds timeout = forever) noexcept {
+        return np_runtime_wait(handle(), detail::to_ms(timeout));
+    }
+
+    /** The counters: the sum of the listeners. */
+    np_stats stats() const noexcept {
+        np_stats stats = NP_STATS_INIT;
+        np_runtime_get_stats(handle(), &stats);
+        return stats;
+    }
+
+    /** All counters in Prometheus' text format. */
+    std::string prometheus() const {
+        std::string text;
+        detail::copy_text(&text, [&](char *buffer, std::size_t size, std::size_t *needed) {
+            return np_stats_prometheus(handle(), buffer, size, needed);
+        });
+        return text;
+    }
+
+    /** The connections that are open at this moment. */
+    std::vector<connection> connections() const {
+        detail::collected<connection> open;
+        const auto add = [](void *all, np_conn conn) -> std::int32_t {
+            const auto make = [conn] { return connection(conn); };
+            return static_cast<detail::collected<connection> *>(all)->add(make) ? 0 : 1;
+        };
+        np_runtime_each_conn(handle(), add, &open);
+        return open.take();
+    }
+
+    np_runtime *handle() const noexcept { return runtime_.get(); }
+
+private:
+    friend class listener;
+    std::shared_ptr<const exception_hook> hook_;
+    std::unique_ptr<np_runtime, detail::freed_by<np_runtime_free>> runtime_;
+};
+
+/* ---- Listener ----------------------------------------------------------------------------- */
+
+/** One port section, made, started, paused and ended. May outlive its runtime. */
+class listener {
+public:
+    /** It does not listen before start. */
+    listener(const runtime &runtime, const config &config, std::uint32_t port_index = 0)
+        : hook_(runtime.hook_) {
+        np_listener *made = nullptr;
+        np_error details = NP_ERROR_INIT;
+        detail::require(
+            np_listener_new(runtime.handle(), config.handle(), port_index, &made, &details),
+            details);
+        listener_.reset(made);
+    }
+
+    /** Sets the callbacks of one protocol, before the start; replaces those before. */
+    listener &on(protocol protocol, handler handler) {
+        np_handler table = NP_HANDLER_INIT;
+        table.on_open = handler.on_open ? detail::on_open : nullptr;
+        table.on_frames = handler.on_frames ? detail::on_frames : nullptr;
+        table.on_data = handler.on_data ? detail::on_data : nullptr;
+        table.on_end = handler.on_end ? detail::on_end : nullptr;
+        table.on_writable = handler.on_writable ? detail::on_writable : nullptr;
+        table.on_close = handler.on_close ? detail::on_close<nativeport::handler> : nullptr;
+        table.destroy = detail::handler_border::destroy;
+        table.user_data = new detail::handler_border{std::move(handler), hook_};
+        np_error details = NP_ERROR_INIT;
+        detail::require(
+            np_listener_on(handle(), static_cast<std::int32_t>(protocol), &table, &details),
+            details);
+        return *this;
+    }
+
+    /** The member functions of an object as callbacks; see handler_of. */
+    template <typename T> listener &on(protocol protocol, std::shared_ptr<T> object) {
+        return on(protocol, handler_of(std::move(object)));
+    }
+
+    /**
+     * Asks about every connection before it is opened: answer with connection::admit or
+     * refuse, in on_admit or later. on_close tells of those that were never opened.
+     */
+    listener &on_admit(std::function<void(connection, protocol, std::uint8_t first_byte)> on_admit,
+                       std::function<void(connection, const close_info &)> on_close = {}) {
+        np_admission table = NP_ADMISSION_INIT;
+        table.on_admit = on_admit ? detail::on_admit : nullptr;
+        table.on_close = on_close ? detail::on_close<detail::admission> : nullptr;
+        table.destroy = detail::border<detail::admission>::destroy;
+        table.user_data = new detail::border<detail::admission>{
+            {std::move(on_admit), std::move(on_close)}, hook_};
+        np_error details = NP_ERROR_INIT;
+        detail::require(np_listener_on_admit(handle(), &table, &details), details);
+        return *this;
+    }
+
+    /** Binds and listens. Callbacks may run from here on. */
+    listener &start() {
+        np_error details = NP_ERROR_INIT;
+        detail::require(np_listener_start(handle(), &details), details);
+        return *this;
+    }
+
+    /** What is listened on; with "port = 0" this tells the port. Empty before the start. */
+    std::vector<np_address> addresses() const {
+        std::vector<np_address> all;
+        np_address address;
+        for (std::uint32_t i = 0; np_listener_get_address(handle(), i, &address) == NP_OK; i++)
+            all.push_back(address);
+        return all;
+    }
+
+    /** Accepts nothing until resume. */
+    [[nodiscard]] status pause() noexcept { return np_listener_pause(handle()); }
+    [[nodiscard]] status resume() noexcept { return np_listener_resume(handle()); }
+
+    /** As runtime::stop and runtime::wait, for this port. */
+    status stop(std::chrono::milliseconds drain = std::chrono::milliseconds(0)) noexcept {
+        return np_listener_stop(handle(), detail::to_ms(drain));
+    }
+    [[nodiscard]] status wait(std::chrono::milliseconds timeout = forever) noexcept {
+        return np_listener_wait(handle(), detail::to_ms(timeout));
+    }
+
+    np_stats stats() const noexcept {
+        np_stats stats = NP_STATS_INIT;
+        np_listener_get_stats(handle(), &stats);
+        return stats;
+    }
+
+    np_listener *handle() const noexcept { return listener_.get(); }
+
+private:
+    std::shared_ptr<const exception_hook> hook_;
+    std::unique_ptr<np_listener, detail::freed_by<np_listener_free>> listener_;
+};
+
+} // namespace v0_1
+} // namespace nativeport
+
+template <> struct std::hash<nativeport::connection> {
+    std::size_t operator()(nativeport::connection conn) const noexcept {
+        return std::hash<std::uint64_t>()(conn.id());
+    }
+};
+
+#endif

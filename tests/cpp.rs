@@ -1,0 +1,167 @@
+//! The C++ header: compiles alone and without a warning, does what it says over real sockets,
+//! sanitizers find nothing, and what would be a mistake does not compile.
+
+mod c_programs;
+#[allow(dead_code)] // Part of it is for other programs.
+#[path = "example_programs/running.rs"]
+mod running;
+mod support;
+
+use c_programs::{build, compiler, exists, folder, root, run, skipped};
+use running::listening;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::Output;
+use std::{fs, str};
+use support::{frame, framed, read_frame, tls_framed};
+
+const STANDARDS: [&str; 2] = ["c++17", "c++20"];
+const SANITIZERS: [&str; 4] =
+    ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+
+/// The compilers that are installed; those that are not are told of.
+fn compilers() -> impl Iterator<Item = &'static str> {
+    ["g++", "clang++"].into_iter().filter(|program| {
+        let found = exists(program);
+        if !found {
+            skipped(&format!("{program} is not installed, C++ was not tried with it"));
+        }
+        found
+    })
+}
+
+fn behaviour() -> PathBuf {
+    root().join("tests/cpp/behaviour.cpp")
+}
+
+#[test]
+fn what_the_header_promises_holds_with_every_compiler_and_standard() {
+    for program in compilers() {
+        for standard in STANDARDS {
+            let test = format!("cpp_{program}_{standard}");
+            let built = build(&test, compiler(program, standard).arg(behaviour()));
+            assert_eq!(run(&built), "ok\n", "{test}");
+        }
+    }
+}
+
+/// False, visibly, where programs cannot be built with sanitizers.
+fn has_sanitizers() -> bool {
+    let out = folder("cpp_sanitizers").join("program");
+    let source = root().join("tests/c/twice_other.cpp");
+    let mut command = compiler("c++", "c++17");
+    command.args(SANITIZERS).arg("-shared").arg("-fPIC").arg(source).arg("-o").arg(out);
+    let has = command.output().is_ok_and(|output| output.status.success());
+    if !has {
+        skipped("c++ has no sanitizers here, C++ was not tried with them");
+    }
+    has
+}
+
+#[test]
+fn sanitizers_find_nothing_in_what_the_header_promises() {
+    if has_sanitizers() {
+        let mut command = compiler("c++", "c++17");
+        let built = build("cpp_sanitized", command.args(SANITIZERS).arg(behaviour()));
+        assert_eq!(run(&built), "ok\n");
+    }
+}
+
+#[test]
+fn sanitizers_find_nothing_in_an_echo_over_plain_and_tls() {
+    if !has_sanitizers() {
+        return;
+    }
+    let mut command = compiler("c++", "c++17");
+    command.args(SANITIZERS).arg(root().join("examples-c/echo.cpp"));
+    let program = build("cpp_echo", &mut command);
+    let ini = program.with_file_name("echo.ini");
+    fs::write(
+        &ini,
+        "[Port]\nport=0\nbindAddress=127.0.0.1\nsslSection=Tls\nssl=auto\ncompression=off\n\
+         [Tls]\nselfSigned=localhost\n",
+    )
+    .unwrap();
+    let folder = program.parent().unwrap();
+    let (server, address) = listening(folder, "program", &ini.display().to_string());
+    assert_echoes(&mut framed(address));
+    assert_echoes(&mut tls_framed(address));
+    server.signal(libc::SIGTERM);
+    let ended = server.end();
+    assert_eq!((ended.code(), ended.stderr.len()), (0, 0), "{ended:?}");
+}
+
+fn assert_echoes(stream: &mut (impl Read + Write)) {
+    for payload in [&b"hello"[..], b"", &[7; 100_000]] {
+        stream.write_all(&frame(payload)).unwrap();
+        assert!(read_frame(stream) == payload);
+    }
+}
+
+/// Compiles a text alone, without making anything.
+fn compiled(program: &str, standard: &str, test: &str, text: &str) -> Output {
+    let source = folder(&format!("cpp_{test}_{program}_{standard}")).join("source.cpp");
+    fs::write(&source, text).unwrap();
+    compiler(program, standard).arg("-fsyntax-only").arg(source).output().unwrap()
+}
+
+#[test]
+fn two_units_that_include_the_header_twice_link() {
+    let unit = "#include <nativeport.hpp>\n#include <nativeport.hpp>\n";
+    for program in compilers() {
+        let sources = folder(&format!("cpp_units_{program}"));
+        let (one, other) = (sources.join("one.cpp"), sources.join("other.cpp"));
+        fs::write(&one, format!("{unit}int main() {{ nativeport::config config; }}\n")).unwrap();
+        fs::write(&other, format!("{unit}void other() {{ nativeport::config config; }}\n"))
+            .unwrap();
+        let mut command = compiler(program, "c++17");
+        let built = build(&format!("cpp_twice_{program}"), command.args([one, other]));
+        assert_eq!(run(&built), "");
+    }
+}
+
+#[test]
+fn a_handler_can_be_written_with_the_names_of_its_callbacks() {
+    let text = "#include <nativeport.hpp>\n\
+                nativeport::handler made() {\n\
+                    return {.on_data = [](nativeport::connection, nativeport::bytes_view) {}};\n\
+                }\n";
+    for program in compilers() {
+        let output = compiled(program, "c++20", "designated", text);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn what_would_be_a_mistake_does_not_compile() {
+    let wrong = [
+        ("ignored", "conn.send_frame(\"x\");", "nodiscard"),
+        ("lent", "std::string text; (void)conn.send_frame_owned(text);", "pass it with std::move"),
+        ("numbers", "std::vector<int> ints; (void)conn.send_frame(ints);", "send_frame"),
+        ("copied", "nativeport::config a; nativeport::config b(a);", "delete"),
+        ("cork", "conn.cork();", "nodiscard"),
+        (
+            "misspelt",
+            "struct host { void on_frame(nativeport::connection, nativeport::frames_view) {} };\n\
+             nativeport::handler_of(std::make_shared<host>());",
+            "a handler has a public on_frames",
+        ),
+        (
+            "parameters",
+            "struct host { void on_frames(nativeport::connection, int) {} };\n\
+             nativeport::handler_of(std::make_shared<host>());",
+            "on_frames",
+        ),
+    ];
+    for program in compilers() {
+        for (test, code, message) in wrong {
+            let text = format!(
+                "#include <nativeport.hpp>\n\
+                 void wrong(nativeport::connection conn) {{ (void)conn; {code} }}\n"
+            );
+            let output = compiled(program, "c++17", test, &text);
+            let told = str::from_utf8(&output.stderr).unwrap();
+            assert!(!output.status.success() && told.contains(message), "{test}: {told}");
+        }
+    }
+}
