@@ -1,6 +1,10 @@
-# The programs of examples-c, linked with the static library: they run from anywhere.
+# The libraries, and the programs of examples-c, which hold the static one: they run from
+# anywhere.
 #
-#   make              build/serve, build/echo, build/echo-cpp, build/threads, build/client
+#   make              the libraries; build/{serve,echo,echo-cpp,threads,client}
+#   make install      installs the libraries, their headers, and what pkg-config and CMake need:
+#                     make install PREFIX=/usr/local LIBDIR=/usr/local/lib DESTDIR=
+#   make uninstall    removes them again
 #   make demo         shows what the server does, and leaves it running
 #   make test         runs every check and every test
 #   make test-long    runs what takes too long for that: sanitizers, models, and attacks, fuzzing in full
@@ -26,8 +30,12 @@ LINK = -Wl,--gc-sections $(LIBRARY) -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 
 SERVE = $(wildcard examples-c/serve/*.c)
 
-.PHONY: all demo demo-once test test-long bench bench-quick header simulate fuzz screenshot clean FORCE
-all: build/serve build/echo build/echo-cpp build/threads build/client
+# What is installed; the archive is one whose only global symbols are ours.
+SHARED = $(CARGO_TARGET_DIR)/release/libnativeport.so
+ARCHIVE = build/libnativeport.a
+
+.PHONY: all install uninstall demo demo-once test test-long bench bench-quick header simulate fuzz screenshot clean FORCE
+all: $(ARCHIVE) build/serve build/echo build/echo-cpp build/threads build/client
 
 build/serve: $(SERVE) $(wildcard examples-c/serve/*.h) include/nativeport.h $(LIBRARY) | build
 	$(COMPILE) $(SERVE) -o $@ $(LINK)
@@ -46,8 +54,24 @@ build/client: examples-c/client.c | build
 $(LIBRARY): FORCE
 	$(CARGO) build --release --lib
 
+# Cargo makes both libraries at once.
+$(ARCHIVE): $(LIBRARY) scripts/static-archive include/nativeport.symbols | build
+	scripts/static-archive $(LIBRARY) $@
+
 build:
 	mkdir -p $@
+
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INSTALL = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' SHARED='$(SHARED)' \
+    ARCHIVE='$(ARCHIVE)' scripts/install
+
+# Installs what make has built, and builds only if it has not: root may have no Rust.
+install: $(if $(wildcard $(SHARED)),$(if $(wildcard $(ARCHIVE)),,$(ARCHIVE)),$(ARCHIVE))
+	@$(INSTALL)
+
+uninstall:
+	@$(INSTALL) --uninstall
 
 # Copies the header that build.rs generates to include/nativeport.h.
 header:

@@ -8,12 +8,26 @@ use std::process::{Command, Output};
 use std::{env, fs};
 
 /// What every machine has, from this one.
-const BASE: [&str; 17] = [
-    "bash", "sh", "cat", "chmod", "cut", "dirname", "env", "grep", "mkdir", "mktemp", "printf",
-    "readlink", "rm", "sed", "sort", "tr", "xargs",
+const BASE: [&str; 18] = [
+    "bash", "sh", "cat", "chmod", "cut", "dirname", "echo", "env", "grep", "mkdir", "mktemp",
+    "printf", "readlink", "rm", "sed", "sort", "tr", "xargs",
 ];
 /// What the library and the C programs are built with.
 const BUILDING: [&str; 3] = ["cc", "make", "git"];
+
+/// What further tools the tests are run with.
+const TESTING: [&str; 10] = [
+    "c++",
+    "clang",
+    "cmake",
+    "curl",
+    "javac",
+    "openssl",
+    "pkg-config",
+    "python3",
+    "shellcheck",
+    "strace",
+];
 
 struct Machine {
     folder: PathBuf,
@@ -137,6 +151,19 @@ fn root_is_told_of_missing_packages_and_gets_them_installed() {
     assert_eq!(calls.len(), 2, "{calls:?}");
     assert!(calls[0].starts_with("apt-get update"));
     assert!(calls[1].starts_with("apt-get install ") && calls[1].ends_with(" git"));
+}
+
+#[test]
+fn only_the_stage_of_the_tests_gets_what_only_tests_need() {
+    let machine = Machine::new("testing");
+    for tool in TESTING {
+        machine.tool(tool, "cat");
+    }
+    assert_eq!(good(&machine.prepare("test")), "");
+    let machine = machine.without("cmake").without("pkg-config");
+    assert_eq!(good(&machine.prepare("build")), "");
+    good(&machine.prepare("test"));
+    assert!(machine.calls()[1].ends_with(" cmake pkgconf"), "{:?}", machine.calls());
 }
 
 #[test]
