@@ -6,10 +6,10 @@ mod c_programs;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use c_programs::{exists, folder, library, must, read, root, run, skipped, soname};
+use c_programs::{exists, folder, library, must, read, readme_block, root, run, skipped, soname};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const LANGUAGES: [(&str, &str, &str); 2] = [("c", "cc", "c11"), ("cpp", "c++", "c++17")];
@@ -270,4 +270,38 @@ fn cmake_builds_shared_and_static_where_the_prefix_was_moved_to() {
 /// What stands behind the name of the shared library: "0.1".
 fn abi() -> String {
     soname().replace("libnativeport.so.", "")
+}
+
+#[test]
+fn the_commands_of_the_readme_build_and_run_its_program() {
+    if !has_tools() || !has_pkg_config() {
+        return;
+    }
+    // A home with what the README has installed there, and its program in a folder beside.
+    let home = folder("install_readme");
+    std::os::unix::fs::symlink(moved(), home.join("nativeport")).unwrap();
+    let project = home.join("project");
+    fs::create_dir(&project).unwrap();
+    fs::write(project.join("server.cpp"), readme_block("cpp", "main")).unwrap();
+    // Any port will do, and at the end of its input the server ends.
+    let ini = readme_block("ini", "").replace("port = 8443", "port = 0");
+    fs::write(project.join("server.ini"), ini).unwrap();
+    let commands = readme_block("sh", "pkg-config");
+    let mut shell = Command::new("sh");
+    shell.args(["-e", "-c", &commands]).env("HOME", &home).current_dir(&project);
+    must(shell.stdin(Stdio::null()));
+
+    if exists("cmake") {
+        let lines = readme_block("cmake", "find_package");
+        let text = format!(
+            "cmake_minimum_required(VERSION 3.13)\nproject(readme CXX)\n\
+             set(CMAKE_CXX_STANDARD 17)\nadd_executable(server server.cpp)\n{lines}"
+        );
+        fs::write(project.join("CMakeLists.txt"), text).unwrap();
+        let build = project.join("build");
+        must(&mut configure(&project, &build, ""));
+        must(Command::new("cmake").arg("--build").arg(&build));
+        let mut server = Command::new(build.join("server"));
+        must(server.current_dir(&project).stdin(Stdio::null()));
+    }
 }

@@ -20,6 +20,15 @@ pub fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+/// The first code block of the README in this language that has `words` in it.
+pub fn readme_block(language: &str, words: &str) -> String {
+    let text = read("README.md");
+    let fence = format!("```{language}\n");
+    let blocks = text.split(&fence).skip(1);
+    let mut blocks = blocks.map(|rest| rest.split_once("```").expect("its end").0);
+    blocks.find(|block| block.contains(words)).expect("a block").to_owned()
+}
+
 /// A fresh folder for one test.
 pub fn folder(test: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
