@@ -12,22 +12,12 @@ const BASE: [&str; 18] = [
     "bash", "sh", "cat", "chmod", "cut", "dirname", "echo", "env", "grep", "mkdir", "mktemp",
     "printf", "readlink", "rm", "sed", "sort", "tr", "xargs",
 ];
-/// What the library and the C programs are built with.
-const BUILDING: [&str; 3] = ["cc", "make", "git"];
+/// What the libraries and the programs are built with.
+const BUILDING: [&str; 4] = ["cc", "c++", "make", "git"];
 
 /// What further tools the tests are run with.
-const TESTING: [&str; 10] = [
-    "c++",
-    "clang",
-    "cmake",
-    "curl",
-    "javac",
-    "openssl",
-    "pkg-config",
-    "python3",
-    "shellcheck",
-    "strace",
-];
+const TESTING: [&str; 9] =
+    ["clang", "cmake", "curl", "javac", "openssl", "pkg-config", "python3", "shellcheck", "strace"];
 
 struct Machine {
     folder: PathBuf,

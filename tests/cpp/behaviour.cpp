@@ -18,6 +18,9 @@
 #include <mutex>
 #include <thread>
 #include <unordered_set>
+#if __cplusplus >= 202002L
+#include <span>
+#endif
 
 using namespace std::chrono_literals;
 using nativeport::bytes_view;
@@ -207,6 +210,13 @@ void views_borrow_from_whatever_holds_bytes() {
     CHECK(bytes_view().empty() && bytes_view().text().empty());
     CHECK(bytes_view(frame_view("payload")).text() == "payload");
     CHECK(std::count(bytes_view("abca").begin(), bytes_view("abca").end(), 'a') >= 0);
+
+#if __cplusplus >= 202002L
+    const std::span<const std::byte> span = std::as_bytes(std::span(letters));
+    CHECK(bytes_view(span).text() == "xy");
+    const std::span<const std::uint8_t> back = bytes_view(numbers);
+    CHECK(back.data() == numbers.data() && back.size() == 3);
+#endif
 
     const std::vector<frame_view> frames = {frame_view("one"),
                                             frame_view("two", NP_FRAME_NO_COMPRESS)};
