@@ -1,4 +1,4 @@
-//! Callbacks on the loop's own thread.
+//! Callbacks on the loop's own thread, and what holds for callbacks on any thread.
 //!
 //! While a callback runs, the output side of its connection lies in a thread-local, so
 //! that calls about that connection need neither look-up nor lock. The connection itself
@@ -14,6 +14,29 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 thread_local! {
     static CURRENT: RefCell<Option<Box<Outbound>>> = const { RefCell::new(None) };
     static DEPTH: Cell<u32> = const { Cell::new(0) };
+    /// The connection whose callback a worker runs; 0 = none.
+    static WORKING: Cell<u64> = const { Cell::new(0) };
+}
+
+/// While it lives the calling worker runs a callback of this connection.
+pub(crate) struct Working(u64);
+
+impl Working {
+    pub fn on(id: u64) -> Working {
+        Working(WORKING.replace(id))
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        WORKING.set(self.0);
+    }
+}
+
+/// True while the calling thread is the worker that runs a callback of this connection.
+pub(crate) fn is_working_on(id: u64) -> bool {
+    // A thread whose locals are gone is running no callback.
+    WORKING.try_with(|working| working.get() == id).unwrap_or(false)
 }
 
 /// True while the calling thread runs code of the host that the library called.

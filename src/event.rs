@@ -89,13 +89,25 @@ pub enum Event<'a> {
 
 /// A consumer of events: one per protocol and listener, shared by all their connections.
 pub trait Handler: Send + Sync {
-    /// Called on the connection's loop; must not block for long. A panic ends the connection.
+    /// Called on the connection's loop, where it must not block for long, or by a worker,
+    /// where it may. A panic ends the connection.
     fn on_event(&self, conn: Conn, event: Event<'_>);
 
     /// False: the library closes after the peer's end of stream, once everything was
     /// delivered and sent. True: `End` is told and the host closes.
     fn wants_end(&self) -> bool {
         false
+    }
+
+    /// True: `Frames` and `Data` are not told; what they hold waits in the connection's inbox
+    /// for [`Conn::recv_frame`] and [`Conn::recv_bytes`].
+    fn wants_inbox(&self) -> bool {
+        false
+    }
+
+    /// Where events are polled: what stands for this handler in each of them.
+    fn token(&self) -> usize {
+        0
     }
 }
 

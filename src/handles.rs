@@ -13,6 +13,8 @@
 
 use crate::dispatch;
 use crate::event::Protocol;
+use crate::polling;
+use crate::runtime::Consumer;
 use crate::send::{Op, Outbound};
 use crate::shared::{Shared, State};
 use crate::status::{CloseReason, Status};
@@ -143,12 +145,12 @@ impl Conn {
 
     /// Stops reading: nothing more is delivered once the running callback has returned.
     pub fn pause_reading(self) -> Result<(), Status> {
-        self.act(State::in_use, Op::Pause)
+        self.act(State::pause, Op::Pause)
     }
 
     /// Reads again.
     pub fn resume_reading(self) -> Result<(), Status> {
-        self.act(State::in_use, Op::Resume)
+        self.act(State::resume, Op::Resume)
     }
 
     /// Ends our direction behind what is queued; the peer may go on sending.
@@ -158,12 +160,46 @@ impl Conn {
 
     /// Ends it: what is queued is flushed first. `code` comes back in the closed event.
     pub fn close(self, code: i32) -> Result<(), Status> {
-        self.act(|state| state.close(), Op::Close(code))
+        self.ended(self.act(State::close, Op::Close(code)))
     }
 
     /// Ends it at once, with a reset; the closed event tells what was not sent.
     pub fn abort(self, code: i32) -> Result<(), Status> {
-        self.act(|state| state.abort(), Op::Abort(code))
+        self.ended(self.act(State::abort, Op::Abort(code)))
+    }
+
+    /// What the inbox of a connection holds that has ended by itself is not wanted any more.
+    fn ended(self, answer: Result<(), Status>) -> Result<(), Status> {
+        if answer.is_err()
+            && let Ok(shared) = lookup(self.0)
+            && shared.inbox.is_some()
+        {
+            shared.touch();
+        }
+        answer
+    }
+
+    /// The next frame from the inbox of a connection whose handler asks for one: its payload
+    /// and whether it came compressed. Waits at most `timeout_ms` milliseconds (`None`: no
+    /// limit; `Some(0)` never waits and is allowed in callbacks), then `TimedOut`. `Closed`:
+    /// the peer has ended or the connection has, and everything was taken.
+    pub fn recv_frame(self, timeout_ms: Option<u64>) -> Result<(Vec<u8>, bool), Status> {
+        let shared = self.shared()?;
+        let inbox = shared.inbox.as_ref().filter(|_| shared.protocol.is_framed());
+        let item = inbox.ok_or(Status::State)?.frame(&shared, timeout_ms)?;
+        Ok((item.data, item.compressed))
+    }
+
+    /// The next bytes of a stream from its inbox, at least one: as many as are there and fit.
+    /// Otherwise like [`Conn::recv_frame`].
+    pub fn recv_bytes(self, buffer: &mut [u8], timeout_ms: Option<u64>) -> Result<usize, Status> {
+        let shared = self.shared()?;
+        let inbox = shared.inbox.as_ref().filter(|_| !shared.protocol.is_framed());
+        let inbox = inbox.ok_or(Status::State)?;
+        if buffer.is_empty() {
+            return Err(Status::Argument);
+        }
+        inbox.bytes(&shared, buffer, timeout_ms)
     }
 
     /// Closes it when `after_ms` milliseconds have passed; `None` takes that back.
@@ -183,14 +219,23 @@ impl Conn {
         Ok(())
     }
 
-    /// Shows the attached data; only inside the connection's own callbacks.
+    /// Shows the attached data; only inside the connection's own callbacks, or on the thread
+    /// that polls its loop.
     pub fn with_user_data<R>(
         self,
         f: impl FnOnce(Option<&(dyn Any + Send)>) -> R,
     ) -> Result<R, Status> {
         let shared = match dispatch::with_current(self.0, |out| out.shared.clone()) {
             Some(Some(shared)) => shared,
-            _ => return lookup(self.0).and(Err(Status::State)),
+            _ => {
+                let shared = lookup(self.0)?;
+                let is_polled = shared.port.core.consumer == Consumer::Poll
+                    && shared.door.is_polled_by(polling::this_thread());
+                if !is_polled && !dispatch::is_working_on(self.0) {
+                    return Err(Status::State);
+                }
+                shared
+            }
         };
         // Taken out for the call, so that `f` may attach other data without a deadlock.
         let data = {
@@ -211,7 +256,7 @@ impl Conn {
 
     /// A call about it has met a defect: it ends by a reset, if that can still be asked for.
     pub(crate) fn on_defect(self) {
-        dispatch::caught(|| self.act(State::close, Op::Fail(CloseReason::Internal)));
+        dispatch::caught(|| self.act(State::fail, Op::Fail(CloseReason::Internal)));
     }
 
     fn shared(self) -> Result<Arc<Shared>, Status> {

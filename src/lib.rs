@@ -10,7 +10,9 @@
 //! 4. `identify`: on an I/O loop the first byte says what it is; the host may be asked for
 //!    admission.
 //! 5. `frame`: bytes become frames, frames become bytes.
-//! 6. [`event`]: the narrow waist. `dispatch` gives events to callbacks.
+//! 6. [`event`]: the narrow waist. `dispatch` gives events to callbacks on the loop's thread,
+//!    `mailbox` and `workers` to callbacks on a pool, [`polling`] to threads of the host; with
+//!    an `inbox` the host takes input when it wants.
 //! 7. `send`: what the host sends waits here (in a `queue`) and is flushed once per turn.
 //!
 //! `conn` is the machine that strings these together; it knows no socket and no
@@ -47,8 +49,11 @@ pub mod fuzzing;
 #[cfg(all(test, not(fuzzing)))]
 mod fuzzing;
 mod identify;
+mod inbox;
+mod mailbox;
 #[cfg(all(test, shuttle))]
 mod models;
+pub mod polling;
 mod queue;
 mod reactor;
 mod send;
@@ -58,3 +63,4 @@ mod shared;
 mod simulation;
 mod sync;
 mod sys;
+mod workers;

@@ -39,8 +39,9 @@ pub(crate) struct Port {
     /// `ssl = auto`.
     pub tls_is_optional: bool,
     pub gate: Gate,
-    /// One per loop, and the last for the accepters.
-    pub counters: Vec<Counters>,
+    /// One per loop, and the last for the accepters. There since the start, as loops that are
+    /// polled are made until then.
+    counters: OnceLock<Vec<Counters>>,
     pub switch: Switch,
     pub core: Arc<Core>,
     pub memory: Arc<Memory>,
@@ -64,6 +65,7 @@ pub(crate) struct Rules {
     pub idle_timeout_ms: u64,
     pub write_timeout_ms: u64,
     pub send_queue_limit_bytes: usize,
+    pub receive_window_bytes: usize,
 }
 
 #[derive(Default)]
@@ -154,6 +156,7 @@ impl Listener {
 
     fn start_threads(&self) -> Result<(), Error> {
         let port = &self.port;
+        port.core.fix_loops()?;
         let (listeners, warnings) = crate::bind::bind(&port.settings)?;
         for warning in warnings {
             port.log.warn("listener", warning);
@@ -290,7 +293,6 @@ impl Port {
             }
             acceptor = Some(loaded);
         }
-        let loops = core.doors().count();
         Ok(Port {
             number: core.next_port_number.fetch_add(1, Ordering::Relaxed),
             index,
@@ -304,7 +306,7 @@ impl Port {
                 unidentified: settings.max_handshakes,
                 unidentified_per_address: settings.max_handshakes_per_address,
             }),
-            counters: (0..=loops).map(|_| Counters::new()).collect(),
+            counters: OnceLock::new(),
             switch: Switch::new(),
             memory: core.memory.clone(),
             log: core.log.clone(),
@@ -323,6 +325,7 @@ impl Port {
     /// From now on it counts in its runtime, and ends by stop.
     fn begin(self: &Arc<Port>, addresses: Vec<SocketAddr>) {
         self.core.life.enter();
+        self.all_counters();
         let _ = self.addresses.set(addresses);
         self.core.add_port(self);
     }
@@ -339,12 +342,23 @@ impl Port {
 
     /// The loops that newcomers of this port go to first.
     pub fn first_doors(&self) -> &[Arc<Door>] {
-        if self.acceptor.is_some() { &self.core.handshake_doors } else { &self.core.io_doors }
+        if self.acceptor.is_some() { &self.core.handshake_doors } else { self.core.io_doors() }
+    }
+
+    pub fn all_counters(&self) -> &[Counters] {
+        self.counters
+            .get_or_init(|| (0..=self.core.doors().count()).map(|_| Counters::new()).collect())
+    }
+
+    /// Those of a loop.
+    pub fn counters(&self, loop_index: usize) -> &Counters {
+        &self.all_counters()[loop_index]
     }
 
     pub fn accept_counters(&self) -> &Counters {
+        let all = self.all_counters();
         // There is one more than loops, hence at least one.
-        &self.counters[self.counters.len() - 1]
+        &all[all.len() - 1]
     }
 
     /// The port number that the outside world uses.
@@ -458,6 +472,7 @@ impl From<&PortSettings> for Rules {
             idle_timeout_ms: settings.idle_timeout_ms,
             write_timeout_ms: settings.write_timeout_ms,
             send_queue_limit_bytes: size(settings.send_queue_limit_bytes),
+            receive_window_bytes: size(settings.receive_window_bytes),
         }
     }
 }

@@ -4,9 +4,11 @@
 //! records wait in a bounded queue, and what does not fit is dropped and counted.
 
 use crate::dispatch;
+use crate::reactor::door::Door;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// How important a record is. A later level includes all before it.
 #[repr(i32)]
@@ -37,6 +39,19 @@ pub struct Record<'a> {
     pub text: &'a str,
 }
 
+/// The same, as an event that is polled.
+#[derive(Clone, Debug)]
+pub struct OwnedRecord {
+    /// How important.
+    pub level: Level,
+    /// The stage or part that speaks.
+    pub stage: &'static str,
+    /// Handle of the connection, 0 if none is meant.
+    pub conn: u64,
+    /// One line.
+    pub text: String,
+}
+
 /// Where records go. Called on the runtime's thread `log` only.
 pub trait Sink: Send {
     /// Takes one record.
@@ -47,12 +62,7 @@ pub trait Sink: Send {
 const QUEUE: usize = 1024;
 
 enum Message {
-    Record {
-        level: Level,
-        stage: &'static str,
-        conn: u64,
-        text: String,
-    },
+    Record(OwnedRecord),
     /// Another sink was set.
     Renew,
     End,
@@ -65,6 +75,8 @@ pub(crate) struct Log {
     /// A sink that the thread has not taken over yet (`Some(None)`: none from now on).
     next: Mutex<Option<Option<Box<dyn Sink>>>>,
     dropped: AtomicU64,
+    /// Where records are polled: the loop that is woken for them.
+    poller: OnceLock<Arc<Door>>,
 }
 
 impl Log {
@@ -76,6 +88,7 @@ impl Log {
             receiver,
             next: Mutex::new(None),
             dropped: AtomicU64::new(0),
+            poller: OnceLock::new(),
         }
     }
 
@@ -90,14 +103,34 @@ impl Log {
         self.level.store(level as i32, Ordering::SeqCst);
     }
 
+    // Where records are polled.
+
+    pub fn set_level(&self, level: Level) {
+        self.level.store(level as i32, Ordering::SeqCst);
+    }
+
+    /// This loop is woken when a record comes; the first one counts.
+    pub fn wake_for_records(&self, door: &Arc<Door>) {
+        let _ = self.poller.set(door.clone());
+    }
+
+    pub fn next_record(&self) -> Option<OwnedRecord> {
+        match self.receiver.try_recv() {
+            Ok(Message::Record(record)) => Some(record),
+            _ => None,
+        }
+    }
+
     pub fn wants(&self, level: Level) -> bool {
         level as i32 <= self.level.load(Ordering::Relaxed)
     }
 
     pub fn record(&self, level: Level, stage: &'static str, conn: u64, text: String) {
-        let message = Message::Record { level, stage, conn, text };
+        let message = Message::Record(OwnedRecord { level, stage, conn, text });
         if let Err(TrySendError::Full(_)) = self.sender.try_send(message) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+        } else if let Some(door) = self.poller.get() {
+            door.wake();
         }
     }
 
@@ -142,7 +175,7 @@ impl Log {
                 dispatch::guarded(move || drop(old));
             }
             match message {
-                Message::Record { level, stage, conn, text } => {
+                Message::Record(OwnedRecord { level, stage, conn, text }) => {
                     if let Some(sink) = &mut sink {
                         let record = Record { level, stage, conn, text: &text };
                         // A sink that panics loses this record and nothing else.

@@ -11,7 +11,7 @@ use crate::listener::Port;
 use crate::reactor::WAKE;
 use crate::reactor::door::{Control, Door};
 use crate::reactor::transport::{Transport, Wire};
-use crate::runtime::{Clock, Core, Life};
+use crate::runtime::{Clock, Consumer, Core, Life};
 use crate::send::{Op, Outbound};
 use crate::shared::{Birth, Shared};
 use crate::status::Status;
@@ -161,7 +161,8 @@ fn scene() -> Scene {
     config.load_string(text, "model").unwrap();
     let (settings, _) = config.resolve();
     let now = Arc::new(std::sync::atomic::AtomicU64::new(1000));
-    let (core, _) = Core::assemble(&settings.runtime, Clock::Simulated(now)).unwrap();
+    let (core, _) =
+        Core::assemble(&settings.runtime, Consumer::Callbacks, Clock::Simulated(now)).unwrap();
     let port = Port::new(core.clone(), settings.ports.into_iter().next().unwrap(), 0).unwrap();
     let port = Arc::new(port);
     port.simulate_start();

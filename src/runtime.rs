@@ -9,6 +9,8 @@ use crate::dispatch;
 use crate::handles;
 use crate::listener::Port;
 use crate::log::{Level, Log, Sink};
+use crate::polling;
+pub use crate::polling::PollLoop;
 use crate::reactor::door::{Control, Door, Role};
 use crate::reactor::{Loop, WAKE, connections};
 use crate::stats::{PortLabels, Stats, prometheus};
@@ -16,12 +18,25 @@ use crate::status::{Error, Status};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::channel::Receiver;
 use crate::sys::{Alive, Scheduling, is_forked_child, prepare_thread, with_signals_blocked};
+use crate::workers::Pool;
 use mio::{Poll, Waker};
 use parking_lot::{Condvar, Mutex};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+/// Who gets the events of a runtime's connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Consumer {
+    /// Callbacks on the loop's own thread: the fastest; they must not block for long.
+    #[default]
+    Callbacks,
+    /// Callbacks on `workerThreads` threads: they may block.
+    Workers,
+    /// Threads of the host that poll: [`PollLoop`].
+    Poll,
+}
 
 /// Loops and everything they share.
 pub struct Runtime {
@@ -32,8 +47,15 @@ pub struct Runtime {
 /// The part of a runtime that its threads hold.
 pub(crate) struct Core {
     clock: Clock,
-    pub io_doors: Vec<Arc<Door>>,
+    pub consumer: Consumer,
+    /// Fixed when the first listener starts.
+    io_doors: OnceLock<Vec<Arc<Door>>>,
+    /// Those that the host has made to poll, until then.
+    coming_doors: Mutex<Vec<Arc<Door>>>,
+    poll_loops: Mutex<Vec<Weak<PollLoop>>>,
     pub handshake_doors: Vec<Arc<Door>>,
+    /// If they are the consumer.
+    pub workers: Option<Pool>,
     pub log: Arc<Log>,
     pub memory: Arc<Memory>,
     pub life: Life,
@@ -66,6 +88,13 @@ pub(crate) struct Part {
 }
 
 impl Part {
+    fn new(role: Role, index: usize) -> io::Result<Part> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKE)?;
+        let (door, receiver) = Door::new(role, waker);
+        Ok(Part { role, index, poll, door, receiver })
+    }
+
     /// The loop, at its position in the counters of ports.
     pub fn into_loop(self, core: Arc<Core>, position: usize) -> Loop {
         Loop::new(core, self.poll, self.door, self.receiver, position)
@@ -204,29 +233,37 @@ impl Core {
         }
     }
 
-    /// A runtime without threads: its core, and its loops for whoever drives them.
+    /// A runtime without threads: its core, and its loops for whoever drives them, in the
+    /// order of their counters.
     pub fn assemble(
         settings: &RuntimeSettings,
+        consumer: Consumer,
         clock: Clock,
     ) -> io::Result<(Arc<Core>, Vec<Part>)> {
         let mut parts = Vec::new();
         let mut make = |role, count: usize| -> io::Result<Vec<Arc<Door>>> {
             (0..count)
                 .map(|index| {
-                    let poll = Poll::new()?;
-                    let waker = Waker::new(poll.registry(), WAKE)?;
-                    let (door, receiver) = Door::new(role, waker);
-                    parts.push(Part { role, index, poll, door: door.clone(), receiver });
+                    let part = Part::new(role, index)?;
+                    let door = part.door.clone();
+                    parts.push(part);
                     Ok(door)
                 })
                 .collect()
         };
-        let io_doors = make(Role::Io, settings.io_threads)?;
         let handshake_doors = make(Role::Handshake, settings.handshake_threads)?;
+        let io_doors = match consumer {
+            Consumer::Poll => OnceLock::new(),
+            _ => OnceLock::from(make(Role::Io, settings.io_threads)?),
+        };
         let core = Arc::new(Core {
             clock,
+            consumer,
             io_doors,
+            coming_doors: Mutex::default(),
+            poll_loops: Mutex::default(),
             handshake_doors,
+            workers: (consumer == Consumer::Workers).then(Pool::new),
             log: Arc::new(Log::new()),
             memory: Arc::new(Memory {
                 limit_bytes: usize::try_from(settings.memory_limit_bytes).unwrap_or(usize::MAX),
@@ -250,12 +287,77 @@ impl Core {
         Ok((core, parts))
     }
 
+    /// The I/O loops; with poll none before the first listener starts.
+    pub fn io_doors(&self) -> &[Arc<Door>] {
+        self.io_doors.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// All loops, in the order of their counters.
     pub fn doors(&self) -> impl Iterator<Item = &Arc<Door>> {
-        self.io_doors.iter().chain(&self.handshake_doors)
+        self.handshake_doors.iter().chain(self.io_doors())
     }
 
     pub fn tell_all(&self, control: impl Fn() -> Control) {
         self.doors().for_each(|door| door.send(control()));
+        self.coming_doors.lock().iter().for_each(|door| door.send(control()));
+    }
+
+    // Loops that the host polls.
+
+    /// From now on no loop is added.
+    pub fn fix_loops(&self) -> Result<(), Error> {
+        let doors = self.io_doors.get_or_init(|| std::mem::take(&mut *self.coming_doors.lock()));
+        if doors.is_empty() {
+            let message = "nobody polls: a loop has to be made before the first listener starts";
+            return Err(Error::new(Status::State, message));
+        }
+        Ok(())
+    }
+
+    /// A loop for the host to poll.
+    pub fn add_loop(
+        self: &Arc<Core>,
+        buffer: Box<dyn AsMut<[u8]> + Send>,
+    ) -> Result<(Arc<Door>, Loop), Error> {
+        if is_forked_child() {
+            return Err(Error::new(Status::State, IN_FORKED_CHILD));
+        }
+        if self.consumer != Consumer::Poll {
+            return Err(Error::new(Status::State, "the runtime's events are not polled"));
+        }
+        let mut coming = self.coming_doors.lock();
+        if self.life.is_stopping() {
+            return Err(Error::new(Status::Stopped, "the runtime is stopping"));
+        }
+        if self.io_doors.get().is_some() {
+            let message = "loops are made before the first listener starts";
+            return Err(Error::new(Status::State, message));
+        }
+        let part = Part::new(Role::Io, coming.len())
+            .map_err(|error| Error::io("making a loop", &error))?;
+        let door = part.door.clone();
+        let position = self.handshake_doors.len() + coming.len();
+        let mut reactor = part.into_loop(self.clone(), position);
+        reactor.is_polled_into(buffer);
+        self.log.wake_for_records(&door);
+        self.running_loops.fetch_add(1, Ordering::SeqCst);
+        coming.push(door.clone());
+        Ok((door, reactor))
+    }
+
+    /// Takes a loop away. False: it is in use.
+    pub fn remove_loop(&self, door: &Arc<Door>) -> bool {
+        let mut coming = self.coming_doors.lock();
+        // Only the last one, as positions would move.
+        if coming.last().is_some_and(|last| Arc::ptr_eq(last, door)) {
+            coming.pop();
+            return true;
+        }
+        false
+    }
+
+    pub fn note_poll_loop(&self, made: &Arc<PollLoop>) {
+        self.poll_loops.lock().push(Arc::downgrade(made));
     }
 
     /// Begins the end: of the listeners, then of the loops, then of the log.
@@ -318,16 +420,37 @@ impl Core {
         all
     }
 
-    fn loop_ended(&self) {
-        if self.running_loops.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.log.end();
+    /// After the last loop the workers end, and after them the log.
+    pub fn loop_ended(&self) {
+        if self.running_loops.fetch_sub(1, Ordering::SeqCst) == 1
+            && self.workers.as_ref().is_none_or(Pool::end)
+        {
+            self.end_log();
+        }
+    }
+
+    fn worker_ended(&self) {
+        if self.workers.as_ref().is_some_and(Pool::leave) {
+            self.end_log();
+        }
+    }
+
+    fn end_log(&self) {
+        match self.consumer {
+            Consumer::Poll => self.ended.set(),
+            _ => self.log.end(),
         }
     }
 }
 
 impl Runtime {
-    /// Starts the loops that `[Runtime]` asks for.
+    /// Starts the loops that `[Runtime]` asks for, with callbacks on their threads.
     pub fn new(config: &Config) -> Result<Runtime, Error> {
+        Runtime::with_consumer(config, Consumer::Callbacks)
+    }
+
+    /// Starts the threads that `[Runtime]` asks for.
+    pub fn with_consumer(config: &Config, consumer: Consumer) -> Result<Runtime, Error> {
         if is_forked_child() {
             return Err(Error::new(Status::State, IN_FORKED_CHILD));
         }
@@ -335,18 +458,43 @@ impl Runtime {
         if let Some(error) = findings.iter().find(|f| f.severity == Severity::Error) {
             return Err(Error::new(Status::Config, error.to_string()));
         }
-        let (core, parts) = Core::assemble(&settings.runtime, Clock::Real(Instant::now()))
+        let clock = Clock::Real(Instant::now());
+        let (core, parts) = Core::assemble(&settings.runtime, consumer, clock)
             .map_err(|error| Error::io("making the loops of the runtime", &error))?;
         let runtime = Runtime { core: core.clone(), threads: Mutex::default() };
-        let log_core = core.clone();
-        let log_thread = runtime.spawn("log".to_owned(), Scheduling::Normal, move || {
-            log_core.log.run();
-            log_core.ended.set();
-        });
-        if let Err(error) = log_thread {
-            // Nobody else would say that it has ended.
-            core.ended.set();
-            return Err(error);
+        // Records are events where events are polled.
+        if consumer != Consumer::Poll {
+            let log_core = core.clone();
+            let log_thread = runtime.spawn("log".to_owned(), Scheduling::Normal, move || {
+                log_core.log.run();
+                log_core.ended.set();
+            });
+            if let Err(error) = log_thread {
+                // Nobody else would say that it has ended.
+                core.ended.set();
+                return Err(error);
+            }
+        }
+        // Counted before the first loop starts: none may be the last too early.
+        core.running_loops.fetch_add(parts.len(), Ordering::SeqCst);
+        let mut left = parts.len();
+        let workers =
+            if consumer == Consumer::Workers { settings.runtime.worker_threads } else { 0 };
+        for index in 0..workers {
+            let worker_core = core.clone();
+            let Some(pool) = &core.workers else { break };
+            pool.enter();
+            let spawned = runtime.spawn(format!("worker-{index}"), Scheduling::Normal, move || {
+                if let Some(pool) = &worker_core.workers {
+                    pool.run();
+                }
+                worker_core.worker_ended();
+            });
+            if let Err(error) = spawned {
+                core.worker_ended();
+                (0..left).for_each(|_| core.loop_ended());
+                return Err(error);
+            }
         }
         for (position, part) in parts.into_iter().enumerate() {
             let (name, scheduling) = match part.role {
@@ -354,7 +502,6 @@ impl Runtime {
                 Role::Handshake => (format!("handshake-{}", part.index), Scheduling::Batch),
             };
             let loop_core = core.clone();
-            core.running_loops.fetch_add(1, Ordering::SeqCst);
             let spawned = runtime.spawn(name, scheduling, move || {
                 let reactor = part.into_loop(loop_core.clone(), position);
                 // A defect of ours: the loop's connections are lost, the process and the
@@ -365,10 +512,11 @@ impl Runtime {
                 loop_core.loop_ended();
             });
             if let Err(error) = spawned {
-                core.loop_ended();
+                (0..left).for_each(|_| core.loop_ended());
                 // Dropping the runtime ends the threads that did start.
                 return Err(error);
             }
+            left -= 1;
         }
         Ok(runtime)
     }
@@ -389,12 +537,20 @@ impl Runtime {
     }
 
     /// From now on log records up to `level` (and `logLevel`) go to `sink`, on the thread
-    /// `log`.
+    /// `log`; without a sink nowhere. Where events are polled there is none: records are events.
     pub fn set_log(&self, level: Level, sink: Option<Box<dyn Sink>>) -> Result<(), Error> {
         if self.core.life.is_stopping() {
             return Err(Error::new(Status::Stopped, "the runtime is stopping"));
         }
-        self.core.log.set(level.min(self.core.log_level), sink);
+        let level = level.min(self.core.log_level);
+        match (self.core.consumer, sink) {
+            (Consumer::Poll, Some(_)) => {
+                let message = "where events are polled, records are events: give no sink";
+                return Err(Error::new(Status::State, message));
+            }
+            (Consumer::Poll, None) => self.core.log.set_level(level),
+            (_, sink) => self.core.log.set(level, sink),
+        }
         Ok(())
     }
 
@@ -447,6 +603,9 @@ impl Drop for Runtime {
             return;
         }
         let _ = self.stop(0);
+        let loops: Vec<_> =
+            self.core.poll_loops.lock().drain(..).filter_map(|made| made.upgrade()).collect();
+        polling::poll_to_the_end(&loops);
         // Inside a callback this cannot wait; the threads then end by themselves.
         let _ = self.wait(None);
     }

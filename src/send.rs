@@ -264,7 +264,7 @@ impl Outbound {
             return Ok(());
         }
         if let Some(shared) = &self.shared
-            && shared.state.close().is_ok()
+            && shared.state.fail().is_ok()
         {
             self.verdict = Some(Verdict::Fail(CloseReason::MemoryLimit));
         }
@@ -495,7 +495,12 @@ impl Outbound {
             Op::Cork => self.corked += 1,
             Op::Uncork => self.corked = self.corked.saturating_sub(1),
             Op::Pause => self.paused = true,
-            Op::Resume => self.paused = false,
+            Op::Resume => {
+                self.paused = false;
+                if let Some(shared) = &self.shared {
+                    shared.resume_mail();
+                }
+            }
             Op::Shutdown => {
                 if self.fin == Fin::No {
                     self.fin = Fin::Asked;

@@ -5,10 +5,14 @@
 //! two know of each other) also comes first on the wire. The loop merges foreign
 //! operations before it applies one of its own, and a closed connection takes no more.
 
+use crate::conn::FREE_BYTES;
+use crate::dispatch;
 use crate::event::Protocol;
 use crate::frame::{MAX_PAYLOAD_BYTES, encode};
 use crate::handles::{ConnInfo, SendFlags, UserData};
+use crate::inbox::Inbox;
 use crate::listener::Port;
+use crate::mailbox::{Letter, Mailbox};
 use crate::reactor::door::{Control, Door};
 use crate::send::Op;
 use crate::status::{CloseReason, Status};
@@ -42,6 +46,12 @@ pub(crate) struct Shared {
     /// Monotonic milliseconds.
     pub accepted_ms: u64,
     pub tls: Option<Box<crate::tls::Facts>>,
+    /// Where its events wait for a worker, if there are workers.
+    pub mailbox: Option<Box<Mailbox>>,
+    /// Where its input waits, if the handler wants that.
+    pub inbox: Option<Box<Inbox>>,
+    /// The loop waits for the consumer to have caught up.
+    pub awaits_consumer: AtomicBool,
 }
 
 /// Counted by the loop, read by anyone.
@@ -80,6 +90,8 @@ pub(crate) struct Birth {
     /// Monotonic milliseconds.
     pub accepted_ms: u64,
     pub tls: Option<Box<crate::tls::Facts>>,
+    pub has_mailbox: bool,
+    pub has_inbox: bool,
 }
 
 impl Shared {
@@ -101,7 +113,72 @@ impl Shared {
             local: birth.local,
             accepted_ms: birth.accepted_ms,
             tls: birth.tls,
+            mailbox: birth.has_mailbox.then(Box::default),
+            inbox: birth.has_inbox.then(Box::default),
+            awaits_consumer: AtomicBool::new(false),
         })
+    }
+
+    /// Input that has been read and waits for the host.
+    pub fn waiting_bytes(&self) -> usize {
+        let load = |bytes: &AtomicUsize| bytes.load(Ordering::SeqCst);
+        self.mailbox.as_ref().map_or(0, |mailbox| load(&mailbox.waiting_bytes))
+            + self.inbox.as_ref().map_or(0, |inbox| load(&inbox.waiting_bytes))
+    }
+
+    /// `receiveWindow` is used up: nothing more is read.
+    pub fn window_is_full(&self) -> bool {
+        (self.mailbox.is_some() || self.inbox.is_some())
+            && self.waiting_bytes() >= self.port.rules.receive_window_bytes
+    }
+
+    /// So many bytes of `waiting` are with the host now.
+    pub fn consumed(self: &Arc<Shared>, waiting: &AtomicUsize, bytes: usize) {
+        if bytes > 0 && self.has_room_again(waiting.fetch_sub(bytes, Ordering::SeqCst), bytes) {
+            self.touch();
+        }
+    }
+
+    /// The loop may have to read on: it was `before`, and is `bytes` less now. (Half of the
+    /// window, so that it is not told of each; or what counts against `memoryLimit`.)
+    pub fn has_room_again(&self, before: usize, bytes: usize) -> bool {
+        let after = before.saturating_sub(bytes);
+        [self.port.rules.receive_window_bytes / 2, FREE_BYTES]
+            .iter()
+            .any(|&mark| before > mark && after <= mark)
+    }
+
+    /// Everything that was read has been consumed, as far as this can be told from here.
+    pub fn is_consumed(&self) -> bool {
+        // Announced first, looked at after: the consumer does it the other way round.
+        self.awaits_consumer.store(true, Ordering::SeqCst);
+        self.mailbox.as_ref().is_none_or(|mailbox| mailbox.is_idle())
+            && self.inbox.as_ref().is_none_or(|inbox| inbox.is_consumed())
+    }
+
+    /// Leaves an event for the workers.
+    pub fn post(self: &Arc<Shared>, letter: Letter) {
+        if let (Some(mailbox), Some(pool)) = (&self.mailbox, &self.port.core.workers)
+            && mailbox.put(letter)
+        {
+            pool.hand_over(self.clone());
+        }
+    }
+
+    /// The host reads on: what waits behind the pause goes out.
+    pub fn resume_mail(self: &Arc<Shared>) {
+        if let (Some(mailbox), Some(pool)) = (&self.mailbox, &self.port.core.workers)
+            && mailbox.is_to_go_out_again()
+        {
+            pool.hand_over(self.clone());
+        }
+    }
+
+    /// Makes the loop look at this connection.
+    pub fn touch(self: &Arc<Shared>) {
+        if !self.dirty.swap(true, Ordering::AcqRel) {
+            self.door.send(Control::Dirty(self.clone()));
+        }
     }
 
     /// Bytes that were accepted and are not with the operating system yet.
@@ -171,7 +248,8 @@ impl Shared {
     /// Judges whether one more send of `more` bytes is taken behind `before` of this call.
     fn room_for(self: &Arc<Shared>, before: usize, more: usize) -> Result<(), Status> {
         let high_water = self.port.rules.send_queue_limit_bytes;
-        if self.queued_bytes() + before >= high_water {
+        // Inside its own callback, on a worker, a send is always taken, as on the loop.
+        if self.queued_bytes() + before >= high_water && !dispatch::is_working_on(self.id) {
             // Announced first, looked at again after: the loop does it the other way round.
             self.wants_writable.store(true, Ordering::SeqCst);
             if self.queued_bytes() + before >= high_water {
@@ -179,7 +257,7 @@ impl Shared {
             }
         }
         if self.port.memory.is_over(self.queued_bytes() + before, before, more) {
-            let _ = self.push(State::close, Op::Fail(CloseReason::MemoryLimit));
+            let _ = self.push(State::fail, Op::Fail(CloseReason::MemoryLimit));
             return Err(Status::MemoryLimit);
         }
         Ok(())
@@ -293,6 +371,10 @@ const SHUT: u32 = 2;
 const CLOSING: u32 = 4;
 /// Gone.
 const ENDED: u32 = 8;
+/// The host has closed it: it wants to hear nothing more but closed.
+const MUTED: u32 = 16;
+/// The host has paused reading.
+const PAUSED: u32 = 32;
 
 impl State {
     fn new(asks_admission: bool) -> State {
@@ -345,14 +427,45 @@ impl State {
         Ok(())
     }
 
+    /// The host closes it.
     pub fn close(&self) -> Result<(), Status> {
+        let before = self.0.fetch_or(CLOSING | MUTED, Ordering::SeqCst);
+        if before & (CLOSING | ENDED) != 0 { Err(Status::Closed) } else { Ok(()) }
+    }
+
+    /// The library ends it: what has arrived is still told.
+    pub fn fail(&self) -> Result<(), Status> {
         let before = self.0.fetch_or(CLOSING, Ordering::SeqCst);
         if before & (CLOSING | ENDED) != 0 { Err(Status::Closed) } else { Ok(()) }
     }
 
+    pub fn mute(&self) {
+        self.0.fetch_or(MUTED, Ordering::SeqCst);
+    }
+
+    pub fn is_muted(&self) -> bool {
+        self.now() & MUTED != 0
+    }
+
+    pub fn pause(&self) -> Result<(), Status> {
+        self.in_use()?;
+        self.0.fetch_or(PAUSED, Ordering::SeqCst);
+        Ok(())
+    }
+
+    pub fn resume(&self) -> Result<(), Status> {
+        self.in_use()?;
+        self.0.fetch_and(!PAUSED, Ordering::SeqCst);
+        Ok(())
+    }
+
+    pub fn is_paused(&self) -> bool {
+        self.now() & PAUSED != 0
+    }
+
     /// Unlike close it also works on a connection that is closing: it cuts the flush short.
     pub fn abort(&self) -> Result<(), Status> {
-        let before = self.0.fetch_or(CLOSING, Ordering::SeqCst);
+        let before = self.0.fetch_or(CLOSING | MUTED, Ordering::SeqCst);
         if before & ENDED != 0 { Err(Status::Closed) } else { Ok(()) }
     }
 

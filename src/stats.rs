@@ -118,7 +118,8 @@ impl Stats {
     pub(crate) fn add(&mut self, port: &Port) {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut closed = [0; 4];
-        for counters in &port.counters {
+        let all = port.all_counters();
+        for counters in all {
             self.accepted += get(&counters.accepted);
             self.frames_in += get(&counters.frames_in);
             self.frames_out += get(&counters.frames_out);
@@ -133,7 +134,7 @@ impl Stats {
         }
         // Read after `closed`, so that a connection opening meanwhile makes no negative.
         for (i, closed) in closed.into_iter().enumerate() {
-            let opened: u64 = port.counters.iter().map(|counters| get(&counters.opened[i])).sum();
+            let opened: u64 = all.iter().map(|counters| get(&counters.opened[i])).sum();
             self.opened[i] += opened;
             self.open[i] += opened.saturating_sub(closed);
         }

@@ -162,7 +162,7 @@ use DefaultValue::{Cores, HalfCores, Nothing, Required, SameAs, Text};
 const RUNTIME: &[Key] = keys! {
     "ioThreads", built, THREADS, Cores, "I/O loops";
     "handshakeThreads", built, THREADS, HalfCores, "loops for TLS handshakes";
-    "workerThreads", planned, THREADS, Cores, "threads of the worker consumer";
+    "workerThreads", built, THREADS, Cores, "threads of the worker consumer";
     "memoryLimit", built, Kind::Size { min: 64 << 10, max: QUEUE_BYTES }, Text("1G"), "what all connections hold in partial frames, inflated output and queues, each counted beyond its first 64 KiB; over it a connection that holds more and wants more is closed with `memory_limit`";
     "logLevel", built, Kind::Choice(&["off", "error", "warn", "info", "debug"]), Text("info"), "the least important records that are made";
     "accepterPriority", built, Kind::Choice(&["normal", "raised"]), Text("normal"), "`raised` is best effort";
@@ -196,7 +196,7 @@ const PORT: &[Key] = keys! {
     "compressThreshold", built, Kind::Size { min: 0, max: FRAME_BYTES }, Text("512"), "smaller payloads are sent as they are";
     "compressLevel", built, Kind::Integer { min: 0, max: 9 }, Text("6"), "0 = none, 9 = smallest";
     "sendQueueLimit", built, Kind::Size { min: 1, max: QUEUE_BYTES }, Text("8M"), "high-water mark of a connection's unsent bytes";
-    "receiveWindow", planned, Kind::Size { min: 1, max: QUEUE_BYTES }, Text("1M"), "high-water mark of a connection's input that waits for a worker or in the inbox";
+    "receiveWindow", built, Kind::Size { min: 1, max: QUEUE_BYTES }, Text("1M"), "high-water mark of a connection's input that waits for a worker or in the inbox";
     "keepAlive", built, Kind::Duration { zero: true, min_ms: 1_000, max_ms: KEEP_ALIVE_MS }, Text("60s"), "idle time before TCP keep-alive probes (every 15 s, 4 of them); 0 = off";
     "forwardUnknown", planned, Kind::Text("host:port or unix:path"), Nothing, "gets connections with an unknown first byte if no handler is registered";
     "forwardProxyProtocol", planned, Kind::Choice(&["off", "v2"]), Text("off"), "the client's address goes along with a forwarded connection";

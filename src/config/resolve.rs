@@ -61,6 +61,7 @@ fn runtime(values: &Values) -> RuntimeSettings {
     RuntimeSettings {
         io_threads: values.number("ioThreads"),
         handshake_threads: values.number("handshakeThreads"),
+        worker_threads: values.number("workerThreads"),
         memory_limit_bytes: values.number("memoryLimit"),
         log_level: values.word("logLevel", LogLevel::from_word),
         accepter_priority: values.word("accepterPriority", AccepterPriority::from_word),
@@ -108,6 +109,7 @@ fn port(
         compress_threshold_bytes: values.number("compressThreshold"),
         compress_level: values.number("compressLevel"),
         send_queue_limit_bytes: values.number("sendQueueLimit"),
+        receive_window_bytes: values.number("receiveWindow"),
         keep_alive_ms: values.number("keepAlive"),
     }
 }

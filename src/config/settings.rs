@@ -23,6 +23,8 @@ pub struct RuntimeSettings {
     pub io_threads: usize,
     /// `handshakeThreads`.
     pub handshake_threads: usize,
+    /// `workerThreads`.
+    pub worker_threads: usize,
     /// `memoryLimit`.
     pub memory_limit_bytes: u64,
     /// `logLevel`.
@@ -84,6 +86,8 @@ pub struct PortSettings {
     pub compress_level: u32,
     /// `sendQueueLimit`.
     pub send_queue_limit_bytes: u64,
+    /// `receiveWindow`.
+    pub receive_window_bytes: u64,
     /// `keepAlive`; 0 = off.
     pub keep_alive_ms: u64,
 }

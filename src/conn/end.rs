@@ -1,14 +1,20 @@
 //! The way out: who ends a connection, why, and what is done before it is told.
 
 use super::{Conn, InputEnd, Phase, Turn};
+use crate::accept::Seat;
 use crate::dispatch;
-use crate::event::{CloseInfo, Event, Party, Stage};
+use crate::event::{CloseInfo, Event, Handler, Party, Stage};
 use crate::handles;
 use crate::log::Level;
+use crate::mailbox::Letter;
+use crate::polling;
+use crate::reactor::transport::Transport;
 use crate::send::{Op, Verdict};
+use crate::shared::Shared;
 use crate::status::CloseReason;
 use crate::tls::TlsError;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// A plain connection that we closed may go on sending for so long.
@@ -25,6 +31,35 @@ pub(super) struct Ending {
     pub os_error: i32,
     pub tls_alert: i32,
     pub text: String,
+    /// First the host gets what arrived before, and may answer it.
+    pub awaits: bool,
+}
+
+/// What a connection gives back when its closed event has been consumed: the host's data, its
+/// handle, its handler, and last its place in the port.
+pub(crate) struct Parting {
+    shared: Option<Arc<Shared>>,
+    handler: Option<Arc<dyn Handler>>,
+    seat: Option<Seat>,
+}
+
+impl Drop for Parting {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.take() {
+            let data = {
+                let mut slot = shared.user_data.lock();
+                slot.ended = true;
+                slot.data.take()
+            };
+            dispatch::guarded(move || drop(data));
+            handles::remove(shared.id);
+        }
+        // The handler may be the last owner of the host's data: released before anyone
+        // is told that this connection is gone.
+        let handler = self.handler.take();
+        dispatch::guarded(move || drop(handler));
+        self.seat = None;
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,7 +93,15 @@ impl Conn {
             os_error: 0,
             tls_alert: -1,
             text: String::new(),
+            awaits: false,
         }
+    }
+
+    /// Ends it by a rule of the library that what arrived last has broken: what came before is
+    /// consumed first.
+    pub(super) fn fail_behind_input(&mut self, reason: CloseReason) {
+        let ending = self.ending(reason, Party::Library);
+        self.end(Ending { awaits: true, ..ending });
     }
 
     /// Ends it by a rule of the library.
@@ -86,26 +129,52 @@ impl Conn {
 
     /// Begins the end; the first reason counts, but a harder cut still shortens a flush.
     pub(super) fn end(&mut self, ending: Ending) {
-        let out = self.out();
-        out.uncork_all();
-        if let Some(shared) = &out.shared {
-            let _ = shared.state.close();
+        let shared = self.out().shared.clone();
+        let awaits = ending.awaits && self.awaits_consumer();
+        if !awaits {
+            self.out().uncork_all();
+            if let Some(shared) = &shared {
+                let _ = shared.state.fail();
+            }
+        }
+        if let Some(inbox) = shared.as_ref().and_then(|shared| shared.inbox.as_ref()) {
+            inbox.end();
         }
         match &mut self.phase {
             Phase::Closing(present) => {
-                if ending.cut != Cut::AfterFlush {
+                if present.awaits && !awaits {
+                    // It had not really begun to end: what cuts the waiting short is the reason.
+                    **present = Ending { awaits, ..ending };
+                } else if ending.cut != Cut::AfterFlush {
                     present.cut = ending.cut;
                     if present.os_error == 0 {
                         present.os_error = ending.os_error;
                     }
                 }
             }
+            // Its time is over: what the host has not taken by now is not waited for.
+            Phase::Parted(_) => {
+                if let Some(inbox) = shared.as_ref().and_then(|shared| shared.inbox.as_ref()) {
+                    inbox.discard();
+                }
+            }
             Phase::Lingering { .. } | Phase::Gone => {}
             _ => {
-                self.phase = Phase::Closing(Box::new(ending));
+                self.phase = Phase::Closing(Box::new(Ending { awaits, ..ending }));
                 self.forget_input();
             }
         }
+    }
+
+    /// The host has not consumed all that was delivered, and wants to.
+    fn awaits_consumer(&self) -> bool {
+        let Some(shared) = &self.out_ref().shared else { return false };
+        if !matches!(self.phase, Phase::Open { .. } | Phase::Closing(_)) || shared.state.is_muted()
+        {
+            return false;
+        }
+        let is_polled_now = self.told_in_round > 0 && self.told_in_round == polling::round();
+        is_polled_now || !shared.is_consumed()
     }
 
     /// The runtime or the listener stops: unidentified connections end at once, all others
@@ -160,7 +229,7 @@ impl Conn {
         let by = if error.sent_by_peer { Party::Peer } else { Party::Library };
         let tls_alert = error.alert.map_or(-1, i32::from);
         let ending = self.ending(CloseReason::TlsFailed, by);
-        self.end(Ending { tls_alert, text: error.text, ..ending });
+        self.end(Ending { tls_alert, text: error.text, awaits: true, ..ending });
     }
 
     /// Turns what was asked for into the beginning of the end.
@@ -173,6 +242,7 @@ impl Conn {
                 Ending { host_code: code, cut: Cut::Reset, ..host(CloseReason::HostAborted) }
             }
             Verdict::Refuse => host(CloseReason::AdmissionRefused),
+            Verdict::Fail(CloseReason::CallbackPanic) => host(CloseReason::CallbackPanic),
             Verdict::Fail(CloseReason::Internal) => {
                 let ending = self.ending(CloseReason::Internal, Party::Library);
                 Ending { cut: Cut::Reset, ..ending }
@@ -195,9 +265,14 @@ impl Conn {
                 let rest = !self.kept.is_empty() || !self.opened.is_empty();
                 if protocol.is_framed() && (rest || self.decoder.is_inside_frame()) {
                     let ending = self.ending(CloseReason::Truncated, Party::Peer);
-                    self.end(ending);
+                    self.end(Ending { awaits: true, ..ending });
                 } else if self.handler.as_ref().is_some_and(|handler| handler.wants_end()) {
                     self.end_told = true;
+                    if let Some(inbox) =
+                        self.out().shared.as_ref().and_then(|shared| shared.inbox.as_ref())
+                    {
+                        inbox.end();
+                    }
                     self.deliver(Event::End);
                 } else {
                     let reason = match end {
@@ -205,7 +280,7 @@ impl Conn {
                         InputEnd::Truncated => CloseReason::TlsTruncated,
                     };
                     let ending = self.ending(reason, Party::Peer);
-                    self.end(ending);
+                    self.end(Ending { awaits: true, ..ending });
                 }
                 true
             }
@@ -214,6 +289,22 @@ impl Conn {
     }
 
     pub(super) fn close_step(&mut self, turn: &mut Turn) {
+        let Phase::Closing(ending) = &self.phase else { return };
+        if ending.awaits {
+            if self.awaits_consumer() {
+                return;
+            }
+            if let Some(shared) = &self.out_ref().shared {
+                let _ = shared.state.fail();
+            }
+            // What it has sent meanwhile.
+            self.out().merge_foreign();
+            self.out().uncork_all();
+            self.out().flush();
+            if let Phase::Closing(ending) = &mut self.phase {
+                ending.awaits = false;
+            }
+        }
         let Phase::Closing(ending) = &self.phase else { return };
         let cut = ending.cut;
         let done = match cut {
@@ -240,14 +331,42 @@ impl Conn {
         // connection, and that can destroy our last answer on its way.
         let answered = self.shown || ending.reason == CloseReason::TlsFailed;
         let lingers = cut == Cut::AfterFlush && self.input_end.is_none() && answered;
-        self.tell_closed(turn, ending);
+        let info = self.conclude(turn, ending);
+        let shared = self.out().shared.clone();
+        let inbox = shared.as_ref().and_then(|shared| shared.inbox.as_ref());
+        if self.shown
+            && let (Some(shared), Some(inbox)) = (&shared, inbox)
+            && !shared.state.is_muted()
+            && !inbox.is_empty()
+        {
+            // The descriptor is given back at once; the host takes what has arrived.
+            self.out().transport = Transport::Gone;
+            self.phase = Phase::Parted(Box::new(info));
+            return;
+        }
+        self.tell_closed(info);
         self.phase = match lingers {
             true => Phase::Lingering { until_ms: turn.now_ms + LINGER_MS },
             false => Phase::Gone,
         };
     }
 
-    fn tell_closed(&mut self, turn: &mut Turn, ending: Ending) {
+    /// The host has taken what was left, or wants nothing of it.
+    pub(super) fn parted_step(&mut self) {
+        let Phase::Parted(info) = &self.phase else { return };
+        let shared = self.out_ref().shared.as_ref();
+        let waits = shared.is_some_and(|shared| {
+            !shared.state.is_muted() && shared.inbox.as_ref().is_some_and(|inbox| !inbox.is_empty())
+        });
+        if !waits {
+            let info = (**info).clone();
+            self.tell_closed(info);
+            self.phase = Phase::Gone;
+        }
+    }
+
+    /// The end of everything but the host's part.
+    fn conclude(&mut self, turn: &mut Turn, ending: Ending) -> CloseInfo {
         if let Some(ticket) = self.ticket.take() {
             self.port.gate.identified(&ticket);
         }
@@ -273,7 +392,7 @@ impl Conn {
         };
         #[cfg(test)]
         self.port.fault.strike(crate::faults::Stage::Close);
-        let counters = &self.port.counters[turn.loop_index];
+        let counters = &self.port.counters(turn.loop_index);
         let is_new = self.seat.as_mut().is_some_and(|seat| seat.count(counters, info.reason));
         if let Some(protocol) = shared.as_ref().map(|shared| shared.protocol)
             && ending.stage == Stage::Open
@@ -283,7 +402,29 @@ impl Conn {
         }
         self.log_close(&info);
         self.report(turn);
+        info
+    }
+
+    fn tell_closed(&mut self, info: CloseInfo) {
+        let shared = self.out().shared.clone();
+        if let Some(inbox) = shared.as_ref().and_then(|shared| shared.inbox.as_ref()) {
+            inbox.discard();
+        }
         if std::mem::take(&mut self.shown) {
+            if let (Some(shared), Some(handler)) = (&shared, &self.handler)
+                && shared.mailbox.is_some()
+            {
+                let handler = handler.clone();
+                shared.post(Letter::closed(handler, info, self.part()));
+                return;
+            }
+            if self.is_polled()
+                && let Some(handler) = self.handler.clone()
+            {
+                let conn = handles::Conn::from_raw(self.out_ref().id);
+                polling::push_closed(conn, &*handler, &info, self.part());
+                return;
+            }
             self.deliver(Event::Closed(&info));
             #[cfg(any(test, fuzzing))]
             if crate::simulation::canary(crate::simulation::Canary::DoubleClose) {
@@ -295,22 +436,20 @@ impl Conn {
         self.let_go();
     }
 
+    /// Takes what is given back at the very end.
+    fn part(&mut self) -> Parting {
+        Parting {
+            shared: self.out.as_ref().and_then(|out| out.shared.clone()),
+            handler: self.handler.take(),
+            seat: self.seat.take(),
+        }
+    }
+
     /// Lets go of everything of the host's, and of its place in the port.
     pub(super) fn let_go(&mut self) {
-        let Some(seat) = self.seat.take() else { return };
-        if let Some(shared) = self.out.as_ref().and_then(|out| out.shared.clone()) {
-            let data = {
-                let mut slot = shared.user_data.lock();
-                slot.ended = true;
-                slot.data.take()
-            };
-            dispatch::guarded(move || drop(data));
-            handles::remove(shared.id);
+        if self.seat.is_some() {
+            drop(self.part());
         }
-        // The handler may be the last owner of the host's data: released before anyone
-        // is told that this connection is gone.
-        dispatch::guarded(|| self.handler = None);
-        drop(seat);
     }
 
     fn log_close(&self, info: &CloseInfo) {

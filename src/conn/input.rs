@@ -7,6 +7,7 @@ use crate::faults::Stage;
 use crate::frame::decode::{Decoder, INFLATE_TURN_BYTES, Step};
 use crate::handles;
 use crate::identify::{Identity, identify};
+use crate::polling;
 use crate::shared::{Birth, Shared};
 use crate::status::CloseReason;
 use crate::tls::Engine;
@@ -24,7 +25,7 @@ impl Conn {
             // Read and dropped, so that a peer that sends before it reads cannot block us.
             Phase::Closing(_) => self.input_end.is_none(),
             Phase::Lingering { .. } => true,
-            Phase::Admit { .. } | Phase::Gone => false,
+            Phase::Admit { .. } | Phase::Parted(_) | Phase::Gone => false,
         }
     }
 
@@ -89,9 +90,7 @@ impl Conn {
 
     /// Keeps input that is not used up until the next turn.
     pub fn keep(&mut self, rest: &[u8]) {
-        let of_use =
-            !matches!(self.phase, Phase::Closing(_) | Phase::Lingering { .. } | Phase::Gone);
-        self.kept = if of_use { rest.to_vec() } else { Vec::new() };
+        self.kept = if self.is_over() { Vec::new() } else { rest.to_vec() };
     }
 
     /// It is closing: what has arrived is delivered to nobody any more, and a flush may last.
@@ -106,7 +105,7 @@ impl Conn {
     pub fn on_input(&mut self, turn: &mut Turn, input: &mut [u8]) -> usize {
         self.held_back = false;
         self.out().now_ms = turn.now_ms;
-        if matches!(self.phase, Phase::Closing(_) | Phase::Lingering { .. } | Phase::Gone) {
+        if self.is_over() {
             return input.len();
         }
         if self.decoder.is_suspended() && !self.may_deliver() {
@@ -175,7 +174,7 @@ impl Conn {
                 // What was opened before the error is still delivered.
                 self.on_opened(turn, &opened, handshaking);
                 self.tls_failed(error);
-                turn.opened = opened;
+                turn.opened = self.spare(opened);
                 return input.len();
             }
         };
@@ -183,7 +182,7 @@ impl Conn {
         if peer_closed {
             self.input_end.get_or_insert(InputEnd::Clean);
         }
-        turn.opened = opened;
+        turn.opened = self.spare(opened);
         used
     }
 
@@ -238,7 +237,9 @@ impl Conn {
                         (more, false) => return used + more,
                     }
                 }
-                Phase::Closing(_) | Phase::Lingering { .. } | Phase::Gone => return bytes.len(),
+                Phase::Closing(_) | Phase::Parted(_) | Phase::Lingering { .. } | Phase::Gone => {
+                    return bytes.len();
+                }
                 Phase::Sniff | Phase::Handshake => return used,
             }
         }
@@ -252,7 +253,7 @@ impl Conn {
         let (used, step) = match self.decoder.decode(input, &mut turn.work, &port.rules.frame) {
             Ok(decoded) => decoded,
             Err(reason) => {
-                self.fail(reason);
+                self.fail_behind_input(reason);
                 return (input.len(), false);
             }
         };
@@ -263,7 +264,7 @@ impl Conn {
             self.frames_in += spans.len() as u64;
             self.deliver(Event::Frames(Frames { buffers: [input, &inflated], spans: &spans }));
             turn.work.spans = spans;
-            turn.work.inflated = inflated;
+            turn.work.inflated = self.spare(inflated);
             if turn.work.inflated.capacity() > 2 * INFLATE_TURN_BYTES {
                 turn.work.inflated = Vec::new();
             }
@@ -276,6 +277,7 @@ impl Conn {
                 let span = FrameSpan { buffer: 0, compressed, start: 0, len };
                 self.frames_in += 1;
                 self.deliver(Event::Frames(Frames { buffers: [&payload, &[]], spans: &[span] }));
+                drop(self.spare(payload));
                 (used, true)
             }
             Step::Yield => {
@@ -283,6 +285,11 @@ impl Conn {
                 (used, false)
             }
         }
+    }
+
+    /// A buffer for further use: another one if events that are polled point into this one.
+    fn spare(&self, buffer: Vec<u8>) -> Vec<u8> {
+        if self.is_polled() { polling::spare(buffer) } else { buffer }
     }
 
     // The way in.
@@ -300,6 +307,7 @@ impl Conn {
         };
         let (port, peer, accepted_ms) = (self.port.clone(), self.peer, self.accepted_ms);
         let asks_admission = admission.is_some();
+        let has_mailbox = port.core.workers.is_some();
         let out = self.out();
         let birth = Birth {
             key: turn.key,
@@ -311,6 +319,8 @@ impl Conn {
             local: out.transport.local_address(),
             accepted_ms,
             tls: out.tls.as_ref().and_then(|engine| engine.facts()).map(Box::new),
+            has_mailbox,
+            has_inbox: handler.wants_inbox(),
         };
         let shared = handles::insert(birth.key, |id| Shared::new(id, birth));
         out.id = shared.id;
@@ -332,7 +342,7 @@ impl Conn {
 
     pub(super) fn open(&mut self, turn: &mut Turn, protocol: Protocol, first_byte: u8) {
         self.phase = Phase::Open { protocol };
-        self.port.counters[turn.loop_index].opened[protocol.index()]
+        self.port.counters(turn.loop_index).opened[protocol.index()]
             .fetch_add(1, Ordering::Relaxed);
         self.deliver(Event::Opened { protocol, first_byte });
     }

@@ -16,15 +16,21 @@ mod end;
 mod input;
 mod time;
 
+pub(crate) use end::Parting;
+
 use crate::accept::{Seat, Ticket};
 use crate::dispatch;
-use crate::event::{Event, Handler, Party, Protocol};
+use crate::event::{CloseInfo, Event, Handler, Party, Protocol};
 #[cfg(test)]
 use crate::faults::Stage;
 use crate::frame::decode::{Decoder, Workspace};
+use crate::handles;
 use crate::listener::Port;
+use crate::mailbox::Letter;
+use crate::polling;
 use crate::reactor::door::Door;
 use crate::reactor::transport::Transport;
+use crate::runtime::Consumer;
 use crate::send::{Fin, Outbound};
 use crate::shared::Shared;
 use crate::status::CloseReason;
@@ -88,6 +94,8 @@ pub(crate) struct Conn {
     end_told: bool,
     /// The host has seen the handle.
     shown: bool,
+    /// Where events are polled: the round in which input was told last.
+    told_in_round: u64,
     /// Place among the port's unidentified connections.
     ticket: Option<Arc<Ticket>>,
     peer: SocketAddr,
@@ -113,6 +121,8 @@ enum Phase {
         protocol: Protocol,
     },
     Closing(Box<Ending>),
+    /// The socket is gone; closed is told when the host has taken what is in the inbox.
+    Parted(Box<CloseInfo>),
     /// Closed has been told; what the peer still sends is read and dropped.
     Lingering {
         until_ms: u64,
@@ -160,6 +170,7 @@ impl Conn {
             input_end: None,
             end_told: false,
             shown: false,
+            told_in_round: 0,
             ticket: Some(seat.ticket()),
             peer,
             accepted_ms,
@@ -221,6 +232,7 @@ impl Conn {
             }
         }
         self.close_step(turn);
+        self.parted_step();
         self.note_times(turn.now_ms);
         self.report(turn);
         if self.account_memory() {
@@ -230,6 +242,8 @@ impl Conn {
         match self.phase {
             Phase::Gone => Fate::Gone,
             Phase::Identify if turn.door.is_handshake() => Fate::HandOver,
+            // The next round of the host's polls is awaited.
+            Phase::Closing(ref ending) if ending.awaits && self.is_polled() => Fate::Again,
             _ if self.wants_turn() || more_to_send => Fate::Again,
             _ => Fate::Wait,
         }
@@ -276,7 +290,18 @@ impl Conn {
             && !out.paused
             && out.verdict.is_none()
             && !out.is_over_mark()
-            && !out.shared.as_ref().is_some_and(|shared| shared.state.is_closing())
+            && !out
+                .shared
+                .as_ref()
+                .is_some_and(|shared| shared.state.is_closing() || shared.window_is_full())
+    }
+
+    /// Whatever it did is done: what arrives is of no use any more.
+    fn is_over(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Closing(_) | Phase::Parted(_) | Phase::Lingering { .. } | Phase::Gone
+        )
     }
 
     /// Gives an event to the handler, unless the connection is closing already.
@@ -285,6 +310,23 @@ impl Conn {
         #[cfg(test)]
         if matches!(event, Event::Frames(_)) {
             self.port.fault.strike(Stage::Deliver);
+        }
+        if let Some(shared) = &self.out_ref().shared {
+            if let (Some(inbox), Event::Frames(_) | Event::Data(_)) = (&shared.inbox, &event) {
+                inbox.put(&event);
+                return;
+            }
+            if shared.mailbox.is_some() {
+                shared.post(Letter::of(handler, event));
+                return;
+            }
+        }
+        if self.is_polled() {
+            if matches!(event, Event::Frames(_) | Event::Data(_)) {
+                self.told_in_round = polling::round();
+            }
+            polling::push(handles::Conn::from_raw(self.out_ref().id), &*handler, &event);
+            return;
         }
         let Some(out) = self.out.take() else { return };
         let (out, went_well) = dispatch::deliver(&*handler, out, event);
@@ -299,13 +341,18 @@ impl Conn {
         }
     }
 
+    /// Threads of the host poll for the events.
+    fn is_polled(&self) -> bool {
+        self.port.core.consumer == Consumer::Poll
+    }
+
     // Accounts.
 
     /// Adds what happened in this turn to the counters.
     fn report(&mut self, turn: &Turn) {
         let out = self.out.as_mut().expect("the output side is back after each callback");
         out.show_queued();
-        let counters = &self.port.counters[turn.loop_index];
+        let counters = &self.port.counters(turn.loop_index);
         let add = |counter: &AtomicU64, now: u64, before: &mut u64| {
             if now != *before {
                 counter.fetch_add(now - *before, Ordering::Relaxed);
@@ -328,15 +375,15 @@ impl Conn {
     /// connection has just made it worse.
     fn account_memory(&mut self) -> bool {
         let queued = self.out_ref().queued_bytes();
-        let held = self.kept.len() + self.opened.len() + self.decoder.held_bytes() + queued;
+        let waiting = self.out_ref().shared.as_ref().map_or(0, |shared| shared.waiting_bytes());
+        let input = self.kept.len() + self.opened.len() + self.decoder.held_bytes();
+        let held = input + queued + waiting;
         self.out().counted_bytes = queued;
         let counted = held.saturating_sub(FREE_BYTES);
         let grew = counted > self.reported.held_bytes;
         let total = self.port.memory.account(self.reported.held_bytes, counted);
         self.reported.held_bytes = counted;
-        let ending =
-            matches!(self.phase, Phase::Closing(_) | Phase::Lingering { .. } | Phase::Gone);
-        grew && total > self.port.memory.limit_bytes && !ending
+        grew && total > self.port.memory.limit_bytes && !self.is_over()
     }
 }
 

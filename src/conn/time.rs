@@ -98,11 +98,21 @@ impl Conn {
                     note(after(silent_since, rules.idle_timeout_ms), CloseReason::IdleTimeout);
                 }
             }
+            Phase::Closing(ref ending) if ending.awaits => {
+                note(out.host_deadline_ms, CloseReason::HostDeadline);
+                if out.waits_for_peer() {
+                    note(after(out.progress_ms, rules.write_timeout_ms), CloseReason::WriteTimeout);
+                }
+                if !out.paused {
+                    let silent_since = self.times.last_in.max(out.progress_ms);
+                    note(after(silent_since, rules.idle_timeout_ms), CloseReason::IdleTimeout);
+                }
+            }
             Phase::Closing(_) => {
                 note(after(out.progress_ms, rules.write_timeout_ms), CloseReason::WriteTimeout);
             }
             Phase::Lingering { until_ms } => note(Some(until_ms), CloseReason::HostClosed),
-            Phase::Gone => {}
+            Phase::Parted(_) | Phase::Gone => {}
         }
         first
     }

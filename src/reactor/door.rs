@@ -24,6 +24,8 @@ pub(crate) enum Control {
     Drain { port: Option<usize>, deadline_ms: u64 },
     /// Look at the runtime's state.
     Look,
+    /// The host lets its poll return.
+    Woken,
 }
 
 /// What a loop is for.
@@ -44,6 +46,8 @@ pub(crate) struct Door {
     turn_began_ms: AtomicU64,
     /// Turns that took at least [`SLOW_TURN_MS`].
     slow_turns: AtomicU64,
+    /// The thread of the host that polled this loop last.
+    poller: AtomicUsize,
 }
 
 /// A turn of this length is slow: a callback blocks, or the machine has no time for us.
@@ -55,7 +59,8 @@ impl Door {
         let asleep = AtomicBool::new(false);
         let load = AtomicUsize::new(0);
         let (turn_began_ms, slow_turns) = (AtomicU64::new(0), AtomicU64::new(0));
-        let door = Door { role, sender, waker, asleep, load, turn_began_ms, slow_turns };
+        let poller = AtomicUsize::new(0);
+        let door = Door { role, sender, waker, asleep, load, turn_began_ms, slow_turns, poller };
         (Arc::new(door), receiver)
     }
 
@@ -98,6 +103,22 @@ impl Door {
             // An eventfd whose counter is full is awake enough.
             let _ = self.waker.wake();
         }
+    }
+
+    /// Wakes the loop if it sleeps, without a message.
+    pub fn wake(&self) {
+        if self.asleep.swap(false, Ordering::SeqCst) {
+            let _ = self.waker.wake();
+        }
+    }
+
+    /// This thread of the host's polls the loop.
+    pub fn polled_by(&self, thread: usize) {
+        self.poller.store(thread, Ordering::SeqCst);
+    }
+
+    pub fn is_polled_by(&self, thread: usize) -> bool {
+        self.poller.load(Ordering::SeqCst) == thread
     }
 
     /// The loop is about to sleep. False: a message is there, so it must not.

@@ -12,6 +12,7 @@ use crate::conn::{Conn, Fate, Newcomer, Turn};
 use crate::dispatch;
 use crate::frame::decode::{INFLATE_TURN_BYTES, Workspace};
 use crate::handles;
+use crate::polling::{self, Sink};
 use crate::runtime::Core;
 use crate::sync::channel::Receiver;
 use door::{Control, Door, least_loaded};
@@ -19,7 +20,7 @@ use mio::{Events, Poll, Token};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wheel::Wheel;
 
 /// Read buffer of a loop: 64 KiB would halve 16 KiB frames, 512 KiB gains nothing.
@@ -29,6 +30,8 @@ const EVENTS: usize = 512;
 /// Reads and bytes of one connection in one turn.
 const TURN_READS: usize = 4;
 const TURN_READ_BYTES: usize = 1 << 20;
+/// A visit, and a read, needs so much room behind what events that are polled point to.
+const ROOM_BYTES: usize = 16 << 10;
 /// Reads of each connection that still lingers when the runtime is over.
 const LAST_READS: usize = 16;
 /// After an error of waiting: so long until the next try, so many of them per line in the log.
@@ -45,8 +48,16 @@ pub(crate) struct Loop {
     slots: Vec<Option<Box<Slot>>>,
     free: Vec<usize>,
     wheel: Wheel,
-    scratch: Vec<u8>,
+    scratch: Box<dyn AsMut<[u8]> + Send>,
+    /// Up to here events that are polled point into the scratch.
+    base: usize,
     turn: Turn,
+    /// What polls gather, if the host polls this loop.
+    sink: Option<Box<Sink>>,
+    /// A round ends with so many events; 0: nobody polls.
+    max_events: usize,
+    /// The host lets its poll return.
+    woken: bool,
     /// Connections with more to do; visited in the next turn.
     again: Vec<usize>,
     /// Connections to settle at the end of this turn.
@@ -95,7 +106,11 @@ impl Loop {
             slots: Vec::new(),
             free: Vec::new(),
             wheel: Wheel::new(now_ms),
-            scratch: vec![0; SCRATCH_BYTES],
+            scratch: Box::new(vec![0; SCRATCH_BYTES]),
+            base: 0,
+            sink: None,
+            max_events: 0,
+            woken: false,
             turn: Turn {
                 now_ms,
                 loop_index,
@@ -117,16 +132,7 @@ impl Loop {
     pub fn run(mut self) -> bool {
         let mut events = Events::with_capacity(EVENTS);
         while !self.core.life.is_over() {
-            let turn = dispatch::caught(|| {
-                self.wait(&mut events);
-                let connections = events.iter().filter(|event| event.token() != WAKE);
-                self.turn(connections.map(|event| Readiness {
-                    key: event.token().0,
-                    readable: event.is_readable(),
-                    read_closed: event.is_read_closed() || event.is_error(),
-                    writable: event.is_writable(),
-                }));
-            });
+            let turn = dispatch::caught(|| self.wait_and_turn(&mut events, None));
             if turn.is_none() {
                 self.give_up();
                 return false;
@@ -134,6 +140,121 @@ impl Loop {
         }
         self.leave_lingering();
         true
+    }
+
+    fn wait_and_turn(&mut self, events: &mut Events, limit: Option<Duration>) {
+        self.wait(events, limit);
+        let connections = events.iter().filter(|event| event.token() != WAKE);
+        self.turn(connections.map(|event| Readiness {
+            key: event.token().0,
+            readable: event.is_readable(),
+            read_closed: event.is_read_closed() || event.is_error(),
+            writable: event.is_writable(),
+        }));
+    }
+
+    // Polls of the host.
+
+    /// From now on the host polls this loop; input is read into its buffer.
+    pub fn is_polled_into(&mut self, buffer: Box<dyn AsMut<[u8]> + Send>) {
+        self.scratch = buffer;
+        self.sink = Some(Box::default());
+    }
+
+    pub fn sink(&self) -> Option<&Sink> {
+        self.sink.as_deref()
+    }
+
+    pub fn sink_mut(&mut self) -> Option<&mut Sink> {
+        self.sink.as_deref_mut()
+    }
+
+    /// Runs turns until there are events, the host has woken it, or the time is over (`None`:
+    /// never; `Some(None)`: beyond what the clock can tell). False: the runtime is over.
+    pub fn poll(&mut self, max_events: usize, until: Option<Option<Instant>>) -> bool {
+        let Some(mut sink) = self.sink.take() else { return false };
+        if sink.len() > 0 {
+            // What the last round left; what it points to is still there.
+            self.sink = Some(sink);
+            return true;
+        }
+        sink.begin_round();
+        (self.base, self.max_events) = (0, max_events);
+        polling::install(sink);
+        let mut events = Events::with_capacity(EVENTS);
+        let goes_on = loop {
+            if self.core.life.is_over() {
+                break false;
+            }
+            let left = match until {
+                None | Some(None) => None,
+                Some(Some(until)) => Some(until.saturating_duration_since(Instant::now())),
+            };
+            let turn = dispatch::caught(|| self.wait_and_turn(&mut events, left));
+            if turn.is_none() {
+                self.give_up();
+            }
+            let is_over_time = left.is_some_and(|left| left.is_zero());
+            self.take_records();
+            if polling::events() > 0 || std::mem::take(&mut self.woken) || is_over_time {
+                break true;
+            }
+            if turn.is_none() {
+                break false;
+            }
+        };
+        if !goes_on {
+            self.leave_lingering();
+        }
+        self.sink = Some(polling::uninstall());
+        goes_on || self.sink.as_ref().is_some_and(|sink| sink.len() > 0)
+    }
+
+    /// One round with what is ready, and its events with what they point to.
+    #[cfg(any(test, fuzzing))]
+    pub fn simulated_round(
+        &mut self,
+        ready: impl Iterator<Item = Readiness>,
+        max_events: usize,
+    ) -> Vec<polling::Told> {
+        let Some(mut sink) = self.sink.take() else { return Vec::new() };
+        if sink.len() == 0 {
+            sink.begin_round();
+            (self.base, self.max_events) = (0, max_events);
+            polling::install(sink);
+            self.turn(ready);
+            sink = polling::uninstall();
+        } else {
+            // What is ready is not lost: the next round looks at it.
+            for ready in ready {
+                let key = ready.key;
+                if self.note_readiness(ready) {
+                    self.visit_later(key);
+                }
+            }
+        }
+        let told = sink.told(max_events);
+        self.sink = Some(sink);
+        told
+    }
+
+    /// Log records are events too.
+    fn take_records(&mut self) {
+        while polling::events() < self.max_events
+            && let Some(record) = self.core.log.next_record()
+        {
+            polling::log(record);
+        }
+    }
+
+    fn is_polled(&self) -> bool {
+        self.max_events > 0
+    }
+
+    /// The round has as much as it can hold.
+    fn has_no_room(&mut self) -> bool {
+        let len = (*self.scratch).as_mut().len();
+        polling::events() >= self.max_events || len - self.base < ROOM_BYTES.min(len)
     }
 
     /// A defect outside of any connection's turn: all that can be told is told, and the other
@@ -150,7 +271,8 @@ impl Loop {
     fn leave_lingering(&mut self) {
         for slot in self.slots.iter_mut().flatten() {
             let mut reads = LAST_READS;
-            while reads > 0 && slot.conn.transport().recv(&mut self.scratch).is_ok_and(|n| n > 0) {
+            let scratch = (*self.scratch).as_mut();
+            while reads > 0 && slot.conn.transport().recv(scratch).is_ok_and(|n| n > 0) {
                 reads -= 1;
             }
         }
@@ -164,21 +286,15 @@ impl Loop {
             self.obey(control);
         }
         for ready in ready {
-            let Some(slot) = self.slots.get_mut(ready.key).and_then(Option::as_mut) else {
-                continue;
-            };
-            slot.readable |= ready.readable;
-            slot.read_closed |= ready.read_closed;
-            if ready.writable {
-                slot.conn.unblock();
+            if self.note_readiness(ready) {
+                self.careful(ready.key, Loop::visit_if_room);
             }
-            self.careful(ready.key, Loop::visit);
         }
         for key in std::mem::take(&mut self.again) {
             if let Some(slot) = self.slots.get_mut(key).and_then(Option::as_mut)
                 && std::mem::take(&mut slot.again)
             {
-                self.careful(key, Loop::visit);
+                self.careful(key, Loop::visit_if_room);
             }
         }
         let mut due = std::mem::take(&mut self.due);
@@ -201,6 +317,18 @@ impl Loop {
         self.touched = touched;
     }
 
+    fn note_readiness(&mut self, ready: Readiness) -> bool {
+        let Some(slot) = self.slots.get_mut(ready.key).and_then(Option::as_mut) else {
+            return false;
+        };
+        slot.readable |= ready.readable;
+        slot.read_closed |= ready.read_closed;
+        if ready.writable {
+            slot.conn.unblock();
+        }
+        true
+    }
+
     /// When the next deadline may fire, for the simulated world.
     #[cfg(any(test, fuzzing))]
     pub fn next_deadline_in_ms(&self) -> Option<u64> {
@@ -218,7 +346,7 @@ impl Loop {
         deadlines.filter(|(at_ms, _)| at_ms.saturating_add(200) < self.turn.now_ms).collect()
     }
 
-    fn wait(&mut self, events: &mut Events) {
+    fn wait(&mut self, events: &mut Events, limit: Option<Duration>) {
         let now_ms = self.core.now_ms();
         if let Some(took_ms) = self.door.turn_ends(now_ms) {
             let text = format!("a turn of a loop took {took_ms} ms: does a callback block?");
@@ -230,7 +358,11 @@ impl Loop {
         {
             Some(Duration::ZERO)
         } else {
-            self.wheel.sleep_ms(now_ms).map(Duration::from_millis)
+            let next = self.wheel.sleep_ms(now_ms).map(Duration::from_millis);
+            match (next, limit) {
+                (Some(next), Some(limit)) => Some(next.min(limit)),
+                (next, limit) => next.or(limit),
+            }
         };
         match self.poll.poll(events, timeout) {
             Ok(()) => self.failures = 0,
@@ -290,6 +422,7 @@ impl Loop {
                 }
             }
             Control::Look => {}
+            Control::Woken => self.woken = true,
         }
     }
 
@@ -364,31 +497,63 @@ impl Loop {
         self.touch(key);
     }
 
+    /// A connection's turn, or its place among those that come first in the next round.
+    fn visit_if_room(&mut self, key: usize) {
+        if self.is_polled() && self.has_no_room() {
+            self.visit_later(key);
+        } else {
+            self.visit(key);
+        }
+    }
+
+    fn visit_later(&mut self, key: usize) {
+        if let Some(slot) = &mut self.slots[key]
+            && !std::mem::replace(&mut slot.again, true)
+        {
+            self.again.push(key);
+        }
+    }
+
     /// A connection's turn: kept input, then what the socket has, within the turn's budget.
     fn visit(&mut self, key: usize) {
+        let is_polled = self.is_polled();
         let Some(slot) = &mut self.slots[key] else { return };
         let Slot { conn, readable, read_closed, .. } = &mut **slot;
-        let (turn, scratch) = (&mut self.turn, &mut self.scratch);
+        let turn = &mut self.turn;
+        let scratch = &mut (*self.scratch).as_mut()[self.base..];
+        let mut input = Input { scratch, at: 0, filled: 0, is_polled };
         turn.key = key;
         turn.work.inflate_budget = INFLATE_TURN_BYTES;
         let is_handshake = self.door.is_handshake();
-        let mut filled = 0;
-        let kept = conn.take_kept();
+        let mut kept = conn.take_kept();
         let (mut reads, mut bytes) = (TURN_READS, TURN_READ_BYTES);
         if !kept.is_empty() || conn.wants_turn() || conn.has_opened() {
-            if kept.len() > scratch.len() {
-                // Kept input never exceeds one read; if that ever changes, nothing is lost.
-                scratch.resize(kept.len(), 0);
+            let used = conn.on_input(turn, &mut kept);
+            let rest = &kept[used..];
+            if rest.len() < input.scratch.len() {
+                input.scratch[..rest.len()].copy_from_slice(rest);
+                input.filled = rest.len();
+            } else {
+                // It has no place beside what else there is: it waits.
+                conn.keep(rest);
+                reads = 0;
             }
-            scratch[..kept.len()].copy_from_slice(&kept);
-            filled = advance(conn, turn, scratch, kept.len());
+            if is_polled {
+                polling::spare(kept);
+                polling::took_pointers();
+            }
         }
+        let mut has_room = true;
         while *readable && reads > 0 && bytes > 0 && conn.wants_read() {
             if is_handshake && conn.is_to_hand_over() {
                 break;
             }
+            if is_polled && input.room() < ROOM_BYTES.min(input.scratch.len()) {
+                has_room = false;
+                break;
+            }
             reads -= 1;
-            let (got, offered) = match read(conn, turn, scratch, &mut filled) {
+            let (got, offered) = match input.read(conn, turn) {
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -418,7 +583,14 @@ impl Loop {
             // Not being read, it would not notice that the peer has reset it.
             conn.on_io_error(&error);
         }
-        conn.keep(&scratch[..filled]);
+        let Input { at, filled, scratch, .. } = input;
+        if filled > 0 {
+            conn.keep(&scratch[at..at + filled]);
+        }
+        self.base += at;
+        if !has_room {
+            self.visit_later(key);
+        }
         self.touch(key);
     }
 
@@ -468,65 +640,89 @@ impl Loop {
         if let Err(error) = slot.conn.transport().deregister(self.poll.registry()) {
             self.core.log.error("reactor", format!("leaving the handshake loop: {error}"));
         }
-        if let Some(door) = least_loaded(&self.core.io_doors) {
+        if let Some(door) = least_loaded(self.core.io_doors()) {
             door.load.fetch_add(1, Ordering::Relaxed);
             door.send(Control::HandOver(Box::new(slot.conn)));
         }
     }
 }
 
-/// Reads once, to where the connection wants it, and lets it work on that. Gives what was
-/// read and what was offered; `filled` is the unused input at the front of the scratch.
-fn read(
-    conn: &mut Conn,
-    turn: &mut Turn,
-    scratch: &mut [u8],
-    filled: &mut usize,
-) -> io::Result<(usize, usize)> {
-    if *filled == 0
-        && let Some((got, offered, behind)) = read_large(conn, scratch)?
-    {
+/// Where input of one visit lies.
+struct Input<'a> {
+    scratch: &'a mut [u8],
+    /// Up to here events that are polled point into it.
+    at: usize,
+    /// Unused input behind that.
+    filled: usize,
+    is_polled: bool,
+}
+
+impl Input<'_> {
+    fn room(&self) -> usize {
+        self.scratch.len() - self.at - self.filled
+    }
+
+    /// Reads once, to where the connection wants it, and lets it work on that. Gives what was
+    /// read and what was offered.
+    fn read(&mut self, conn: &mut Conn, turn: &mut Turn) -> io::Result<(usize, usize)> {
+        if self.filled == 0
+            && let Some((got, offered, behind)) = self.read_large(conn)?
+        {
+            if got > 0 {
+                conn.received(got, turn.now_ms);
+                self.filled = behind;
+                self.advance(conn, turn);
+            }
+            return Ok((got, offered));
+        }
+        let offered = self.room().min(conn.read_limit());
+        if offered == 0 {
+            // Unused input fills the whole buffer: nothing can use more of it now.
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let begin = self.at + self.filled;
+        let got = conn.transport().recv(&mut self.scratch[begin..begin + offered])?;
         if got > 0 {
             conn.received(got, turn.now_ms);
-            *filled = advance(conn, turn, scratch, behind);
+            self.filled += got;
+            self.advance(conn, turn);
         }
-        return Ok((got, offered));
+        Ok((got, offered))
     }
-    let end = scratch.len().min(filled.saturating_add(conn.read_limit()));
-    let offered = end - *filled;
-    if offered == 0 {
-        // Unused input fills the whole buffer: nothing can use more of it now.
-        return Err(ErrorKind::WouldBlock.into());
-    }
-    let got = conn.transport().recv(&mut scratch[*filled..end])?;
-    if got > 0 {
-        conn.received(got, turn.now_ms);
-        *filled = advance(conn, turn, scratch, *filled + got);
-    }
-    Ok((got, offered))
-}
 
-/// Reads the rest of a large frame into its own buffer and what follows into the scratch.
-fn read_large(conn: &mut Conn, scratch: &mut [u8]) -> io::Result<Option<(usize, usize, usize)>> {
-    let Some((mut payload, missing)) = conn.lend_large_frame() else { return Ok(None) };
-    let room = missing.min(payload.capacity() - payload.len());
-    let offered = if room == missing { room + scratch.len() } else { room };
-    let result = conn.transport().recv_large(&mut payload, missing, scratch);
-    conn.return_large_frame(payload);
-    let (filled, behind) = result?;
-    Ok(Some((filled + behind, offered, behind)))
-}
-
-/// Lets the connection work on the first `filled` bytes; moves what it leaves to the front.
-fn advance(conn: &mut Conn, turn: &mut Turn, scratch: &mut [u8], filled: usize) -> usize {
-    let used = conn.on_input(turn, &mut scratch[..filled]);
-    #[cfg(any(test, fuzzing))]
-    if filled - used > 1 && crate::simulation::canary(crate::simulation::Canary::LostByte) {
-        scratch.copy_within(used + 1..filled, 0);
-        return filled - used - 1;
+    /// Reads the rest of a large frame into its own buffer and what follows into the scratch.
+    fn read_large(&mut self, conn: &mut Conn) -> io::Result<Option<(usize, usize, usize)>> {
+        let Some((mut payload, missing)) = conn.lend_large_frame() else { return Ok(None) };
+        let scratch = &mut self.scratch[self.at..];
+        let room = missing.min(payload.capacity() - payload.len());
+        let offered = if room == missing { room + scratch.len() } else { room };
+        let result = conn.transport().recv_large(&mut payload, missing, scratch);
+        conn.return_large_frame(payload);
+        let (filled, behind) = result?;
+        Ok(Some((filled + behind, offered, behind)))
     }
-    scratch.copy_within(used..filled, 0);
-    filled - used
+
+    /// Lets the connection work on the input. What it leaves moves to the front, unless events
+    /// point to what is there.
+    fn advance(&mut self, conn: &mut Conn, turn: &mut Turn) {
+        let (at, end) = (self.at, self.at + self.filled);
+        let used = conn.on_input(turn, &mut self.scratch[at..end]);
+        #[cfg(any(test, fuzzing))]
+        let used = match used {
+            used if self.filled - used > 1
+                && crate::simulation::canary(crate::simulation::Canary::LostByte) =>
+            {
+                used + 1
+            }
+            used => used,
+        };
+        if self.is_polled && polling::took_pointers() {
+            self.at += used;
+        } else {
+            self.scratch.copy_within(at + used..end, at);
+        }
+        self.filled -= used;
+    }
 }
 
 /// All connections of a runtime whose handles its host may know.

@@ -9,7 +9,7 @@
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use socket2::{MaybeUninitSlice, SockRef};
-use std::io::{self, IoSlice, Read};
+use std::io::{self, ErrorKind, IoSlice, Read};
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -19,6 +19,8 @@ use std::time::Duration;
 /// The socket of a connection.
 pub(crate) enum Transport {
     Tcp(TcpStream),
+    /// Closed before the connection has ended.
+    Gone,
     /// A wire of a simulated world.
     #[cfg(any(test, fuzzing))]
     Simulated(Box<dyn Wire>),
@@ -47,6 +49,7 @@ impl Transport {
             Transport::Tcp(stream) => {
                 registry.register(stream, Token(key), Interest::READABLE | Interest::WRITABLE)
             }
+            Transport::Gone => Ok(()),
             #[cfg(any(test, fuzzing))]
             Transport::Simulated(wire) => {
                 wire.register(key);
@@ -58,6 +61,7 @@ impl Transport {
     pub fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         match self {
             Transport::Tcp(stream) => registry.deregister(stream),
+            Transport::Gone => Ok(()),
             #[cfg(any(test, fuzzing))]
             Transport::Simulated(_) => Ok(()),
         }
@@ -75,6 +79,7 @@ impl Transport {
             (Transport::Tcp(stream), _) => {
                 SockRef::from(stream).send_vectored_with_flags(slices, flags)
             }
+            (Transport::Gone, _) => Err(ErrorKind::NotConnected.into()),
             #[cfg(any(test, fuzzing))]
             (Transport::Simulated(wire), _) => wire.send(slices),
         }
@@ -83,6 +88,7 @@ impl Transport {
     pub fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Transport::Tcp(stream) => stream.read(buffer),
+            Transport::Gone => Err(ErrorKind::NotConnected.into()),
             #[cfg(any(test, fuzzing))]
             Transport::Simulated(wire) => wire.recv(buffer),
         }
@@ -103,8 +109,7 @@ impl Transport {
             payload.extend_from_slice(&scratch[..got]);
             return Ok((got, 0));
         }
-        #[cfg_attr(not(any(test, fuzzing)), allow(irrefutable_let_patterns))]
-        let Transport::Tcp(stream) = self else { unreachable!("simulated wires have returned") };
+        let Transport::Tcp(stream) = self else { return Err(ErrorKind::NotConnected.into()) };
         let spare = payload.spare_capacity_mut();
         let room = missing.min(spare.len());
         // Behind a buffer that is not the frame's last step nothing may follow.
@@ -128,6 +133,7 @@ impl Transport {
             Transport::Tcp(stream) => {
                 let _ = stream.shutdown(Shutdown::Write);
             }
+            Transport::Gone => {}
             #[cfg(any(test, fuzzing))]
             Transport::Simulated(wire) => wire.shutdown_write(),
         }
@@ -139,6 +145,7 @@ impl Transport {
             Transport::Tcp(stream) => {
                 let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
             }
+            Transport::Gone => {}
             #[cfg(any(test, fuzzing))]
             Transport::Simulated(wire) => wire.reset_on_close(),
         }
@@ -148,6 +155,7 @@ impl Transport {
     pub fn take_error(&self) -> Option<io::Error> {
         match self {
             Transport::Tcp(stream) => stream.take_error().ok().flatten(),
+            Transport::Gone => None,
             #[cfg(any(test, fuzzing))]
             Transport::Simulated(wire) => wire.take_error(),
         }
@@ -166,6 +174,7 @@ impl Transport {
             }
             #[cfg(not(any(target_os = "linux", target_os = "android")))]
             Transport::Tcp(_) => 0,
+            Transport::Gone => 0,
             #[cfg(any(test, fuzzing))]
             Transport::Simulated(_) => 0,
         }
@@ -175,6 +184,7 @@ impl Transport {
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let local = match self {
             Transport::Tcp(stream) => stream.local_addr().unwrap_or(unknown),
+            Transport::Gone => unknown,
             #[cfg(any(test, fuzzing))]
             Transport::Simulated(_) => unknown,
         };

@@ -2,8 +2,10 @@
 //! "other threads" (between the turns of the loops).
 
 use super::random::Random;
-use crate::event::{CloseInfo, Event, Handler, Protocol};
+use crate::event::{CloseInfo, Event, FrameSpan, Frames, Handler, Protocol};
 use crate::handles::{Conn, SendFlags};
+use crate::polling::{Told as Polled, What};
+use crate::runtime::Consumer;
 use crate::status::Status;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -56,6 +58,9 @@ pub(super) struct Host {
     /// Admission is asked for.
     pub asks: bool,
     wants_end: bool,
+    wants_inbox: bool,
+    /// A panic of the host where it polls is none of our business.
+    may_panic: bool,
     never_decides: bool,
     /// It only echoes: then the end is fully determined.
     pub is_gentle: bool,
@@ -77,11 +82,22 @@ impl Drop for Attached {
     }
 }
 
+impl Known {
+    fn opened(&self) -> Option<Protocol> {
+        self.told.iter().find_map(|told| match told {
+            Told::Opened(protocol) => Some(*protocol),
+            _ => None,
+        })
+    }
+}
+
 impl Host {
-    pub fn new(random: &mut Random) -> Host {
+    pub fn new(random: &mut Random, consumer: Consumer) -> Host {
         Host {
             asks: random.one_in(3),
             wants_end: random.one_in(3),
+            wants_inbox: random.one_in(4),
+            may_panic: consumer != Consumer::Poll,
             never_decides: random.one_in(8),
             is_gentle: random.one_in(2),
             state: Mutex::new(State { random: random.fork(), known: Vec::new() }),
@@ -107,6 +123,38 @@ impl Host {
             self.decide(random, known);
         } else {
             self.act(random, known);
+        }
+    }
+
+    /// Takes what waits in inboxes.
+    pub fn receive(&self) {
+        if !self.wants_inbox {
+            return;
+        }
+        let mut state = self.state();
+        let State { random, known } = &mut *state;
+        for known in known.iter_mut().filter(|known| known.closed.is_none()) {
+            let Some(protocol) = known.opened() else { continue };
+            while !random.one_in(8) {
+                let answer = if protocol.is_framed() {
+                    let frame = known.conn.recv_frame(Some(0));
+                    frame.map(|(data, _)| known.frames.push(data))
+                } else {
+                    let mut buffer = [0; 1000];
+                    let got = known.conn.recv_bytes(&mut buffer, Some(0));
+                    got.map(|got| known.stream.extend_from_slice(&buffer[..got]))
+                };
+                match answer {
+                    Ok(()) if random.one_in(3) => self.send(random, known),
+                    Ok(()) => {}
+                    Err(status) => {
+                        if status == Status::Closed && known.told.contains(&Told::End) {
+                            known.did.close |= known.conn.close(7).is_ok();
+                        }
+                        break;
+                    }
+                }
+            }
         }
     }
 
@@ -200,6 +248,37 @@ impl Host {
     }
 }
 
+impl Host {
+    /// The same event, from a poll.
+    pub fn is_told(&self, told: Polled) {
+        let Polled { event, frames, data } = told;
+        let spans: Vec<_> = frames
+            .iter()
+            .scan(0, |end, (frame, compressed)| {
+                let start = *end;
+                *end += frame.len();
+                Some(FrameSpan { buffer: 0, compressed: *compressed, start, len: frame.len() })
+            })
+            .collect();
+        let all: Vec<u8> = frames.into_iter().flat_map(|(frame, _)| frame).collect();
+        let event_of = match &event.what {
+            What::Admit { protocol, first_byte } => {
+                Event::Admit { protocol: *protocol, first_byte: *first_byte }
+            }
+            What::Opened { protocol, first_byte } => {
+                Event::Opened { protocol: *protocol, first_byte: *first_byte }
+            }
+            What::Frames { .. } => Event::Frames(Frames { buffers: [&all, &[]], spans: &spans }),
+            What::Data(_) => Event::Data(&data),
+            What::End => Event::End,
+            What::Writable => Event::Writable,
+            What::Closed(info) => Event::Closed(info),
+            What::Log(_) => return,
+        };
+        self.on_event(event.conn, event_of);
+    }
+}
+
 impl Handler for Host {
     fn on_event(&self, conn: Conn, event: Event<'_>) {
         let mut state = self.state();
@@ -251,8 +330,10 @@ impl Handler for Host {
                 }
             }
             Event::End => {
-                // Otherwise nobody would ever end it.
-                known.did.close |= conn.close(7).is_ok();
+                // Otherwise nobody would ever end it; an inbox is emptied first.
+                if !self.wants_inbox {
+                    known.did.close |= conn.close(7).is_ok();
+                }
             }
             Event::Closed(info) => {
                 assert!(conn.info().is_ok(), "the handle is valid until closed has returned");
@@ -264,7 +345,7 @@ impl Handler for Host {
         if known.closed.is_none() && random.one_in(6) {
             self.act(random, known);
         }
-        if !self.is_gentle && known.closed.is_none() && random.one_in(60) {
+        if self.may_panic && !self.is_gentle && known.closed.is_none() && random.one_in(60) {
             known.did.panicked = true;
             drop(state);
             // A panic without the message of the panic hook.
@@ -274,5 +355,9 @@ impl Handler for Host {
 
     fn wants_end(&self) -> bool {
         self.wants_end
+    }
+
+    fn wants_inbox(&self) -> bool {
+        self.wants_inbox
     }
 }

@@ -11,7 +11,7 @@ use crate::listener::Port;
 use crate::reactor::Loop;
 use crate::reactor::door::{Control, least_loaded};
 use crate::reactor::transport::Transport;
-use crate::runtime::{Clock, Core};
+use crate::runtime::{Clock, Consumer, Core};
 use crate::stats::Stats;
 use crate::tls::test_peer::Folder;
 use std::net::SocketAddr;
@@ -58,16 +58,29 @@ pub(super) fn run(mut random: Random, wire: Option<&[u8]>) -> Stats {
     let errors = findings.iter().filter(|f| f.severity == crate::config::Severity::Error);
     assert_eq!(errors.map(|f| f.to_string()).collect::<Vec<_>>(), Vec::<String>::new());
     let now_ms = Arc::new(AtomicU64::new(1000));
+    let consumer = *random.pick(&[
+        Consumer::Callbacks,
+        Consumer::Callbacks,
+        Consumer::Workers,
+        Consumer::Poll,
+    ]);
     let (core, parts) =
-        Core::assemble(&settings.runtime, Clock::Simulated(now_ms.clone())).unwrap();
-    let loops = parts
+        Core::assemble(&settings.runtime, consumer, Clock::Simulated(now_ms.clone())).unwrap();
+    let mut loops: Vec<Loop> = parts
         .into_iter()
         .enumerate()
         .map(|(position, part)| part.into_loop(core.clone(), position))
         .collect();
+    if consumer == Consumer::Poll {
+        for _ in 0..settings.runtime.io_threads {
+            let len = *random.pick(&[20 << 10, 64 << 10, 256 << 10]);
+            loops.push(core.add_loop(Box::new(vec![0; len])).unwrap().1);
+        }
+    }
+    core.fix_loops().unwrap();
     let port_settings = settings.ports.into_iter().next().unwrap();
     let port = Arc::new(Port::new(core.clone(), port_settings, 0).unwrap());
-    let host = Arc::new(Host::new(&mut random));
+    let host = Arc::new(Host::new(&mut random, consumer));
     for protocol in Protocol::ALL {
         if protocol != Protocol::Relay || random.one_in(2) {
             port.simulate_handler(protocol, host.clone());
@@ -237,7 +250,10 @@ impl World {
         let capacity = *self.random.pick(&[1_000, 20_000, 300_000]);
         let (peer_end, server_end) = line(capacity);
         let transport = Transport::Simulated(Box::new(server_end));
-        if let Some(newcomer) = self.port.admit(transport, address) {
+        // Accepters count in a port until they end: none accepts once it is over.
+        if !self.port.is_over()
+            && let Some(newcomer) = self.port.admit(transport, address)
+        {
             let door = least_loaded(self.port.first_doors()).unwrap();
             door.load.fetch_add(1, Ordering::SeqCst);
             door.send(Control::Accepted(vec![newcomer]));
@@ -264,8 +280,25 @@ impl World {
             LOOP.set(index);
             let ready: Vec<_> =
                 self.peers.iter().filter_map(|peer| peer.end.take_readiness(index)).collect();
-            reactor.turn(ready.into_iter());
+            if reactor.sink().is_some() {
+                let max_events = self.random.size(20).max(1);
+                let told = reactor.simulated_round(ready.into_iter(), max_events);
+                told.into_iter().for_each(|event| self.host.is_told(event));
+            } else {
+                reactor.turn(ready.into_iter());
+            }
             assert_eq!(reactor.overdue(), [], "a deadline is over and nobody looked");
+        }
+        self.consume();
+    }
+
+    /// Workers work, and the host takes what is in inboxes, both when they have time.
+    fn consume(&mut self) {
+        if let Some(workers) = &self.core.workers {
+            while !self.random.one_in(4) && workers.run_one() {}
+        }
+        if self.random.one_in(2) {
+            self.host.receive();
         }
     }
 
@@ -293,7 +326,9 @@ impl World {
             }
         }
         self.core.stop(0);
-        for _ in 0..4 {
+        let mut rounds = 0;
+        while !self.core.life.is_over() && rounds < 200 {
+            rounds += 1;
             self.turn();
         }
         for peer in &mut self.peers {

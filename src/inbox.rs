@@ -1,0 +1,188 @@
+//! The inbox: input of a connection waits here until the host takes it, with a time-out or
+//! without. That is all there is to hosts with a thread per connection.
+//!
+//! What waits is bounded by `receiveWindow`: the loop does not read the socket while it is used
+//! up. After the peer's end, what is left can still be taken; then the end is told.
+
+use crate::dispatch;
+use crate::event::Event;
+use crate::shared::Shared;
+use crate::status::Status;
+use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Input of one connection.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Bytes that wait.
+    pub waiting_bytes: AtomicUsize,
+}
+
+#[derive(Default)]
+struct State {
+    /// Frames, or pieces of a stream.
+    items: VecDeque<Item>,
+    /// Nothing more will come.
+    has_ended: bool,
+    /// Somebody has been told that nothing more will come.
+    end_was_told: bool,
+}
+
+/// A frame, or a piece of a stream.
+pub(crate) struct Item {
+    /// The payload, or the piece.
+    pub data: Vec<u8>,
+    /// The frame came compressed.
+    pub compressed: bool,
+    /// Bytes of a piece that have been taken.
+    taken: usize,
+}
+
+/// What an item counts in the window beside its bytes.
+const ITEM_BYTES: usize = size_of::<Item>();
+
+impl Inbox {
+    /// Takes over what an event tells of input.
+    pub fn put(&self, event: &Event<'_>) {
+        let mut fresh = Vec::new();
+        match event {
+            Event::Frames(frames) => fresh.extend(frames.iter().map(|frame| Item {
+                data: frame.data.to_vec(),
+                compressed: frame.compressed,
+                taken: 0,
+            })),
+            Event::Data(data) => {
+                fresh.push(Item { data: data.to_vec(), compressed: false, taken: 0 });
+            }
+            _ => return,
+        }
+        let bytes: usize = fresh.iter().map(|item| item.data.len() + ITEM_BYTES).sum();
+        let mut state = self.state.lock();
+        self.waiting_bytes.fetch_add(bytes, Ordering::SeqCst);
+        state.items.extend(fresh);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Nothing more will come; those who wait are told.
+    pub fn end(&self) {
+        self.state.lock().has_ended = true;
+        self.changed.notify_all();
+    }
+
+    /// What is left is not wanted any more.
+    pub fn discard(&self) {
+        let mut state = self.state.lock();
+        state.has_ended = true;
+        let items = std::mem::take(&mut state.items);
+        self.waiting_bytes.store(0, Ordering::SeqCst);
+        drop(state);
+        drop(items);
+        self.changed.notify_all();
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.state.lock().items.is_empty()
+    }
+
+    /// Everything was taken, and whoever took it knows that nothing more will come.
+    pub fn is_consumed(&self) -> bool {
+        let state = self.state.lock();
+        state.items.is_empty() && state.end_was_told
+    }
+
+    /// Waits for input and lets `take` have it; tells how many bytes left.
+    fn wait<R>(
+        &self,
+        shared: &Arc<Shared>,
+        timeout_ms: Option<u64>,
+        take: impl FnOnce(&mut VecDeque<Item>) -> (R, usize),
+    ) -> Result<R, Status> {
+        let until = timeout_ms.and_then(|ms| {
+            // Beyond what the clock can tell: for ever.
+            Instant::now().checked_add(Duration::from_millis(ms))
+        });
+        let mut state = self.state.lock();
+        while state.items.is_empty() || shared.state.is_muted() {
+            if shared.state.is_muted() {
+                return Err(Status::Closed);
+            }
+            if state.has_ended {
+                let is_news = !std::mem::replace(&mut state.end_was_told, true);
+                drop(state);
+                if is_news {
+                    shared.touch();
+                }
+                return Err(Status::Closed);
+            }
+            if timeout_ms == Some(0) {
+                return Err(Status::TimedOut);
+            }
+            if dispatch::in_callback() {
+                return Err(Status::InCallback);
+            }
+            match until {
+                None => self.changed.wait(&mut state),
+                Some(until) => {
+                    if self.changed.wait_until(&mut state, until).timed_out()
+                        && state.items.is_empty()
+                        && !state.has_ended
+                        && !shared.state.is_muted()
+                    {
+                        return Err(Status::TimedOut);
+                    }
+                }
+            }
+        }
+        let (taken, bytes) = take(&mut state.items);
+        let before = self.waiting_bytes.fetch_sub(bytes, Ordering::SeqCst);
+        // A connection that is gone already has waited for the last one to be taken.
+        let is_last = state.items.is_empty() && state.has_ended;
+        drop(state);
+        if is_last || shared.has_room_again(before, bytes) {
+            shared.touch();
+        }
+        Ok(taken)
+    }
+
+    /// The next frame.
+    pub fn frame(&self, shared: &Arc<Shared>, timeout_ms: Option<u64>) -> Result<Item, Status> {
+        let item = self.wait(shared, timeout_ms, |items| {
+            let item = items.pop_front();
+            let bytes = item.as_ref().map_or(0, |item| item.data.len() + ITEM_BYTES);
+            (item, bytes)
+        })?;
+        item.ok_or(Status::Internal)
+    }
+
+    /// The next bytes of a stream, as many as there are and fit; at least one.
+    pub fn bytes(
+        &self,
+        shared: &Arc<Shared>,
+        buffer: &mut [u8],
+        timeout_ms: Option<u64>,
+    ) -> Result<usize, Status> {
+        self.wait(shared, timeout_ms, |items| {
+            let (mut got, mut gone) = (0, 0);
+            while got < buffer.len() {
+                let Some(item) = items.front_mut() else { break };
+                let rest = &item.data[item.taken..];
+                let count = rest.len().min(buffer.len() - got);
+                buffer[got..got + count].copy_from_slice(&rest[..count]);
+                got += count;
+                item.taken += count;
+                gone += count;
+                if item.taken == item.data.len() {
+                    items.pop_front();
+                    gone += ITEM_BYTES;
+                }
+            }
+            (got, gone)
+        })
+    }
+}

@@ -1,0 +1,168 @@
+//! Events that wait for a worker: one mailbox per connection, so that its events stay in order
+//! and on one worker at a time, whichever it is.
+//!
+//! A mailbox is handed to the pool when something comes into an empty one; batches travel,
+//! never single frames. What waits is bounded by `receiveWindow`: the loop does not read the
+//! socket while it is used up.
+
+use crate::conn::Parting;
+use crate::event::{CloseInfo, Event, FrameSpan, Frames, Handler, Protocol};
+use crate::shared::Shared;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// An event that owns what it tells of, and who is told.
+pub(crate) struct Letter {
+    handler: Arc<dyn Handler>,
+    what: What,
+}
+
+enum What {
+    Admit {
+        protocol: Protocol,
+        first_byte: u8,
+    },
+    Opened {
+        protocol: Protocol,
+        first_byte: u8,
+    },
+    Frames {
+        bytes: Vec<u8>,
+        spans: Vec<FrameSpan>,
+    },
+    Data(Vec<u8>),
+    End,
+    Writable,
+    Closed {
+        info: Box<CloseInfo>,
+        /// Dropped with the letter, when it has been read.
+        _parting: Parting,
+    },
+}
+
+impl Letter {
+    /// Copies what is borrowed.
+    pub fn of(handler: Arc<dyn Handler>, event: Event<'_>) -> Letter {
+        let what = match event {
+            Event::Admit { protocol, first_byte } => What::Admit { protocol, first_byte },
+            Event::Opened { protocol, first_byte } => What::Opened { protocol, first_byte },
+            Event::Frames(frames) => {
+                let total = frames.iter().map(|frame| frame.data.len()).sum();
+                let (mut bytes, mut spans) =
+                    (Vec::with_capacity(total), Vec::with_capacity(frames.len()));
+                for frame in frames.iter() {
+                    let (start, len) = (bytes.len(), frame.data.len());
+                    spans.push(FrameSpan { buffer: 0, compressed: frame.compressed, start, len });
+                    bytes.extend_from_slice(frame.data);
+                }
+                What::Frames { bytes, spans }
+            }
+            Event::Data(data) => What::Data(data.to_vec()),
+            Event::End => What::End,
+            // Told with a parting, by `closed`.
+            Event::Writable | Event::Closed(_) => What::Writable,
+        };
+        Letter { handler, what }
+    }
+
+    /// The last one of a connection.
+    pub fn closed(handler: Arc<dyn Handler>, info: CloseInfo, parting: Parting) -> Letter {
+        Letter { handler, what: What::Closed { info: Box::new(info), _parting: parting } }
+    }
+
+    fn is_closed(&self) -> bool {
+        matches!(self.what, What::Closed { .. })
+    }
+
+    fn is_input(&self) -> bool {
+        matches!(self.what, What::Frames { .. } | What::Data(_) | What::End)
+    }
+
+    /// What it counts in the window.
+    pub fn bytes(&self) -> usize {
+        match &self.what {
+            What::Frames { bytes, spans } => bytes.len() + size_of_val(&spans[..]),
+            What::Data(bytes) => bytes.len(),
+            _ => 0,
+        }
+    }
+
+    /// Tells it. What it holds is given back after that.
+    pub fn read(self, conn: crate::handles::Conn) {
+        let Letter { handler, what } = self;
+        let event = match &what {
+            What::Admit { protocol, first_byte } => {
+                Event::Admit { protocol: *protocol, first_byte: *first_byte }
+            }
+            What::Opened { protocol, first_byte } => {
+                Event::Opened { protocol: *protocol, first_byte: *first_byte }
+            }
+            What::Frames { bytes, spans } => Event::Frames(Frames { buffers: [bytes, &[]], spans }),
+            What::Data(bytes) => Event::Data(bytes),
+            What::End => Event::End,
+            What::Writable => Event::Writable,
+            What::Closed { info, .. } => Event::Closed(info),
+        };
+        handler.on_event(conn, event);
+    }
+}
+
+/// What one connection has to tell.
+#[derive(Default)]
+pub(crate) struct Mailbox {
+    state: Mutex<State>,
+    /// Bytes that wait or are being told.
+    pub waiting_bytes: AtomicUsize,
+}
+
+#[derive(Default)]
+struct State {
+    letters: VecDeque<Letter>,
+    /// It is on its way to a worker, or at one.
+    is_out: bool,
+}
+
+impl Mailbox {
+    /// Puts a letter in. True: the mailbox is to be handed to the pool.
+    pub fn put(&self, letter: Letter) -> bool {
+        self.waiting_bytes.fetch_add(letter.bytes(), Ordering::SeqCst);
+        let mut state = self.state.lock();
+        state.letters.push_back(letter);
+        !std::mem::replace(&mut state.is_out, true)
+    }
+
+    /// After a pause. True: the mailbox is to be handed to the pool.
+    pub fn is_to_go_out_again(&self) -> bool {
+        let mut state = self.state.lock();
+        !state.letters.is_empty() && !std::mem::replace(&mut state.is_out, true)
+    }
+
+    /// Nothing waits and nothing is being told.
+    pub fn is_idle(&self) -> bool {
+        let state = self.state.lock();
+        state.letters.is_empty() && !state.is_out
+    }
+
+    /// The next letter for the worker that has the mailbox; `None`: it is given back. What the
+    /// host does not want any more is left out: `dropped` gets it, to be dropped by the worker.
+    pub fn take(&self, shared: &Shared, dropped: &mut Vec<Letter>) -> Option<Letter> {
+        let mut state = self.state.lock();
+        let ends = state.letters.back().is_some_and(Letter::is_closed);
+        while let Some(letter) = state.letters.pop_front() {
+            let is_held = letter.is_input() && shared.state.is_paused();
+            if letter.is_closed() || !(shared.state.is_muted() || is_held) {
+                return Some(letter);
+            }
+            if is_held && !ends && !shared.state.is_muted() {
+                state.letters.push_front(letter);
+                break;
+            }
+            // The host has closed it, or has paused it and it is gone by now.
+            dropped.push(letter);
+        }
+        state.is_out = false;
+        None
+    }
+}

@@ -1,0 +1,384 @@
+//! Poll: a thread of the host's drives a loop and takes its events as an array. The third
+//! consumer, for hosts whose own threads do the work: a virtual machine, an event loop.
+//!
+//! A round begins when the host polls and has taken all events of the round before. What an
+//! event points to lies in the loop's read buffer, or in buffers that are held until the next
+//! round; so several connections share the read buffer, and a round ends when it, or the host's
+//! array, is full.
+
+use crate::buffers;
+use crate::conn::Parting;
+use crate::event::{CloseInfo, Event, Handler, Protocol};
+use crate::handles::Conn;
+use crate::log::OwnedRecord;
+use crate::reactor::Loop;
+use crate::reactor::door::{Control, Door};
+use crate::runtime::{Core, IN_FORKED_CHILD, Runtime};
+use crate::status::{Error, Status};
+use crate::sys::is_forked_child;
+use parking_lot::Mutex;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Where bytes lie that an event tells of: valid until the next poll of the same loop.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Of the first byte; its provenance is exposed.
+    pub address: usize,
+    /// In bytes.
+    pub len: usize,
+}
+
+impl Place {
+    fn of(bytes: &[u8]) -> Place {
+        Place { address: bytes.as_ptr().expose_provenance(), len: bytes.len() }
+    }
+}
+
+/// One frame of a round.
+#[derive(Clone, Copy, Debug)]
+pub struct PolledFrame {
+    /// The payload, inflated if it came compressed.
+    pub data: Place,
+    /// It came compressed.
+    pub compressed: bool,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum What {
+    /// The host is asked.
+    Admit {
+        /// What the first byte says.
+        protocol: Protocol,
+        /// The first byte itself.
+        first_byte: u8,
+    },
+    /// The connection may be used.
+    Opened {
+        /// What the first byte says.
+        protocol: Protocol,
+        /// The first byte itself.
+        first_byte: u8,
+    },
+    /// Whole frames: so many of [`Batch::frames`], from the first on.
+    Frames {
+        /// Index of the first.
+        first: usize,
+        /// How many, at least 1.
+        count: usize,
+    },
+    /// Bytes of a stream, at least one.
+    Data(Place),
+    /// The peer will send nothing more.
+    End,
+    /// The send queue has room again.
+    Writable,
+    /// The end.
+    Closed(Box<CloseInfo>),
+    /// A line of the log; of no connection's handler.
+    Log(OwnedRecord),
+}
+
+/// One event.
+#[derive(Debug)]
+pub struct PolledEvent {
+    /// The connection.
+    pub conn: Conn,
+    /// What the handler of its protocol gave as [`Handler::token`].
+    pub token: usize,
+    /// What happened.
+    pub what: What,
+}
+
+/// What the rounds of one loop gather.
+#[derive(Default)]
+pub(crate) struct Sink {
+    events: VecDeque<PolledEvent>,
+    frames: Vec<PolledFrame>,
+    /// Memory that events point to.
+    held: Vec<Vec<u8>>,
+    /// Of connections whose end the host is told in this round.
+    partings: Vec<Parting>,
+    round: u64,
+    /// Something has been added that points to input, since this was last asked.
+    points: bool,
+}
+
+impl Sink {
+    /// The host polls again: what it was given is consumed.
+    pub fn begin_round(&mut self) {
+        self.round += 1;
+        self.frames.clear();
+        self.held.drain(..).for_each(buffers::give);
+        // Their destructors are the host's, and may poll, in vain.
+        let partings = std::mem::take(&mut self.partings);
+        drop(partings);
+    }
+
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    pub fn log(&mut self, record: OwnedRecord) {
+        let conn = Conn::from_raw(record.conn);
+        self.events.push_back(PolledEvent { conn, token: 0, what: What::Log(record) });
+    }
+
+    fn push(&mut self, conn: Conn, token: usize, event: &Event<'_>) {
+        let what = match event {
+            Event::Admit { protocol, first_byte } => {
+                What::Admit { protocol: *protocol, first_byte: *first_byte }
+            }
+            Event::Opened { protocol, first_byte } => {
+                What::Opened { protocol: *protocol, first_byte: *first_byte }
+            }
+            Event::Frames(frames) => {
+                self.points = true;
+                let (first, count) = (self.frames.len(), frames.len());
+                self.frames.extend(frames.iter().map(|frame| PolledFrame {
+                    data: Place::of(frame.data),
+                    compressed: frame.compressed,
+                }));
+                What::Frames { first, count }
+            }
+            Event::Data(data) => {
+                self.points = true;
+                What::Data(Place::of(data))
+            }
+            Event::End => What::End,
+            Event::Writable => What::Writable,
+            Event::Closed(info) => What::Closed(Box::new((*info).clone())),
+        };
+        self.events.push_back(PolledEvent { conn, token, what });
+    }
+}
+
+thread_local! {
+    /// Of the loop that the calling thread polls.
+    static SINK: RefCell<Option<Box<Sink>>> = const { RefCell::new(None) };
+    /// Its address tells threads apart.
+    static MARK: Cell<u8> = const { Cell::new(0) };
+}
+
+/// A number that no other living thread has.
+pub(crate) fn this_thread() -> usize {
+    MARK.with(|mark| std::ptr::from_ref(mark).addr())
+}
+
+fn with_sink<R>(f: impl FnOnce(&mut Sink) -> R) -> Option<R> {
+    SINK.with_borrow_mut(|sink| sink.as_deref_mut().map(f))
+}
+
+/// From here on the turns of the calling thread's loop tell this sink.
+pub(crate) fn install(sink: Box<Sink>) {
+    SINK.set(Some(sink));
+}
+
+/// Gives it back.
+pub(crate) fn uninstall() -> Box<Sink> {
+    SINK.take().unwrap_or_default()
+}
+
+/// Adds an event to the round.
+pub(crate) fn push(conn: Conn, handler: &dyn Handler, event: &Event<'_>) {
+    with_sink(|sink| sink.push(conn, handler.token(), event));
+}
+
+/// Adds the last event of a connection, whose handle stays valid until the next round.
+pub(crate) fn push_closed(conn: Conn, handler: &dyn Handler, info: &CloseInfo, parting: Parting) {
+    // Without a sink the loop is being discarded, and the parting with it.
+    let mut parting = Some(parting);
+    with_sink(|sink| {
+        sink.push(conn, handler.token(), &Event::Closed(info));
+        sink.partings.extend(parting.take());
+    });
+}
+
+/// The present round; 0 if the calling thread polls no loop.
+pub(crate) fn round() -> u64 {
+    with_sink(|sink| sink.round).unwrap_or(0)
+}
+
+/// Events of the present round.
+pub(crate) fn events() -> usize {
+    with_sink(|sink| sink.len()).unwrap_or(0)
+}
+
+/// Adds a line of the log.
+pub(crate) fn log(record: OwnedRecord) {
+    with_sink(|sink| sink.log(record));
+}
+
+/// True if something has been added that points to input, since this was last asked.
+pub(crate) fn took_pointers() -> bool {
+    with_sink(|sink| std::mem::take(&mut sink.points)).unwrap_or(false)
+}
+
+/// Gives a buffer back for further use, or another one if events may point into it.
+pub(crate) fn spare(buffer: Vec<u8>) -> Vec<u8> {
+    let mut buffer = Some(buffer);
+    with_sink(|sink| {
+        if sink.points {
+            sink.held.extend(buffer.take());
+        }
+    });
+    buffer.unwrap_or_else(buffers::take)
+}
+
+/// An event of a simulated world's round, with a copy of what it points to.
+#[cfg(any(test, fuzzing))]
+pub(crate) struct Told {
+    pub event: PolledEvent,
+    pub frames: Vec<(Vec<u8>, bool)>,
+    pub data: Vec<u8>,
+}
+
+#[cfg(any(test, fuzzing))]
+impl Sink {
+    /// The next events, as the host would look at them.
+    pub fn told(&mut self, max_events: usize) -> Vec<Told> {
+        let count = max_events.min(self.events.len());
+        let events: Vec<_> = self.events.drain(..count).collect();
+        let tell = |event: PolledEvent| {
+            let (mut frames, mut data) = (Vec::new(), Vec::new());
+            match &event.what {
+                What::Frames { first, count } => {
+                    let told = &self.frames[*first..first + count];
+                    frames.extend(told.iter().map(|frame| (copy(frame.data), frame.compressed)));
+                }
+                What::Data(place) => data = copy(*place),
+                _ => {}
+            }
+            Told { event, frames, data }
+        };
+        events.into_iter().map(tell).collect()
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+#[allow(unsafe_code)]
+fn copy(place: Place) -> Vec<u8> {
+    let pointer = std::ptr::with_exposed_provenance::<u8>(place.address);
+    // SAFETY: the round that the place is from has not been followed by another.
+    unsafe { std::slice::from_raw_parts(pointer, place.len) }.to_vec()
+}
+
+/// A loop that the host drives.
+pub struct PollLoop {
+    core: Arc<Core>,
+    door: Arc<Door>,
+    /// `None` once the runtime is over.
+    reactor: Mutex<Option<Loop>>,
+}
+
+/// The events of one poll.
+pub struct Batch<'a> {
+    reactor: &'a mut Loop,
+    left: usize,
+}
+
+impl Batch<'_> {
+    /// The frames that the events of this round tell of.
+    pub fn frames(&self) -> &[PolledFrame] {
+        self.reactor.sink().map_or(&[], |sink| &sink.frames)
+    }
+}
+
+impl Iterator for Batch<'_> {
+    type Item = PolledEvent;
+
+    fn next(&mut self) -> Option<PolledEvent> {
+        self.left = self.left.checked_sub(1)?;
+        self.reactor.sink_mut()?.events.pop_front()
+    }
+}
+
+impl PollLoop {
+    /// Makes one more loop of a runtime whose consumer is [`crate::runtime::Consumer::Poll`],
+    /// before its listeners start. Input is read into `buffer`.
+    pub fn new(
+        runtime: &Runtime,
+        buffer: Box<dyn AsMut<[u8]> + Send>,
+    ) -> Result<Arc<PollLoop>, Error> {
+        let core = runtime.core().clone();
+        let (door, reactor) = core.add_loop(buffer)?;
+        let made = Arc::new(PollLoop { core, door, reactor: Mutex::new(Some(reactor)) });
+        made.core.note_poll_loop(&made);
+        Ok(made)
+    }
+
+    /// Waits for events, at most `timeout_ms` milliseconds (`None`: no limit), and lets `take`
+    /// have at most `max` of them. What they point to is valid until the next call. Nothing
+    /// may have come: the time passed, or somebody called [`PollLoop::wake`].
+    ///
+    /// `Stopped`: the runtime has ended and everything was told. `State`: another thread polls
+    /// this loop.
+    pub fn poll<R>(
+        &self,
+        max: usize,
+        timeout_ms: Option<u64>,
+        take: impl FnOnce(Batch<'_>) -> R,
+    ) -> Result<R, Status> {
+        if is_forked_child() {
+            return Err(Status::State);
+        }
+        let Some(mut guard) = self.reactor.try_lock() else { return Err(Status::State) };
+        let Some(reactor) = &mut *guard else { return Err(Status::Stopped) };
+        let until = timeout_ms.map(|ms| Instant::now().checked_add(Duration::from_millis(ms)));
+        self.door.polled_by(this_thread());
+        if reactor.poll(max, until) {
+            let left = max;
+            return Ok(take(Batch { reactor, left }));
+        }
+        *guard = None;
+        drop(guard);
+        self.core.loop_ended();
+        Err(Status::Stopped)
+    }
+
+    /// Lets a poll return early, or the next one.
+    pub fn wake(&self) {
+        self.door.send(Control::Woken);
+    }
+
+    /// Takes a loop away that has not been used, or whose runtime is over.
+    pub fn retire(&self) -> Result<(), Error> {
+        if is_forked_child() {
+            return Err(Error::new(Status::State, IN_FORKED_CHILD));
+        }
+        let mut guard = self.reactor.lock();
+        if guard.is_none() {
+            return Ok(());
+        }
+        if !self.core.remove_loop(&self.door) {
+            let message = "a loop ends with its runtime: stop that, and poll to the end";
+            return Err(Error::new(Status::State, message));
+        }
+        *guard = None;
+        drop(guard);
+        self.core.loop_ended();
+        Ok(())
+    }
+}
+
+/// The runtime ends without its host's polling to the end: what is left is told to nobody.
+pub(crate) fn poll_to_the_end(loops: &[Arc<PollLoop>]) {
+    loops.iter().for_each(|each| each.wake());
+    loop {
+        let mut left = 0;
+        for each in loops {
+            // Whoever polls it just now returns soon: it has been woken.
+            drop(each.reactor.lock());
+            match each.poll(usize::MAX, Some(1), |batch| batch.for_each(drop)) {
+                Err(Status::Stopped) => {}
+                _ => left += 1,
+            }
+        }
+        if left == 0 {
+            return;
+        }
+    }
+}
