@@ -57,7 +57,7 @@ impl Conn {
         match self.decoder.lend() {
             Ok(lent) => lent,
             Err(reason) => {
-                self.fail(reason);
+                self.fail_behind_input(reason);
                 None
             }
         }
@@ -108,10 +108,13 @@ impl Conn {
         if self.is_over() {
             return input.len();
         }
-        if self.decoder.is_suspended() && !self.may_deliver() {
+        // Held up, it gives its inflation state back; closing, it is about to.
+        let is_closing =
+            self.out_ref().shared.as_ref().is_some_and(|shared| shared.state.is_closing());
+        if self.decoder.is_suspended() && !self.may_deliver() && !is_closing {
             let port = self.port.clone();
             if let Err(reason) = self.decoder.inflate_on(&mut turn.work, &port.rules.frame) {
-                self.fail(reason);
+                self.fail_behind_input(reason);
                 return input.len();
             }
         }

@@ -58,7 +58,7 @@ pub(super) struct Host {
     /// Admission is asked for.
     pub asks: bool,
     wants_end: bool,
-    wants_inbox: bool,
+    pub wants_inbox: bool,
     /// A panic of the host where it polls is none of our business.
     may_panic: bool,
     never_decides: bool,

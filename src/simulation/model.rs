@@ -20,6 +20,8 @@ pub(super) struct Terms {
     pub stopped_early: bool,
     /// The host only echoes and sends.
     pub is_gentle: bool,
+    /// Input waits until the host takes it: it may know of the end before that.
+    pub wants_inbox: bool,
 }
 
 /// Judges one connection that the host was shown, after the world has ended.
@@ -30,7 +32,7 @@ pub(super) fn judge(peer: &Peer, known: &Known, terms: &Terms) {
         Told::Opened(protocol) => Some(*protocol),
         _ => None,
     });
-    input(peer, known, protocol, closed.reason);
+    input(peer, known, protocol, closed.reason, terms.wants_inbox);
     output(peer, known, protocol);
     reason(peer, known, terms);
 }
@@ -56,10 +58,16 @@ fn order(told: &[Told]) {
 }
 
 /// What was delivered is what the peer sent: all of it, where nothing cut it short.
-fn input(peer: &Peer, known: &Known, protocol: Option<Protocol>, reason: CloseReason) {
+fn input(
+    peer: &Peer,
+    known: &Known,
+    protocol: Option<Protocol>,
+    reason: CloseReason,
+    has_inbox: bool,
+) {
     let Some(protocol) = protocol else { return };
     let everything = matches!(reason, CloseReason::PeerClosed | CloseReason::Truncated)
-        || known.told.contains(&Told::End)
+        || (known.told.contains(&Told::End) && !has_inbox)
         || peer.plan.breaks == Some(reason);
     if protocol.is_framed() {
         let planned = &peer.plan.payloads;

@@ -101,7 +101,8 @@ pub(super) fn run(mut random: Random, wire: Option<&[u8]>) -> Stats {
         was_cut: false,
         patience: 1_500,
     };
-    let terms = Terms { is_gentle: world.host.is_gentle, ..terms };
+    let Host { is_gentle, wants_inbox, .. } = *world.host;
+    let terms = Terms { is_gentle, wants_inbox, ..terms };
     match wire {
         None => world.live(tls, &terms),
         Some(wire) => world.live_by_script(tls, wire),
@@ -127,6 +128,7 @@ fn settings(random: &mut Random) -> (String, Terms, Tls) {
         memory_is_out: random.one_in(10),
         stopped_early: random.one_in(6),
         is_gentle: false,
+        wants_inbox: false,
     };
     // TLS costs a handshake in real arithmetic: not in every world.
     let tls = match random.below(6) {
