@@ -6,8 +6,8 @@
  *
  * Conventions
  *
- * Objects     np_config, np_runtime and np_listener are made by their _new and ended by
- *             their _free, once. np_conn is a number: any value may be passed at any time,
+ * Objects     np_config, np_runtime, np_listener and np_loop are made by their _new and
+ *             ended by their _free, once. np_conn is a number: any value may be passed at any time,
  *             and one that has ended answers NP_ERR_CLOSED.
  * Status      Functions answer NP_OK (0) or a negative NP_ERR_. Those whose failures have
  *             words take an np_error last; NULL if you do not want them. There is no last
@@ -26,8 +26,12 @@
  *             NP_ERR_IN_CALLBACK.
  * Callbacks   Get user_data first. Passing user_data with a destroy function gives it to
  *             the library, whatever the call answers, and destroy is called exactly once.
- *             Callbacks must not block for long, throw exceptions or longjmp. They may call
- *             any function and close their own connection.
+ *             Callbacks must not throw exceptions or longjmp, and block only on workers. They
+ *             may call any function and close their own connection.
+ * Consumers   NP_CONSUMER_CALLBACKS: on the thread that moves the bytes, the fastest.
+ *             NP_CONSUMER_WORKERS: on a pool, where they may block. NP_CONSUMER_POLL: none;
+ *             threads of the host poll for events. Under each of them a handler with
+ *             NP_HANDLER_INBOX lets the host receive when it wants, and wait for it.
  * Processes   No function is async-signal-safe. In the child of a fork that a runtime has
  *             lived through, every call answers NP_ERR_STATE until it execs; what was handed
  *             over is released as always. Nothing is written to stdout or stderr, no signal
@@ -134,9 +138,9 @@ uint32_t np_version_number(void);
 const char *np_version_string(void);
 
 /**
- * 1 if the loaded library has the feature, otherwise 0. Names: "callbacks" (runtimes
- * with NP_CONSUMER_CALLBACKS), "deflate" (compressed frames), "prometheus"
- * (np_stats_prometheus), "tls". An unknown name gives 0.
+ * 1 if the loaded library has the feature, otherwise 0. Names: "callbacks", "workers", "poll"
+ * (runtimes with NP_CONSUMER_...), "inbox" (NP_HANDLER_INBOX), "deflate" (compressed frames),
+ * "prometheus" (np_stats_prometheus), "tls". An unknown name gives 0.
  *
  * Thread: any
  * Blocking: no
@@ -616,8 +620,8 @@ typedef struct np_frame {
 np_status np_frame_take(const np_frame *frame, np_frame *taken);
 
 /**
- * Ends a frame that np_frame_take has made and sets it to zeros, so that a second call
- * does nothing. data and len must be as np_frame_take left them.
+ * Ends a frame that np_frame_take or np_conn_recv_frame has made and sets it to zeros, so that a second call
+ * does nothing. data and len must be as that left them.
  *
  * Thread: any; not two at once with the same frame
  * Blocking: no
@@ -634,10 +638,13 @@ void np_frame_free(np_frame *taken);
 /** Callbacks run on the thread that moves the bytes: the default, the fastest. */
 #define NP_CONSUMER_CALLBACKS 0
 
-/** Callbacks run on a pool of workers. Not in this version. */
+/**
+ * Callbacks run on workerThreads threads of the library, and may block: those of one
+ * connection still never overlap and keep their order.
+ */
 #define NP_CONSUMER_WORKERS 1
 
-/** The host's threads poll for events. Not in this version. */
+/** The host's threads poll for events: np_loop_new, np_loop_poll. */
 #define NP_CONSUMER_POLL 2
 
 /** Nothing. */
@@ -683,14 +690,14 @@ typedef int32_t (*np_visit_fn)(void *user_data, np_conn conn);
 
 /**
  * Starts the threads that [Runtime] in config describes. consumer says where events go:
- * NP_CONSUMER_CALLBACKS.
+ * one of NP_CONSUMER_.
  *
  * Thread: any
  * Blocking: no
  * Owns: *runtime belongs to the caller, until np_runtime_free; config is copied
  * Null: only error may be NULL
- * Fails: NP_ERR_UNSUPPORTED for the other consumers, NP_ERR_CONFIG, NP_ERR_NO_THREADS,
- *   NP_ERR_NO_DESCRIPTORS, NP_ERR_IO, NP_ERR_ARGUMENT
+ * Fails: NP_ERR_CONFIG, NP_ERR_NO_THREADS, NP_ERR_NO_DESCRIPTORS, NP_ERR_IO,
+ *   NP_ERR_ARGUMENT
  */
 np_status np_runtime_new(const np_config *config,
                          int32_t consumer,
@@ -700,13 +707,14 @@ np_status np_runtime_new(const np_config *config,
 /**
  * Sets where log records of this level and the more important ones go; what logLevel in
  * [Runtime] leaves out does not come. Replaces the one before, whose user_data is released
- * when its last record is done. callback NULL or NP_LOG_OFF ends logging.
+ * when its last record is done. callback NULL or NP_LOG_OFF ends logging. Where events are
+ * polled callback stays NULL, and records come as NP_EVENT_LOG.
  *
  * Thread: any
  * Blocking: no
  * Owns: user_data belongs to the library, also on failure; destroy releases it once
  * Null: callback, user_data, destroy and error may be NULL; runtime must not be
- * Fails: NP_ERR_STOPPED, NP_ERR_NO_THREADS, NP_ERR_ARGUMENT
+ * Fails: NP_ERR_STOPPED, NP_ERR_STATE for a callback where events are polled, NP_ERR_ARGUMENT
  */
 np_status np_runtime_set_log(np_runtime *runtime,
                              int32_t level,
@@ -732,6 +740,7 @@ np_status np_runtime_stop(np_runtime *runtime, uint64_t drain_ms);
 /**
  * Waits until a stop has ended everything, at most timeout_ms milliseconds (NP_FOREVER: no
  * limit, 0: only looks). After NP_OK no callback, destructor or log callback runs any more.
+ * Where events are polled, the end comes only while the host polls, to NP_ERR_STOPPED.
  *
  * Thread: any; inside a callback only with timeout_ms 0
  * Blocking: yes, up to timeout_ms
@@ -743,7 +752,8 @@ np_status np_runtime_wait(np_runtime *runtime, uint64_t timeout_ms);
 
 /**
  * Stops with drain_ms 0, waits for the end and frees. Listeners of the runtime may be
- * freed before or after; they answer NP_ERR_STOPPED from then on.
+ * freed before or after; they answer NP_ERR_STOPPED from then on. Where events are polled,
+ * what the host has not polled is dropped.
  *
  * Thread: any, but not inside a callback; no other call with this pointer may be under way
  *   or follow
@@ -784,8 +794,17 @@ np_status np_runtime_each_conn(const np_runtime *runtime,
 /** Any other first byte: a raw stream that begins with that byte. */
 #define NP_PROTOCOL_UNKNOWN 4
 
-/** In np_handler.flags: input waits in the connection's inbox. Not in this version. */
+/**
+ * In np_handler.flags: input waits in the connection's inbox for np_conn_recv_frame and
+ * np_conn_recv_bytes; on_frames and on_data stay NULL.
+ */
 #define NP_HANDLER_INBOX 1
+
+/**
+ * In np_handler.flags: after the peer's end of stream the connection stays open until the host
+ * closes it, also without on_end.
+ */
+#define NP_HANDLER_HALF_CLOSE 2
 
 /** The peer ended the connection. */
 #define NP_BY_PEER 1
@@ -851,8 +870,9 @@ typedef struct np_close_info {
  * Callbacks of one connection never overlap and come in this order: on_open once,
  * on_frames or on_data and on_writable any number of times, on_end at most once, on_close
  * exactly once and last. Those of different connections may run at once on several
- * threads. Data is valid until the callback returns. A callback must not block for long,
- * throw an exception or longjmp.
+ * threads. Data is valid until the callback returns. A callback must not throw an exception
+ * or longjmp, and block only where it runs on a worker (NP_CONSUMER_WORKERS). Where events
+ * are polled (NP_CONSUMER_POLL) all callbacks but destroy stay NULL.
  */
 typedef struct np_handler {
     /** sizeof(np_handler), set by the caller. */
@@ -876,19 +896,20 @@ typedef struct np_handler {
     void (*on_open)(void *user_data, np_conn conn, int32_t protocol, uint8_t first_byte);
     /**
      * Whole frames, in order, count of them, at least 1. Required for
-     * NP_PROTOCOL_CLIENT and NP_PROTOCOL_REMOTE_APPLICATION. The array and the data are
+     * NP_PROTOCOL_CLIENT and NP_PROTOCOL_REMOTE_APPLICATION without NP_HANDLER_INBOX. The array and the data are
      * valid until the callback returns; np_frame_take keeps a frame longer.
      */
     void (*on_frames)(void *user_data, np_conn conn, const np_frame *frames, size_t count);
     /**
      * The next bytes of a stream, len of them, at least 1. Required for
-     * NP_PROTOCOL_RELAY and NP_PROTOCOL_UNKNOWN. The data is valid until the callback
-     * returns.
+     * NP_PROTOCOL_RELAY and NP_PROTOCOL_UNKNOWN without NP_HANDLER_INBOX. The data is valid
+     * until the callback returns.
      */
     void (*on_data)(void *user_data, np_conn conn, const uint8_t *data, size_t len);
     /**
      * The peer will send nothing more; sending stays possible, and the host closes. NULL:
-     * the library closes as soon as everything is delivered and sent.
+     * the library closes as soon as everything is consumed and sent. With NP_HANDLER_INBOX it
+     * comes while input may still wait there.
      */
     void (*on_end)(void *user_data, np_conn conn);
     /** The send queue has room again after a send answered NP_ERR_WOULD_BLOCK. */
@@ -960,8 +981,8 @@ np_status np_listener_new(np_runtime *runtime,
  * Owns: handler->user_data belongs to the library, also on failure; handler->destroy
  *   releases it once; the table itself is copied
  * Null: only error may be NULL
- * Fails: NP_ERR_STATE after the start, NP_ERR_UNSUPPORTED for NP_HANDLER_INBOX and
- *   members that this version does not know, NP_ERR_ARGUMENT
+ * Fails: NP_ERR_STATE after the start, NP_ERR_UNSUPPORTED for members that this version does
+ *   not know, NP_ERR_ARGUMENT, also for a table that does not fit the runtime's consumer
  */
 np_status np_listener_on(np_listener *listener,
                          int32_t protocol,
@@ -994,7 +1015,7 @@ np_status np_listener_on_admit(np_listener *listener,
  * Null: listener must not be NULL; error may be
  * Fails: NP_ERR_ADDRESS_IN_USE, NP_ERR_ADDRESS_NOT_AVAILABLE, NP_ERR_PERMISSION_DENIED,
  *   NP_ERR_NO_DESCRIPTORS, NP_ERR_NO_THREADS, NP_ERR_IO, NP_ERR_STATE if it was started
- *   already, NP_ERR_STOPPED, NP_ERR_ARGUMENT
+ *   already or its runtime is polled and has no loop, NP_ERR_STOPPED, NP_ERR_ARGUMENT
  */
 np_status np_listener_start(np_listener *listener, np_error *error);
 
@@ -1243,12 +1264,13 @@ np_status np_conn_set_user_data(np_conn conn, void *user_data, np_destroy_fn des
 /**
  * Gives the pointer that np_conn_set_user_data has set; NULL if there is none.
  *
- * Thread: only inside callbacks of this connection, so that it cannot be released
- *   meanwhile
+ * Thread: only inside callbacks of this connection, or the one that polls its loop, so that
+ *   it cannot be released meanwhile
  * Blocking: no
- * Owns: nothing; the pointer is valid until the callback returns or sets another one
+ * Owns: nothing; the pointer is valid until the callback returns, the loop is polled again, or
+ *   another one is set
  * Null: user_data must not be NULL
- * Fails: NP_ERR_STATE outside its callbacks, NP_ERR_CLOSED, NP_ERR_INVALID_HANDLE,
+ * Fails: NP_ERR_STATE on any other thread, NP_ERR_CLOSED, NP_ERR_INVALID_HANDLE,
  *   NP_ERR_ARGUMENT
  */
 np_status np_conn_get_user_data(np_conn conn, void **user_data);
@@ -1352,6 +1374,192 @@ np_status np_conn_cork(np_conn conn);
  * Fails: NP_ERR_CLOSED, NP_ERR_INVALID_HANDLE
  */
 np_status np_conn_uncork(np_conn conn);
+
+/* ----------------------------------------------------------------------------------------
+ * Inbox: taking input when the host wants it, for hosts with a thread per connection.
+ * ---------------------------------------------------------------------------------------- */
+
+/**
+ * Takes the next frame from the inbox of a connection whose handler has NP_HANDLER_INBOX;
+ * waits for it, at most timeout_ms milliseconds (NP_FOREVER: no limit, 0: only looks). While
+ * receiveWindow bytes wait in the inbox, nothing more is read from the peer.
+ *
+ * NP_ERR_CLOSED comes when everything was taken and the peer has ended the stream, or the
+ * connection has ended. After the peer's end the connection stays open for answers until
+ * NP_ERR_CLOSED was given; with NP_HANDLER_HALF_CLOSE until the host closes it.
+ *
+ * Thread: any; inside a callback only with timeout_ms 0; never the thread that polls the
+ *   connection's loop, unless timeout_ms is 0
+ * Blocking: yes, up to timeout_ms
+ * Owns: *taken belongs to the caller, until np_frame_free
+ * Null: taken must not be NULL
+ * Fails: NP_ERR_TIMED_OUT if there is none, NP_ERR_CLOSED, NP_ERR_STATE if the connection has
+ *   no inbox, no frames, or is not open yet, NP_ERR_IN_CALLBACK, NP_ERR_INVALID_HANDLE,
+ *   NP_ERR_ARGUMENT
+ */
+np_status np_conn_recv_frame(np_conn conn, uint64_t timeout_ms, np_frame *taken);
+
+/**
+ * Takes the next bytes of a stream from its inbox into buffer: as many as there are and fit,
+ * at least one. Waits for the first, like np_conn_recv_frame.
+ *
+ * Thread: any; inside a callback only with timeout_ms 0; never the thread that polls the
+ *   connection's loop, unless timeout_ms is 0
+ * Blocking: yes, up to timeout_ms
+ * Owns: nothing; the bytes are copied
+ * Null: neither buffer nor received may be NULL
+ * Fails: NP_ERR_TIMED_OUT if there are none, NP_ERR_CLOSED, NP_ERR_STATE if the connection
+ *   has no inbox, is no stream, or is not open yet, NP_ERR_IN_CALLBACK,
+ *   NP_ERR_INVALID_HANDLE, NP_ERR_ARGUMENT, also if size is 0
+ */
+np_status np_conn_recv_bytes(np_conn conn,
+                             uint8_t *buffer,
+                             size_t size,
+                             uint64_t timeout_ms,
+                             size_t *received);
+
+/* ----------------------------------------------------------------------------------------
+ * Poll: loops that the host's own threads drive, and the events that they give.
+ * ---------------------------------------------------------------------------------------- */
+
+/**
+ * The host is asked; it answers with np_conn_admit or np_conn_refuse. protocol and first_byte
+ * are set; user_data is that of np_listener_on_admit.
+ */
+#define NP_EVENT_ADMIT 1
+
+/** The connection may be used. protocol and first_byte are set. */
+#define NP_EVENT_OPEN 2
+
+/** Whole frames, in order: count of them at frames. */
+#define NP_EVENT_FRAMES 3
+
+/** The next bytes of a stream: count of them at data. */
+#define NP_EVENT_DATA 4
+
+/**
+ * The peer will send nothing more; the host closes. Only with NP_HANDLER_HALF_CLOSE: without
+ * it the library closes when the host polls again and what was sent is flushed.
+ */
+#define NP_EVENT_END 5
+
+/** The send queue has room again after a send answered NP_ERR_WOULD_BLOCK. */
+#define NP_EVENT_WRITABLE 6
+
+/** The end: close is set. The handle answers NP_ERR_CLOSED from the next poll on. */
+#define NP_EVENT_CLOSE 7
+
+/** A line of the log: log is set. Comes after np_runtime_set_log with a level and no callback. */
+#define NP_EVENT_LOG 8
+
+/** The size of a loop's read buffer if none is asked for, in bytes. */
+#define NP_LOOP_BUFFER_SIZE 262144
+
+/** The smallest size of a loop's read buffer, in bytes. */
+#define NP_LOOP_BUFFER_MIN_SIZE 65536
+
+/**
+ * One loop of a runtime with NP_CONSUMER_POLL: the host's thread that polls it moves the
+ * bytes of its connections.
+ */
+typedef struct np_loop np_loop;
+
+/**
+ * Something happened. Events of one connection come in the order of np_handler's callbacks.
+ * What it points to is valid until the next poll of the same loop.
+ */
+typedef struct np_event {
+    /** NP_EVENT_. Ignore kinds that you do not know. */
+    int32_t kind;
+    /** NP_PROTOCOL_ where the kind says so, otherwise 0. */
+    int32_t protocol;
+    /** The connection; NP_CONN_NONE if none is meant. */
+    np_conn conn;
+    /** That of the handler. */
+    void *user_data;
+    /** Frames, or bytes of data. */
+    size_t count;
+    /** NULL unless the kind says so. */
+    const np_frame *frames;
+    /** NULL unless the kind says so. */
+    const uint8_t *data;
+    /** NULL unless the kind says so. */
+    const np_close_info *close;
+    /** NULL unless the kind says so. */
+    const np_log_record *log;
+    /** The first byte where the kind says so, otherwise 0. */
+    uint32_t first_byte;
+    /** 0. */
+    uint32_t reserved;
+} np_event;
+
+/**
+ * Makes a loop of a runtime with NP_CONSUMER_POLL, before the first of its listeners starts.
+ * Connections are dealt to all loops of the runtime; ioThreads is no more than advice how
+ * many to make. Input is read into buffer, size bytes of it; the larger, the more a poll can
+ * give. With buffer NULL the loop has its own, of NP_LOOP_BUFFER_SIZE bytes if size is 0.
+ *
+ * Thread: any
+ * Blocking: no
+ * Owns: *loop belongs to the caller, until np_loop_free; buffer stays the caller's, must
+ *   live until np_loop_poll has answered NP_ERR_STOPPED or the loop or the runtime is freed,
+ *   and may be read between polls
+ * Null: buffer and error may be NULL
+ * Fails: NP_ERR_STATE if a listener has started or the runtime is not polled,
+ *   NP_ERR_STOPPED, NP_ERR_NO_DESCRIPTORS, NP_ERR_IO, NP_ERR_ARGUMENT, also if size is below
+ *   NP_LOOP_BUFFER_MIN_SIZE
+ */
+np_status np_loop_new(np_runtime *runtime,
+                      uint8_t *buffer,
+                      size_t size,
+                      np_loop **loop,
+                      np_error *error);
+
+/**
+ * Moves bytes and gives events: at most capacity of them, *count of them, to events. Waits
+ * for the first, at most timeout_ms milliseconds (NP_FOREVER: no limit, 0: only looks). With
+ * NP_OK *count may be 0: the time passed, or np_loop_wake was called.
+ *
+ * What the events point to, and the handles of connections whose NP_EVENT_CLOSE they are, is
+ * valid until the next poll of the same loop: that tells the library that all of it has been
+ * consumed. Unlike in callbacks, a send to a connection whose queue is full answers
+ * NP_ERR_WOULD_BLOCK. Poll soon again: nothing of the loop moves in between.
+ *
+ * Thread: any, one at a time
+ * Blocking: yes, up to timeout_ms
+ * Owns: the events are copied out; what they point to stays the library's
+ * Null: none may be NULL
+ * Fails: NP_ERR_STOPPED when the runtime has ended and everything was told, NP_ERR_STATE
+ *   while another thread polls it, NP_ERR_IN_CALLBACK, NP_ERR_ARGUMENT, also if capacity is 0
+ */
+np_status np_loop_poll(np_loop *loop,
+                       np_event *events,
+                       size_t capacity,
+                       uint64_t timeout_ms,
+                       size_t *count);
+
+/**
+ * Lets the poll of this loop that is under way return early, or else the next one.
+ *
+ * Thread: any
+ * Blocking: no
+ * Owns: nothing
+ * Null: loop must not be NULL
+ * Fails: NP_ERR_ARGUMENT
+ */
+np_status np_loop_wake(np_loop *loop);
+
+/**
+ * Frees a loop that has ended (np_loop_poll answered NP_ERR_STOPPED, or the runtime is freed)
+ * or was never used (no listener has started, and it is the loop that was made last).
+ *
+ * Thread: any; no other call with this pointer may be under way or follow
+ * Blocking: no
+ * Owns: loop is gone, except with NP_ERR_STATE
+ * Null: loop may be NULL, nothing happens
+ * Fails: NP_ERR_STATE while it is in use, and nothing is freed
+ */
+np_status np_loop_free(np_loop *loop);
 
 /* ----------------------------------------------------------------------------------------
  * Stats: counters of a runtime or a listener, as numbers and as text.

@@ -8,7 +8,7 @@ use crate::frame;
 use crate::frame::deflate::{Reads, Writes};
 use crate::log::Log;
 use crate::reactor::door::{Control, Door};
-use crate::runtime::{Core, Ended, Life, Memory, Runtime, spawn_thread};
+use crate::runtime::{Consumer, Core, Ended, Life, Memory, Runtime, spawn_thread};
 use crate::stats::{Counters, Stats};
 use crate::status::{CloseReason, Error, Status};
 use crate::sys::{Scheduling, is_forked_child};
@@ -98,6 +98,11 @@ impl Listener {
         };
         let port = Port::new(runtime.core().clone(), settings, port_index)?;
         Ok(Listener { port: Arc::new(port) })
+    }
+
+    /// Who gets the events.
+    pub fn consumer(&self) -> Consumer {
+        self.port.core.consumer
     }
 
     /// Registers the handler of a protocol; before start, the last one counts.

@@ -349,7 +349,9 @@ impl PollLoop {
         if is_forked_child() {
             return Err(Error::new(Status::State, IN_FORKED_CHILD));
         }
-        let mut guard = self.reactor.lock();
+        let Some(mut guard) = self.reactor.try_lock() else {
+            return Err(Error::new(Status::State, "the loop is being polled"));
+        };
         if guard.is_none() {
             return Ok(());
         }

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::mem::offset_of;
 
 use c_programs::{read, run_c_text};
-use nativeport::capi::{config, conn, frame, handle, handler, runtime, stats, status};
+use nativeport::capi::{config, conn, frame, handle, handler, poll, runtime, stats, status};
 
 /// Writes, for each struct, its size and the offset and size of each member: as lines that
 /// are expected, and as C that prints them.
@@ -68,6 +68,10 @@ fn every_struct_has_the_same_layout_in_c_and_no_padding() {
             struct_size, protocol, port_index, secure, tls_resumed, reserved,
             age_ms, bytes_in, bytes_out, frames_in, frames_out, queued_bytes,
             peer, local, tls_version, tls_suite, tls_group, tls_alpn, tls_server_name,
+        }
+        poll::np_event {
+            kind, protocol, conn, user_data, count, frames, data, close, log,
+            first_byte, reserved,
         }
         stats::np_stats {
             struct_size, reserved, accepted, unidentified, open, opened,

@@ -10,7 +10,9 @@ use std::ffi::CString;
 
 use super::frame::{NP_FRAME_COMPRESSED, np_frame};
 use super::handle::np_conn;
-use super::handler::{np_admission, np_close_info, np_handler};
+use super::handler::{
+    NP_HANDLER_HALF_CLOSE, NP_HANDLER_INBOX, np_admission, np_close_info, np_handler,
+};
 use super::owned::Owned;
 use crate::event::{CloseInfo, Event, Frames, Handler};
 use crate::handles::Conn;
@@ -73,7 +75,15 @@ impl Handler for TableHandler {
     }
 
     fn wants_end(&self) -> bool {
-        self.table.on_end.is_some()
+        self.table.on_end.is_some() || self.table.flags & NP_HANDLER_HALF_CLOSE != 0
+    }
+
+    fn wants_inbox(&self) -> bool {
+        self.table.flags & NP_HANDLER_INBOX != 0
+    }
+
+    fn token(&self) -> usize {
+        self.owned.pointer().expose_provenance()
     }
 }
 
@@ -108,6 +118,10 @@ impl Handler for AdmissionHandler {
             _ => {}
         }
     }
+
+    fn token(&self) -> usize {
+        self.owned.pointer().expose_provenance()
+    }
 }
 
 thread_local! {
@@ -131,13 +145,19 @@ fn with_frames(frames: &Frames<'_>, call: impl FnOnce(&[np_frame])) {
 }
 
 fn with_close_info(info: &CloseInfo, call: impl FnOnce(&np_close_info)) {
+    let (shown, _text) = close_info(info);
+    call(&shown);
+}
+
+/// In C's shape, with the text that it points to.
+pub(super) fn close_info(info: &CloseInfo) -> (np_close_info, CString) {
     // A NUL inside would end the text for C; the texts are ours and have none, but a
     // peer's certificate may be quoted in them.
     let text = match info.text.is_empty() {
         true => CString::default(),
         false => CString::new(info.text.replace('\0', " ")).unwrap_or_default(),
     };
-    call(&np_close_info {
+    let shown = np_close_info {
         struct_size: size_of::<np_close_info>() as u32,
         reason: info.reason.code(),
         by: info.by as i32,
@@ -151,7 +171,8 @@ fn with_close_info(info: &CloseInfo, call: impl FnOnce(&np_close_info)) {
         unsent_bytes: info.unsent_bytes,
         duration_ms: info.duration_ms,
         text: text.as_ptr(),
-    });
+    };
+    (shown, text)
 }
 
 #[cfg(test)]

@@ -255,12 +255,13 @@ pub unsafe extern "C" fn np_conn_set_user_data(
 
 /// Gives the pointer that np_conn_set_user_data has set; NULL if there is none.
 ///
-/// Thread: only inside callbacks of this connection, so that it cannot be released
-///   meanwhile
+/// Thread: only inside callbacks of this connection, or the one that polls its loop, so that
+///   it cannot be released meanwhile
 /// Blocking: no
-/// Owns: nothing; the pointer is valid until the callback returns or sets another one
+/// Owns: nothing; the pointer is valid until the callback returns, the loop is polled again, or
+///   another one is set
 /// Null: user_data must not be NULL
-/// Fails: NP_ERR_STATE outside its callbacks, NP_ERR_CLOSED, NP_ERR_INVALID_HANDLE,
+/// Fails: NP_ERR_STATE on any other thread, NP_ERR_CLOSED, NP_ERR_INVALID_HANDLE,
 ///   NP_ERR_ARGUMENT
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_conn_get_user_data(

@@ -31,6 +31,17 @@ pub struct np_frame {
 
 impl np_frame {
     const NONE: np_frame = np_frame { data: null(), len: 0, flags: 0, reserved: 0 };
+
+    /// A frame that belongs to the caller, until np_frame_free.
+    pub(super) fn owned(data: Vec<u8>, flags: u32) -> np_frame {
+        if data.is_empty() {
+            return np_frame { flags, ..np_frame::NONE };
+        }
+        let len = data.len();
+        // As a boxed slice, which pointer and length alone describe.
+        let memory = Box::into_raw(data.into_boxed_slice());
+        np_frame { data: memory.cast(), len, flags, reserved: 0 }
+    }
 }
 
 /// What the flags of a frame that is sent ask for.
@@ -58,22 +69,16 @@ pub unsafe extern "C" fn np_frame_take(frame: *const np_frame, taken: *mut np_fr
             let data = ptr::slice(frame.data, frame.len, "frame->data")?;
             (data, frame.flags, Place::new(taken, "taken")?)
         };
-        if data.is_empty() {
-            place.put(np_frame { flags, ..np_frame::NONE });
-            return Ok(());
-        }
         let mut copy = Vec::new();
         copy.try_reserve_exact(data.len()).map_err(|_| Status::MemoryLimit)?;
         copy.extend_from_slice(data);
-        // As a boxed slice, which pointer and length alone describe.
-        let memory = Box::into_raw(copy.into_boxed_slice());
-        place.put(np_frame { data: memory.cast(), len: data.len(), flags, reserved: 0 });
+        place.put(np_frame::owned(copy, flags));
         Ok(())
     })
 }
 
-/// Ends a frame that np_frame_take has made and sets it to zeros, so that a second call
-/// does nothing. data and len must be as np_frame_take left them.
+/// Ends a frame that np_frame_take or np_conn_recv_frame has made and sets it to zeros, so that a second call
+/// does nothing. data and len must be as that left them.
 ///
 /// Thread: any; not two at once with the same frame
 /// Blocking: no

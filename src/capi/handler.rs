@@ -10,6 +10,7 @@ use super::handle::{np_conn, np_destroy_fn};
 use super::ptr::Refused;
 use super::sized::Sized32;
 use crate::event::Protocol;
+use crate::runtime::Consumer;
 
 /// First byte 1: answered with a byte 1, then frames.
 pub const NP_PROTOCOL_CLIENT: i32 = 1;
@@ -20,8 +21,12 @@ pub const NP_PROTOCOL_REMOTE_APPLICATION: i32 = 3;
 /// Any other first byte: a raw stream that begins with that byte.
 pub const NP_PROTOCOL_UNKNOWN: i32 = 4;
 
-/// In np_handler.flags: input waits in the connection's inbox. Not in this version.
+/// In np_handler.flags: input waits in the connection's inbox for np_conn_recv_frame and
+/// np_conn_recv_bytes; on_frames and on_data stay NULL.
 pub const NP_HANDLER_INBOX: u32 = 1;
+/// In np_handler.flags: after the peer's end of stream the connection stays open until the host
+/// closes it, also without on_end.
+pub const NP_HANDLER_HALF_CLOSE: u32 = 2;
 
 /// The peer ended the connection.
 pub const NP_BY_PEER: i32 = 1;
@@ -81,8 +86,9 @@ pub struct np_close_info {
 /// Callbacks of one connection never overlap and come in this order: on_open once,
 /// on_frames or on_data and on_writable any number of times, on_end at most once, on_close
 /// exactly once and last. Those of different connections may run at once on several
-/// threads. Data is valid until the callback returns. A callback must not block for long,
-/// throw an exception or longjmp.
+/// threads. Data is valid until the callback returns. A callback must not throw an exception
+/// or longjmp, and block only where it runs on a worker (NP_CONSUMER_WORKERS). Where events
+/// are polled (NP_CONSUMER_POLL) all callbacks but destroy stay NULL.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct np_handler {
@@ -107,7 +113,7 @@ pub struct np_handler {
         ),
     >,
     /// Whole frames, in order, count of them, at least 1. Required for
-    /// NP_PROTOCOL_CLIENT and NP_PROTOCOL_REMOTE_APPLICATION. The array and the data are
+    /// NP_PROTOCOL_CLIENT and NP_PROTOCOL_REMOTE_APPLICATION without NP_HANDLER_INBOX. The array and the data are
     /// valid until the callback returns; np_frame_take keeps a frame longer.
     pub on_frames: Option<
         unsafe extern "C-unwind" fn(
@@ -118,8 +124,8 @@ pub struct np_handler {
         ),
     >,
     /// The next bytes of a stream, len of them, at least 1. Required for
-    /// NP_PROTOCOL_RELAY and NP_PROTOCOL_UNKNOWN. The data is valid until the callback
-    /// returns.
+    /// NP_PROTOCOL_RELAY and NP_PROTOCOL_UNKNOWN without NP_HANDLER_INBOX. The data is valid
+    /// until the callback returns.
     pub on_data: Option<
         unsafe extern "C-unwind" fn(
             user_data: *mut c_void,
@@ -129,7 +135,8 @@ pub struct np_handler {
         ),
     >,
     /// The peer will send nothing more; sending stays possible, and the host closes. NULL:
-    /// the library closes as soon as everything is delivered and sent.
+    /// the library closes as soon as everything is consumed and sent. With NP_HANDLER_INBOX it
+    /// comes while input may still wait there.
     pub on_end: Option<unsafe extern "C-unwind" fn(user_data: *mut c_void, conn: np_conn)>,
     /// The send queue has room again after a send answered NP_ERR_WOULD_BLOCK.
     pub on_writable: Option<unsafe extern "C-unwind" fn(user_data: *mut c_void, conn: np_conn)>,
@@ -200,37 +207,53 @@ pub(super) fn protocol(number: i32) -> Result<Protocol, Refused> {
 }
 
 impl np_handler {
-    /// What a table must hold to serve `protocol`.
-    pub(super) fn check(&self, protocol: Protocol) -> Result<(), Refused> {
-        match self.flags {
-            0 => {}
-            NP_HANDLER_INBOX => {
-                return Err(Refused::unsupported("NP_HANDLER_INBOX", "is not in this version"));
-            }
-            _ => {
-                return Err(Refused::argument("handler->flags", "has a bit that means nothing"));
-            }
+    /// What a table must hold to serve `protocol` and a consumer of events.
+    pub(super) fn check(&self, protocol: Protocol, consumer: Consumer) -> Result<(), Refused> {
+        if self.flags & !(NP_HANDLER_INBOX | NP_HANDLER_HALF_CLOSE) != 0 {
+            return Err(Refused::argument("handler->flags", "has a bit that means nothing"));
         }
-        if protocol.is_framed() && self.on_frames.is_none() {
-            return Err(Refused::argument(
-                "handler->on_frames",
-                "is NULL, but the protocol has frames",
-            ));
+        let (frames, data) = (self.on_frames.is_some(), self.on_data.is_some());
+        let others = self.on_open.is_some()
+            || self.on_end.is_some()
+            || self.on_writable.is_some()
+            || self.on_close.is_some();
+        if consumer == Consumer::Poll {
+            if frames || data || others {
+                let why = "has a callback, but the runtime's events are polled";
+                return Err(Refused::argument("handler", why));
+            }
+            return Ok(());
         }
-        if !protocol.is_framed() && self.on_data.is_none() {
-            return Err(Refused::argument(
-                "handler->on_data",
-                "is NULL, but the protocol is a stream",
-            ));
+        if self.flags & NP_HANDLER_INBOX != 0 {
+            if frames || data {
+                let why = "has on_frames or on_data, which NP_HANDLER_INBOX never calls";
+                return Err(Refused::argument("handler", why));
+            }
+            return Ok(());
+        }
+        if protocol.is_framed() && !frames {
+            let why = "is NULL, but the protocol has frames";
+            return Err(Refused::argument("handler->on_frames", why));
+        }
+        if !protocol.is_framed() && !data {
+            let why = "is NULL, but the protocol is a stream";
+            return Err(Refused::argument("handler->on_data", why));
         }
         Ok(())
     }
 }
 
 impl np_admission {
-    pub(super) fn check(&self) -> Result<(), Refused> {
+    pub(super) fn check(&self, consumer: Consumer) -> Result<(), Refused> {
         if self.flags != 0 {
             return Err(Refused::argument("admission->flags", "has a bit that means nothing"));
+        }
+        if consumer == Consumer::Poll {
+            if self.on_admit.is_some() || self.on_close.is_some() {
+                let why = "has a callback, but the runtime's events are polled";
+                return Err(Refused::argument("admission", why));
+            }
+            return Ok(());
         }
         if self.on_admit.is_none() {
             return Err(Refused::argument("admission->on_admit", "is NULL"));

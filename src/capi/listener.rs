@@ -65,8 +65,8 @@ pub unsafe extern "C" fn np_listener_new(
 /// Owns: handler->user_data belongs to the library, also on failure; handler->destroy
 ///   releases it once; the table itself is copied
 /// Null: only error may be NULL
-/// Fails: NP_ERR_STATE after the start, NP_ERR_UNSUPPORTED for NP_HANDLER_INBOX and
-///   members that this version does not know, NP_ERR_ARGUMENT
+/// Fails: NP_ERR_STATE after the start, NP_ERR_UNSUPPORTED for members that this version does
+///   not know, NP_ERR_ARGUMENT, also for a table that does not fit the runtime's consumer
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_listener_on(
     listener: *mut np_listener,
@@ -83,7 +83,7 @@ pub unsafe extern "C" fn np_listener_on(
                 let listener = ptr::reference(listener, "listener")?;
                 let protocol = handler::protocol(protocol)?;
                 let table = sized::read(handler, "handler")?;
-                table.check(protocol)?;
+                table.check(protocol, listener.inner.consumer())?;
                 listener.inner.on(protocol, Arc::new(TableHandler { table, owned }))
             },
         )
@@ -114,7 +114,7 @@ pub unsafe extern "C" fn np_listener_on_admit(
             |owned| {
                 let listener = ptr::reference(listener, "listener")?;
                 let table = sized::read(admission, "admission")?;
-                table.check()?;
+                table.check(listener.inner.consumer())?;
                 listener.inner.on_admit(Arc::new(AdmissionHandler { table, owned }))
             },
         )
@@ -130,7 +130,7 @@ pub unsafe extern "C" fn np_listener_on_admit(
 /// Null: listener must not be NULL; error may be
 /// Fails: NP_ERR_ADDRESS_IN_USE, NP_ERR_ADDRESS_NOT_AVAILABLE, NP_ERR_PERMISSION_DENIED,
 ///   NP_ERR_NO_DESCRIPTORS, NP_ERR_NO_THREADS, NP_ERR_IO, NP_ERR_STATE if it was started
-///   already, NP_ERR_STOPPED, NP_ERR_ARGUMENT
+///   already or its runtime is polled and has no loop, NP_ERR_STOPPED, NP_ERR_ARGUMENT
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_listener_start(
     listener: *mut np_listener,

@@ -42,4 +42,8 @@ pub mod conn;
 
 pub mod send;
 
+pub mod inbox;
+
+pub mod poll;
+
 pub mod stats;

@@ -6,8 +6,8 @@
  *
  * Conventions
  *
- * Objects     np_config, np_runtime and np_listener are made by their _new and ended by
- *             their _free, once. np_conn is a number: any value may be passed at any time,
+ * Objects     np_config, np_runtime, np_listener and np_loop are made by their _new and
+ *             ended by their _free, once. np_conn is a number: any value may be passed at any time,
  *             and one that has ended answers NP_ERR_CLOSED.
  * Status      Functions answer NP_OK (0) or a negative NP_ERR_. Those whose failures have
  *             words take an np_error last; NULL if you do not want them. There is no last
@@ -26,8 +26,12 @@
  *             NP_ERR_IN_CALLBACK.
  * Callbacks   Get user_data first. Passing user_data with a destroy function gives it to
  *             the library, whatever the call answers, and destroy is called exactly once.
- *             Callbacks must not block for long, throw exceptions or longjmp. They may call
- *             any function and close their own connection.
+ *             Callbacks must not throw exceptions or longjmp, and block only on workers. They
+ *             may call any function and close their own connection.
+ * Consumers   NP_CONSUMER_CALLBACKS: on the thread that moves the bytes, the fastest.
+ *             NP_CONSUMER_WORKERS: on a pool, where they may block. NP_CONSUMER_POLL: none;
+ *             threads of the host poll for events. Under each of them a handler with
+ *             NP_HANDLER_INBOX lets the host receive when it wants, and wait for it.
  * Processes   No function is async-signal-safe. In the child of a fork that a runtime has
  *             lived through, every call answers NP_ERR_STATE until it execs; what was handed
  *             over is released as always. Nothing is written to stdout or stderr, no signal

@@ -95,6 +95,23 @@ impl<T> Place<T> {
     }
 }
 
+/// Room for `count` values, which are written only while the call lasts.
+///
+/// # Safety
+/// The caller's promise, for `'a`; the values may be anything of their type.
+pub(super) unsafe fn slice_mut<'a, T>(
+    pointer: *mut T,
+    count: usize,
+    what: &'static str,
+) -> Result<&'a mut [T], Refused> {
+    usable(pointer, what)?;
+    if count > isize::MAX as usize / size_of::<T>().max(1) {
+        return Err(Refused::argument(what, "has an impossible length"));
+    }
+    // SAFETY: not NULL, aligned, of a possible length, and the caller's promise.
+    Ok(unsafe { std::slice::from_raw_parts_mut(pointer, count) })
+}
+
 /// `count` values; NULL is fine when there are none.
 ///
 /// # Safety

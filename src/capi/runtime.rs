@@ -12,7 +12,7 @@ use super::ptr::{self, Place, Refused};
 use super::status::{np_error, np_status};
 use crate::dispatch;
 use crate::log::{Level, Record, Sink};
-use crate::runtime::Runtime;
+use crate::runtime::{Consumer, Runtime};
 use crate::status::Status;
 
 /// The library's threads. Several may exist in one process; they share nothing.
@@ -22,9 +22,10 @@ pub struct np_runtime {
 
 /// Callbacks run on the thread that moves the bytes: the default, the fastest.
 pub const NP_CONSUMER_CALLBACKS: i32 = 0;
-/// Callbacks run on a pool of workers. Not in this version.
+/// Callbacks run on workerThreads threads of the library, and may block: those of one
+/// connection still never overlap and keep their order.
 pub const NP_CONSUMER_WORKERS: i32 = 1;
-/// The host's threads poll for events. Not in this version.
+/// The host's threads poll for events: np_loop_new, np_loop_poll.
 pub const NP_CONSUMER_POLL: i32 = 2;
 
 /// Nothing.
@@ -64,14 +65,14 @@ pub type np_visit_fn =
     Option<unsafe extern "C-unwind" fn(user_data: *mut c_void, conn: np_conn) -> i32>;
 
 /// Starts the threads that [Runtime] in config describes. consumer says where events go:
-/// NP_CONSUMER_CALLBACKS.
+/// one of NP_CONSUMER_.
 ///
 /// Thread: any
 /// Blocking: no
 /// Owns: *runtime belongs to the caller, until np_runtime_free; config is copied
 /// Null: only error may be NULL
-/// Fails: NP_ERR_UNSUPPORTED for the other consumers, NP_ERR_CONFIG, NP_ERR_NO_THREADS,
-///   NP_ERR_NO_DESCRIPTORS, NP_ERR_IO, NP_ERR_ARGUMENT
+/// Fails: NP_ERR_CONFIG, NP_ERR_NO_THREADS, NP_ERR_NO_DESCRIPTORS, NP_ERR_IO,
+///   NP_ERR_ARGUMENT
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_runtime_new(
     config: *const np_config,
@@ -84,17 +85,16 @@ pub unsafe extern "C" fn np_runtime_new(
         entry::error(error, || {
             let config = ptr::reference(config, "config")?;
             let place = Place::new(runtime, "runtime")?;
-            match consumer {
-                NP_CONSUMER_CALLBACKS => {}
-                NP_CONSUMER_WORKERS | NP_CONSUMER_POLL => {
-                    return Err(Refused::unsupported("consumer", "is not in this version").into());
-                }
+            let consumer = match consumer {
+                NP_CONSUMER_CALLBACKS => Consumer::Callbacks,
+                NP_CONSUMER_WORKERS => Consumer::Workers,
+                NP_CONSUMER_POLL => Consumer::Poll,
                 _ => {
                     return Err(Refused::argument("consumer", "is not one of NP_CONSUMER_").into());
                 }
-            }
+            };
             let config = config.inner.lock().clone();
-            let inner = Runtime::new(&config)?;
+            let inner = Runtime::with_consumer(&config, consumer)?;
             place.put(Box::into_raw(Box::new(np_runtime { inner })));
             Ok(())
         })
@@ -103,13 +103,14 @@ pub unsafe extern "C" fn np_runtime_new(
 
 /// Sets where log records of this level and the more important ones go; what logLevel in
 /// [Runtime] leaves out does not come. Replaces the one before, whose user_data is released
-/// when its last record is done. callback NULL or NP_LOG_OFF ends logging.
+/// when its last record is done. callback NULL or NP_LOG_OFF ends logging. Where events are
+/// polled callback stays NULL, and records come as NP_EVENT_LOG.
 ///
 /// Thread: any
 /// Blocking: no
 /// Owns: user_data belongs to the library, also on failure; destroy releases it once
 /// Null: callback, user_data, destroy and error may be NULL; runtime must not be
-/// Fails: NP_ERR_STOPPED, NP_ERR_NO_THREADS, NP_ERR_ARGUMENT
+/// Fails: NP_ERR_STOPPED, NP_ERR_STATE for a callback where events are polled, NP_ERR_ARGUMENT
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_runtime_set_log(
     runtime: *mut np_runtime,
@@ -140,7 +141,7 @@ pub unsafe extern "C" fn np_runtime_set_log(
                         let sink = LogSink { callback, owned, text };
                         runtime.inner.set_log(level, Some(Box::new(sink)))
                     }
-                    _ => runtime.inner.set_log(Level::Off, None),
+                    _ => runtime.inner.set_log(level, None),
                 }
             },
         )
@@ -195,6 +196,7 @@ pub unsafe extern "C" fn np_runtime_stop(runtime: *mut np_runtime, drain_ms: u64
 
 /// Waits until a stop has ended everything, at most timeout_ms milliseconds (NP_FOREVER: no
 /// limit, 0: only looks). After NP_OK no callback, destructor or log callback runs any more.
+/// Where events are polled, the end comes only while the host polls, to NP_ERR_STOPPED.
 ///
 /// Thread: any; inside a callback only with timeout_ms 0
 /// Blocking: yes, up to timeout_ms
@@ -219,7 +221,8 @@ pub(super) const fn limit(ms: u64) -> Option<u64> {
 }
 
 /// Stops with drain_ms 0, waits for the end and frees. Listeners of the runtime may be
-/// freed before or after; they answer NP_ERR_STOPPED from then on.
+/// freed before or after; they answer NP_ERR_STOPPED from then on. Where events are polled,
+/// what the host has not polled is dropped.
 ///
 /// Thread: any, but not inside a callback; no other call with this pointer may be under way
 ///   or follow

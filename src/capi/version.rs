@@ -16,7 +16,8 @@ const VERSION: &CStr =
     };
 
 /// What `np_has_feature` answers yes to.
-const FEATURES: &[&str] = &["callbacks", "deflate", "prometheus", "tls"];
+const FEATURES: &[&str] =
+    &["callbacks", "workers", "poll", "inbox", "deflate", "prometheus", "tls"];
 
 const fn part(digits: &str) -> u32 {
     match u32::from_str_radix(digits, 10) {
@@ -55,9 +56,9 @@ pub extern "C" fn np_version_string() -> *const c_char {
     entry::value(VERSION.as_ptr(), || VERSION.as_ptr())
 }
 
-/// 1 if the loaded library has the feature, otherwise 0. Names: "callbacks" (runtimes
-/// with NP_CONSUMER_CALLBACKS), "deflate" (compressed frames), "prometheus"
-/// (np_stats_prometheus), "tls". An unknown name gives 0.
+/// 1 if the loaded library has the feature, otherwise 0. Names: "callbacks", "workers", "poll"
+/// (runtimes with NP_CONSUMER_...), "inbox" (NP_HANDLER_INBOX), "deflate" (compressed frames),
+/// "prometheus" (np_stats_prometheus), "tls". An unknown name gives 0.
 ///
 /// Thread: any
 /// Blocking: no

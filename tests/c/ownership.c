@@ -99,8 +99,8 @@ static void failing_handlers(np_listener *listener) {
     GIVES(NP_ERR_ARGUMENT, np_listener_on(listener, NP_PROTOCOL_UNKNOWN, &bad, NULL));
     bad = good;
     bad.flags = NP_HANDLER_INBOX;
-    GIVES(NP_ERR_UNSUPPORTED, np_listener_on(listener, NP_PROTOCOL_CLIENT, &bad, NULL));
-    bad.flags = 2;
+    GIVES(NP_ERR_ARGUMENT, np_listener_on(listener, NP_PROTOCOL_CLIENT, &bad, NULL));
+    bad.flags = 4;
     GIVES(NP_ERR_ARGUMENT, np_listener_on(listener, NP_PROTOCOL_CLIENT, &bad, NULL));
     bad = good;
     bad.struct_size = (uint32_t)offsetof(np_handler, on_close);
@@ -173,8 +173,6 @@ int main(void) {
     CHECK(np_config_new(&config) == NP_OK);
     CHECK(np_config_add_port(config, "Port", NULL, &error) == NP_OK);
     CHECK(np_config_set(config, "Port", "port", "0", &error) == NP_OK);
-    CHECK(np_runtime_new(config, NP_CONSUMER_WORKERS, &runtime, NULL) == NP_ERR_UNSUPPORTED);
-    CHECK(np_runtime_new(config, NP_CONSUMER_POLL, &runtime, NULL) == NP_ERR_UNSUPPORTED);
     CHECK(np_runtime_new(config, 3, &runtime, NULL) == NP_ERR_ARGUMENT);
     CHECK(runtime == NULL);
     CHECK(np_runtime_new(config, NP_CONSUMER_CALLBACKS, &runtime, &error) == NP_OK);
