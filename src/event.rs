@@ -105,7 +105,7 @@ pub trait Handler: Send + Sync {
         false
     }
 
-    /// Where events are polled: what stands for this handler in each of them.
+    /// Where events are polled by C: what stands for this handler in each of them.
     fn token(&self) -> usize {
         0
     }
@@ -142,6 +142,18 @@ pub struct Frames<'a> {
 }
 
 impl<'a> Frames<'a> {
+    /// Shows a batch of copies of these frames: for whoever gives events to a handler by
+    /// himself, such as a test or a host that polls.
+    pub fn of_copies<R>(frames: &[Frame<'_>], show: impl FnOnce(Frames<'_>) -> R) -> R {
+        let (mut bytes, mut spans) = (Vec::new(), Vec::with_capacity(frames.len()));
+        for frame in frames {
+            let (start, len) = (bytes.len(), frame.data.len());
+            spans.push(FrameSpan { buffer: 0, compressed: frame.compressed, start, len });
+            bytes.extend_from_slice(frame.data);
+        }
+        show(Frames { buffers: [&bytes, &[]], spans: &spans })
+    }
+
     /// Number of frames, at least 1.
     pub fn len(&self) -> usize {
         self.spans.len()

@@ -151,13 +151,15 @@ impl Mailbox {
         let mut state = self.state.lock();
         let ends = state.letters.back().is_some_and(Letter::is_closed);
         while let Some(letter) = state.letters.pop_front() {
-            let is_held = letter.is_input() && shared.state.is_paused();
-            if letter.is_closed() || !(shared.state.is_muted() || is_held) {
-                return Some(letter);
-            }
-            if is_held && !ends && !shared.state.is_muted() {
+            let is_input = letter.is_input();
+            if is_input && !ends && !shared.state.is_muted() && shared.holds_input() {
                 state.letters.push_front(letter);
                 break;
+            }
+            if letter.is_closed()
+                || !(shared.state.is_muted() || is_input && shared.state.is_paused())
+            {
+                return Some(letter);
             }
             // The host has closed it, or has paused it and it is gone by now.
             dropped.push(letter);

@@ -83,12 +83,11 @@ pub enum What {
 }
 
 /// One event.
-#[derive(Debug)]
 pub struct PolledEvent {
     /// The connection.
     pub conn: Conn,
-    /// What the handler of its protocol gave as [`Handler::token`].
-    pub token: usize,
+    /// Who is told; nobody calls it. `None` for a line of the log.
+    pub handler: Option<Arc<dyn Handler>>,
     /// What happened.
     pub what: What,
 }
@@ -124,10 +123,10 @@ impl Sink {
 
     pub fn log(&mut self, record: OwnedRecord) {
         let conn = Conn::from_raw(record.conn);
-        self.events.push_back(PolledEvent { conn, token: 0, what: What::Log(record) });
+        self.events.push_back(PolledEvent { conn, handler: None, what: What::Log(record) });
     }
 
-    fn push(&mut self, conn: Conn, token: usize, event: &Event<'_>) {
+    fn push(&mut self, conn: Conn, handler: Arc<dyn Handler>, event: &Event<'_>) {
         let what = match event {
             Event::Admit { protocol, first_byte } => {
                 What::Admit { protocol: *protocol, first_byte: *first_byte }
@@ -152,7 +151,7 @@ impl Sink {
             Event::Writable => What::Writable,
             Event::Closed(info) => What::Closed(Box::new((*info).clone())),
         };
-        self.events.push_back(PolledEvent { conn, token, what });
+        self.events.push_back(PolledEvent { conn, handler: Some(handler), what });
     }
 }
 
@@ -183,16 +182,21 @@ pub(crate) fn uninstall() -> Box<Sink> {
 }
 
 /// Adds an event to the round.
-pub(crate) fn push(conn: Conn, handler: &dyn Handler, event: &Event<'_>) {
-    with_sink(|sink| sink.push(conn, handler.token(), event));
+pub(crate) fn push(conn: Conn, handler: Arc<dyn Handler>, event: &Event<'_>) {
+    with_sink(|sink| sink.push(conn, handler, event));
 }
 
 /// Adds the last event of a connection, whose handle stays valid until the next round.
-pub(crate) fn push_closed(conn: Conn, handler: &dyn Handler, info: &CloseInfo, parting: Parting) {
+pub(crate) fn push_closed(
+    conn: Conn,
+    handler: Arc<dyn Handler>,
+    info: &CloseInfo,
+    parting: Parting,
+) {
     // Without a sink the loop is being discarded, and the parting with it.
     let mut parting = Some(parting);
     with_sink(|sink| {
-        sink.push(conn, handler.token(), &Event::Closed(info));
+        sink.push(conn, handler, &Event::Closed(info));
         sink.partings.extend(parting.take());
     });
 }

@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     pub inbox: Option<Box<Inbox>>,
     /// The loop waits for the consumer to have caught up.
     pub awaits_consumer: AtomicBool,
+    /// Letters wait for the queue of output to fall below its mark.
+    holds_mail: AtomicBool,
 }
 
 /// Counted by the loop, read by anyone.
@@ -116,6 +118,7 @@ impl Shared {
             mailbox: birth.has_mailbox.then(Box::default),
             inbox: birth.has_inbox.then(Box::default),
             awaits_consumer: AtomicBool::new(false),
+            holds_mail: AtomicBool::new(false),
         })
     }
 
@@ -162,6 +165,30 @@ impl Shared {
             && mailbox.put(letter)
         {
             pool.hand_over(self.clone());
+        }
+    }
+
+    /// Input that has been read is held back: by a pause of the host, or as above the high-water
+    /// mark no callback runs that would send more.
+    pub fn holds_input(&self) -> bool {
+        if self.state.is_paused() {
+            return true;
+        }
+        let is_over = || self.queued_bytes() >= self.port.rules.send_queue_limit_bytes;
+        if !is_over() {
+            return false;
+        }
+        // Announced first, looked at again after: the loop does it the other way round.
+        self.holds_mail.store(true, Ordering::SeqCst);
+        is_over()
+    }
+
+    /// Output has left: what was held back goes out.
+    pub fn release_mail(self: &Arc<Shared>) {
+        if self.queued_bytes() < self.port.rules.send_queue_limit_bytes
+            && self.holds_mail.swap(false, Ordering::SeqCst)
+        {
+            self.resume_mail();
         }
     }
 

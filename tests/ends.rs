@@ -208,7 +208,14 @@ fn write_timeout_bounds_the_flush_of_a_close() {
 fn the_hosts_deadline_ends_it_unless_it_is_taken_back_or_put_off() {
     let (server, log) = noted("", "");
     let mut clients: Vec<_> = (0..3).map(|_| framed(server.address)).collect();
-    let [kept, put_off, ended] = [log.opened(), log.opened(), log.opened()];
+    let mut conns = [log.opened(), log.opened(), log.opened()];
+    // On several loops they need not be told in the order in which they came.
+    let of = |client: &TcpStream| client.local_addr().unwrap();
+    conns.sort_by_key(|conn| {
+        let peer = conn.info().unwrap().peer;
+        clients.iter().position(|client| of(client) == peer)
+    });
+    let [kept, put_off, ended] = conns;
     kept.set_deadline(Some(100)).unwrap();
     kept.set_deadline(None).unwrap();
     put_off.set_deadline(Some(100)).unwrap();
@@ -284,6 +291,9 @@ fn resumed_the_deadlines_run_again() {
 
 #[test]
 fn a_pause_holds_streams_and_tls_connections_too() {
+    if is_polled("input that was polled together with the opening is there already") {
+        return;
+    }
     for (keys, rest) in [("", ""), (WITH_TLS, TLS_SECTION)] {
         let (handler, log) = recorder(false, |conn, event| {
             if let Event::Opened { .. } = event {
@@ -409,6 +419,9 @@ fn a_tls_stream_that_ends_without_close_notify_is_tls_truncated() {
 
 #[test]
 fn a_panic_in_a_callback_ends_that_connection_only_with_callback_panic() {
+    if is_polled("there is no callback") {
+        return;
+    }
     let (handler, log) = recorder(false, |_, event| match event {
         Event::Opened { first_byte: b'o', .. } => panic!("in opened"),
         Event::Data(b"data") => panic!("in data"),
@@ -693,6 +706,9 @@ fn a_send_beyond_the_memory_limit_gives_memory_limit_and_ends_the_connection() {
 
 #[test]
 fn sends_of_a_callback_are_judged_by_the_memory_limit_within_that_callback() {
+    if is_polled("a full queue refuses a send") {
+        return;
+    }
     let (handler, log) = recorder(false, |conn, event| {
         if let Event::Opened { .. } = event {
             let sends = || conn.send_frame(&[7; 10_000], PLAIN);

@@ -398,6 +398,9 @@ fn the_queue_never_takes_more_than_the_mark_and_one_frame_of_each_thread() {
 
 #[test]
 fn inside_its_own_callback_a_send_is_always_taken_and_reading_pauses_above_the_mark() {
+    if is_polled("a full queue refuses a send") {
+        return;
+    }
     const FRAMES: u32 = 6000;
     const PAYLOAD: usize = 2000;
     let (handler, log) = recorder(false, |conn, event| {
@@ -656,6 +659,9 @@ fn close_flushes_everything_to_a_peer_that_goes_on_sending() {
 
 #[test]
 fn after_close_has_returned_sends_give_closed_and_no_callback_but_closed_comes() {
+    if is_polled("two batches may have been polled together") {
+        return;
+    }
     let (_server, mut client, conn, log) = one("compression=off", |conn, event| {
         if let Event::Frames(_) = event {
             conn.close(5).unwrap();

@@ -327,7 +327,7 @@ fn dropping_a_listener_in_a_callback_ends_it_without_waiting() {
         }
     }
     let config = config("ioThreads=1", "", "");
-    let runtime = Runtime::new(&config).unwrap();
+    let runtime = runtime_of(&config);
     let listener = Listener::new(&runtime, &config, 0).unwrap();
     let handler = Arc::new(Dropper(Mutex::new(None)));
     listener.on(Protocol::Client, handler.clone()).unwrap();
@@ -387,7 +387,7 @@ fn a_listener_starts_once_and_not_after_stop() {
 #[test]
 fn a_stop_that_meets_a_start_ends_the_listener_and_not_the_runtime() {
     let config = config("ioThreads=1", "compression=off", "");
-    let runtime = Runtime::new(&config).unwrap();
+    let runtime = runtime_of(&config);
     for _ in 0..300 {
         let listener = Listener::new(&runtime, &config, 0).unwrap();
         listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
@@ -409,7 +409,7 @@ fn a_stop_that_meets_a_start_ends_the_listener_and_not_the_runtime() {
 fn a_stop_of_the_runtime_that_meets_a_start_leaves_nobody_waiting() {
     let config = config("ioThreads=1", "compression=off", "");
     for _ in 0..50 {
-        let runtime = Runtime::new(&config).unwrap();
+        let runtime = runtime_of(&config);
         let listener = Listener::new(&runtime, &config, 0).unwrap();
         listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
         std::thread::scope(|scope| {
@@ -448,7 +448,7 @@ fn a_restart_on_the_same_port_while_connections_sit_in_time_wait_binds() {
     let waiting = table.lines().filter(|line| line.contains(&local)).count();
     let mut config = config("", "", "");
     config.set("Port", "port", &port.to_string()).unwrap();
-    let runtime = Runtime::new(&config).unwrap();
+    let runtime = runtime_of(&config);
     let listener = Listener::new(&runtime, &config, 0).unwrap();
     listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
     listener.start().unwrap();
@@ -462,7 +462,7 @@ fn a_taken_port_gives_address_in_use_with_the_section_and_the_start_can_be_tried
     let port = server.address.port();
     let mut config = config("", "", "");
     config.set("Port", "port", &port.to_string()).unwrap();
-    let runtime = Runtime::new(&config).unwrap();
+    let runtime = runtime_of(&config);
     let listener = Listener::new(&runtime, &config, 0).unwrap();
     listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
     let error = listener.start().unwrap_err();
@@ -492,7 +492,7 @@ fn a_listener_may_be_freed_before_and_after_its_runtime() {
     for listener_first in [true, false] {
         for started in [true, false] {
             let config = config("ioThreads=1", "", "");
-            let runtime = Runtime::new(&config).unwrap();
+            let runtime = runtime_of(&config);
             let listener = Listener::new(&runtime, &config, 0).unwrap();
             let counts = Arc::new(Counts::default());
             listener.on(Protocol::Client, Arc::new(Counting(counts.clone()))).unwrap();

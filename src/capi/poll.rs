@@ -118,9 +118,10 @@ impl Shown {
         self.records.clear();
         let mut count = 0;
         while let Some(event) = batch.next() {
+            let token = event.handler.map_or(0, |handler| handler.token());
             let mut out = np_event {
                 conn: np_conn::of(event.conn),
-                user_data: with_exposed_provenance_mut(event.token),
+                user_data: with_exposed_provenance_mut(token),
                 ..np_event::NONE
             };
             match event.what {

@@ -422,7 +422,7 @@ impl Conn {
                 && let Some(handler) = self.handler.clone()
             {
                 let conn = handles::Conn::from_raw(self.out_ref().id);
-                polling::push_closed(conn, &*handler, &info, self.part());
+                polling::push_closed(conn, handler, &info, self.part());
                 return;
             }
             self.deliver(Event::Closed(&info));

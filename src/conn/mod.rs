@@ -269,6 +269,9 @@ impl Conn {
     fn writable_step(&mut self) -> bool {
         self.out().show_queued();
         let Some(shared) = &self.out_ref().shared else { return false };
+        if shared.mailbox.is_some() {
+            shared.release_mail();
+        }
         let half = self.port.rules.send_queue_limit_bytes / 2;
         if shared.queued_bytes() > half
             || !matches!(self.phase, Phase::Open { .. })
@@ -290,10 +293,10 @@ impl Conn {
             && !out.paused
             && out.verdict.is_none()
             && !out.is_over_mark()
-            && !out
-                .shared
-                .as_ref()
-                .is_some_and(|shared| shared.state.is_closing() || shared.window_is_full())
+            && !out.shared.as_ref().is_some_and(|shared| {
+                let state = &shared.state;
+                state.is_closing() || state.is_paused() || shared.window_is_full()
+            })
     }
 
     /// Whatever it did is done: what arrives is of no use any more.
@@ -325,7 +328,7 @@ impl Conn {
             if matches!(event, Event::Frames(_) | Event::Data(_)) {
                 self.told_in_round = polling::round();
             }
-            polling::push(handles::Conn::from_raw(self.out_ref().id), &*handler, &event);
+            polling::push(handles::Conn::from_raw(self.out_ref().id), handler, &event);
             return;
         }
         let Some(out) = self.out.take() else { return };

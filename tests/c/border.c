@@ -784,6 +784,86 @@ CASE(np_conn_uncork) {
     EACH_CONN(conn) TRY(np_conn_uncork(conn));
 }
 
+CASE(np_conn_recv_frame) {
+    EACH_CONN(conn) {
+        np_frame taken = {NULL, 0, 0, 0};
+        IS(NP_ERR_ARGUMENT, np_conn_recv_frame(conn, 0, NULL));
+        if (TRY(np_conn_recv_frame(conn, env->in_callback ? 0 : 1, &taken)) == NP_OK)
+            np_frame_free(&taken);
+    }
+}
+
+CASE(np_conn_recv_bytes) {
+    EACH_CONN(conn) {
+        uint8_t buffer[10];
+        size_t received;
+        IS(NP_ERR_ARGUMENT, np_conn_recv_bytes(conn, NULL, 10, 0, &received));
+        IS(NP_ERR_ARGUMENT, np_conn_recv_bytes(conn, buffer, 0, 0, &received));
+        IS(NP_ERR_ARGUMENT, np_conn_recv_bytes(conn, buffer, SIZE_MAX, 0, &received));
+        IS(NP_ERR_ARGUMENT, np_conn_recv_bytes(conn, buffer, 10, 0, NULL));
+        TRY(np_conn_recv_bytes(conn, buffer, 10, env->in_callback ? 0 : 1, &received));
+    }
+}
+
+CASE(np_loop_new) {
+    np_loop *made = NULL;
+    np_runtime *polled = NULL;
+    np_event events[2];
+    size_t count = 9;
+    IS(NP_ERR_ARGUMENT, np_loop_new(NULL, NULL, 0, &made, NULL));
+    IS(NP_ERR_ARGUMENT, np_loop_new(env->runtime, NULL, 0, NULL, NULL));
+    IS(NP_ERR_ARGUMENT, np_loop_new(env->runtime, NULL, 1, &made, NULL));
+    IS(NP_ERR_ARGUMENT, np_loop_new(env->runtime, NULL, SIZE_MAX, &made, NULL));
+    /* Its events are not polled. */
+    ERRORS(error, CHECK(TRY(np_loop_new(env->runtime, NULL, 0, &made, error)) != NP_OK));
+    CHECK(made == NULL);
+    if (!env->heavy || !later_has_room())
+        return;
+    if (TRY(np_runtime_new(env->config, NP_CONSUMER_POLL, &polled, NULL)) != NP_OK)
+        return;
+    IS(NP_OK, np_loop_new(polled, NULL, NP_LOOP_BUFFER_MIN_SIZE, &made, NULL));
+    IS(NP_ERR_ARGUMENT, np_loop_poll(made, NULL, 2, 0, &count));
+    IS(NP_ERR_ARGUMENT, np_loop_poll(made, events, 0, 0, &count));
+    IS(NP_ERR_ARGUMENT, np_loop_poll(made, events, SIZE_MAX, 0, &count));
+    CHECK(TRY(np_loop_poll(made, events, 2, 0, NULL)) != NP_OK);
+    if (env->in_callback) {
+        IS(NP_ERR_IN_CALLBACK, np_loop_poll(made, events, 2, NP_FOREVER, &count));
+        CHECK(count == 9);
+    } else {
+        IS(NP_OK, np_loop_poll(made, events, 2, 0, &count));
+        CHECK(count == 0);
+    }
+    IS(NP_OK, np_loop_wake(made));
+    IS(NP_OK, np_loop_free(made));
+    made = NULL;
+    if (env->in_callback) {
+        end_runtime(env, polled);
+        return;
+    }
+    IS(NP_OK, np_loop_new(polled, NULL, 0, &made, NULL));
+    end_runtime(env, polled);
+    IS(NP_ERR_STOPPED, np_loop_poll(made, events, 2, NP_FOREVER, &count));
+    IS(NP_OK, np_loop_wake(made));
+    IS(NP_OK, np_loop_free(made));
+}
+
+CASE(np_loop_poll) {
+    np_event event;
+    size_t count;
+    CHECK(TRY(np_loop_poll(NULL, &event, 1, NP_FOREVER, &count)) != NP_OK);
+    (void)env;
+}
+
+CASE(np_loop_wake) {
+    (void)env;
+    IS(NP_ERR_ARGUMENT, np_loop_wake(NULL));
+}
+
+CASE(np_loop_free) {
+    (void)env;
+    IS(NP_OK, np_loop_free(NULL));
+}
+
 /* One for each function of the golden list: a function without a case does not compile. */
 static const struct {
     const char *name;

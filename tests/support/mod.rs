@@ -5,14 +5,16 @@
 pub mod chaos;
 
 use nativeport::config::Config;
-use nativeport::event::{CloseInfo, Event, Handler, Protocol};
+use nativeport::event::{CloseInfo, Event, Frame, Frames, Handler, Protocol};
 use nativeport::handles::{Conn, SendFlags};
 use nativeport::listener::Listener;
-use nativeport::runtime::Runtime;
+use nativeport::polling::{Place, PollLoop, PolledEvent, PolledFrame, What};
+use nativeport::runtime::{Consumer, Runtime};
 use nativeport::status::CloseReason;
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -49,12 +51,97 @@ pub fn server_with(
     set_up: impl FnOnce(&Listener),
 ) -> Server {
     let config = config(runtime, keys, rest);
-    let runtime = Runtime::new(&config).unwrap();
+    let runtime = runtime_of(&config);
     let listener = Listener::new(&runtime, &config, 0).unwrap();
     set_up(&listener);
     listener.start().unwrap();
     let address = listener.addresses()[0];
     Server { listener, runtime, address }
+}
+
+/// Who gets the events: `NP_CONSUMER`, one of `workers` and `poll`, otherwise callbacks.
+pub fn consumer() -> Consumer {
+    match std::env::var("NP_CONSUMER").as_deref() {
+        Ok("workers") => Consumer::Workers,
+        Ok("poll") => Consumer::Poll,
+        _ => Consumer::Callbacks,
+    }
+}
+
+/// True, visibly, where a test is about callbacks and events are polled.
+pub fn is_polled(why: &str) -> bool {
+    let is_polled = consumer() == Consumer::Poll;
+    if is_polled {
+        let _ = writeln!(std::io::stderr(), "skipped where events are polled: {why}");
+    }
+    is_polled
+}
+
+/// A runtime for that consumer. Where events are polled, two threads of the test do it, and give
+/// them to the handlers as if they were callbacks.
+pub fn runtime_of(config: &Config) -> Runtime {
+    let runtime = Runtime::with_consumer(config, consumer()).unwrap();
+    if consumer() == Consumer::Poll {
+        for _ in 0..2 {
+            let polled = PollLoop::new(&runtime, Box::new(vec![0; 64 << 10])).unwrap();
+            std::thread::spawn(move || poll(&polled));
+        }
+    }
+    runtime
+}
+
+fn poll(polled: &PollLoop) {
+    loop {
+        let told = polled.poll(16, None, |mut batch| {
+            while let Some(event) = batch.next() {
+                let frames = match event.what {
+                    What::Frames { first, count } => &batch.frames()[first..first + count],
+                    _ => &[],
+                };
+                let frame = |frame: &PolledFrame| Frame {
+                    data: at(frame.data),
+                    compressed: frame.compressed,
+                };
+                let frames: Vec<_> = frames.iter().map(frame).collect();
+                let told = catch_unwind(AssertUnwindSafe(|| tell(&event, &frames)));
+                // As if a callback had panicked.
+                if told.is_err() {
+                    let _ = event.conn.abort(-1);
+                }
+            }
+        });
+        if told.is_err() {
+            return;
+        }
+    }
+}
+
+#[allow(unsafe_code)]
+fn at<'a>(place: Place) -> &'a [u8] {
+    let first = std::ptr::with_exposed_provenance::<u8>(place.address);
+    // SAFETY: used before the next poll.
+    unsafe { std::slice::from_raw_parts(first, place.len) }
+}
+
+fn tell(event: &PolledEvent, frames: &[Frame<'_>]) {
+    let Some(handler) = &event.handler else { return };
+    let conn = event.conn;
+    match &event.what {
+        What::Admit { protocol, first_byte } => {
+            handler.on_event(conn, Event::Admit { protocol: *protocol, first_byte: *first_byte });
+        }
+        What::Opened { protocol, first_byte } => {
+            handler.on_event(conn, Event::Opened { protocol: *protocol, first_byte: *first_byte });
+        }
+        What::Frames { .. } => Frames::of_copies(frames, |frames| {
+            handler.on_event(conn, Event::Frames(frames));
+        }),
+        What::Data(place) => handler.on_event(conn, Event::Data(at(*place))),
+        What::End => handler.on_event(conn, Event::End),
+        What::Writable => handler.on_event(conn, Event::Writable),
+        What::Closed(info) => handler.on_event(conn, Event::Closed(info)),
+        What::Log(_) => {}
+    }
 }
 
 /// A server that echoes frames and streams of all protocols.
