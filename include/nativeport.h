@@ -1080,7 +1080,8 @@ np_status np_listener_stop(np_listener *listener, uint64_t drain_ms);
 np_status np_listener_wait(np_listener *listener, uint64_t timeout_ms);
 
 /**
- * Stops with drain_ms 0, waits for the end and frees.
+ * Stops with drain_ms 0, waits for the end and frees. Where events are polled it does not
+ * wait: the end comes with the polls.
  *
  * Thread: any, but not inside a callback; no other call with this pointer may be under way
  *   or follow

@@ -44,12 +44,26 @@ pub fn in_callback() -> bool {
     DEPTH.get() > 0
 }
 
+/// While it lives the calling thread runs code of the host.
+pub(crate) struct InHost(());
+
+impl InHost {
+    pub fn new() -> InHost {
+        DEPTH.set(DEPTH.get() + 1);
+        InHost(())
+    }
+}
+
+impl Drop for InHost {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() - 1);
+    }
+}
+
 /// Runs code of the host: marks the thread, and catches what must not cross. `None`: it panicked.
 pub(crate) fn guarded<R>(f: impl FnOnce() -> R) -> Option<R> {
-    DEPTH.set(DEPTH.get() + 1);
-    let result = caught(f);
-    DEPTH.set(DEPTH.get() - 1);
-    result
+    let _in_host = InHost::new();
+    caught(f)
 }
 
 /// Like [`guarded`], without marking the thread as one that runs code of the host.

@@ -281,8 +281,11 @@ impl Drop for Listener {
             return;
         }
         self.port.stop(0);
-        // Inside a callback this cannot wait; the port then ends by itself.
-        let _ = self.wait(None);
+        // Inside a callback this cannot wait, and who polls would wait for himself; the port then
+        // ends by itself.
+        if self.consumer() != Consumer::Poll {
+            let _ = self.wait(None);
+        }
     }
 }
 

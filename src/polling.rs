@@ -8,6 +8,7 @@
 
 use crate::buffers;
 use crate::conn::Parting;
+use crate::dispatch::InHost;
 use crate::event::{CloseInfo, Event, Handler, Protocol};
 use crate::handles::Conn;
 use crate::log::OwnedRecord;
@@ -318,6 +319,8 @@ impl PollLoop {
     /// have at most `max` of them. What they point to is valid until the next call. Nothing
     /// may have come: the time passed, or somebody called [`PollLoop::wake`].
     ///
+    /// Inside of `take` calls that wait answer `InCallback`, as in callbacks.
+    ///
     /// `Stopped`: the runtime has ended and everything was told. `State`: another thread polls
     /// this loop.
     pub fn poll<R>(
@@ -335,6 +338,8 @@ impl PollLoop {
         self.door.polled_by(this_thread());
         if reactor.poll(max, until) {
             let left = max;
+            // Whatever waits for the end of this loop would wait for itself.
+            let _in_host = InHost::new();
             return Ok(take(Batch { reactor, left }));
         }
         *guard = None;

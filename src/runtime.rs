@@ -603,9 +603,11 @@ impl Drop for Runtime {
             return;
         }
         let _ = self.stop(0);
-        let loops: Vec<_> =
-            self.core.poll_loops.lock().drain(..).filter_map(|made| made.upgrade()).collect();
-        polling::poll_to_the_end(&loops);
+        if !dispatch::in_callback() {
+            let loops: Vec<_> =
+                self.core.poll_loops.lock().drain(..).filter_map(|made| made.upgrade()).collect();
+            polling::poll_to_the_end(&loops);
+        }
         // Inside a callback this cannot wait; the threads then end by themselves.
         let _ = self.wait(None);
     }

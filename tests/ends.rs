@@ -526,9 +526,9 @@ fn every_accepted_connection_is_open_unidentified_or_counted_with_its_reason() {
     };
     wait_until("quiet", || sums().2 == 5 && sums().3 == 3 && sums().0 == 108 && sums().1 == 100);
     let stats = server.listener.stats();
-    assert_eq!(stats.opened.iter().sum::<u64>() - stats.open.iter().sum::<u64>(), {
-        log.drain().iter().filter(|told| matches!(told, Told::Closed(..))).count() as u64
-    });
+    let ended = stats.opened.iter().sum::<u64>() - stats.open.iter().sum::<u64>();
+    (0..ended).for_each(|_| drop(log.closed()));
+    assert!(!log.drain().iter().any(|told| matches!(told, Told::Closed(..))));
     drop(kept);
     wait_until("nobody", || sums().2 == 0 && sums().3 == 0);
     assert_eq!((sums().0, sums().1), (108, 108));
@@ -580,10 +580,16 @@ fn the_max_connections_th_connection_is_legal_and_one_more_is_closed_at_once() {
     assert_ends_without_a_byte(&mut connect(server.address));
     assert_only(&server, CloseReason::MaxConnections);
     drop(clients.pop());
-    wait_until("room", || server.listener.stats().open[0] == 2);
-    clients.push(framed(server.address));
+    // Its place is free once its end has been told.
+    wait_until("room", || {
+        let mut client = connect(server.address);
+        let _ = client.write_all(&[1]);
+        let is_let_in = client.read_exact(&mut [0]).is_ok();
+        clients.extend(is_let_in.then_some(client));
+        is_let_in
+    });
     assert_ends_without_a_byte(&mut connect(server.address));
-    assert_eq!(closes(&server.listener)["max_connections"], 2);
+    assert!(closes(&server.listener)["max_connections"] >= 2);
 }
 
 #[test]

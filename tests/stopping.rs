@@ -5,7 +5,7 @@ mod support;
 use nativeport::event::{CloseInfo, Event, Handler, Protocol};
 use nativeport::handles::{Conn, SendFlags};
 use nativeport::listener::Listener;
-use nativeport::runtime::Runtime;
+
 use nativeport::status::{CloseReason, Status};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -489,6 +489,9 @@ fn a_runtime_dropped_with_live_traffic_ends() {
 
 #[test]
 fn a_listener_may_be_freed_before_and_after_its_runtime() {
+    if is_polled("a listener that is freed ends with the polls that follow") {
+        return;
+    }
     for listener_first in [true, false] {
         for started in [true, false] {
             let config = config("ioThreads=1", "", "");

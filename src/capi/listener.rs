@@ -233,7 +233,8 @@ pub unsafe extern "C" fn np_listener_wait(
     })
 }
 
-/// Stops with drain_ms 0, waits for the end and frees.
+/// Stops with drain_ms 0, waits for the end and frees. Where events are polled it does not
+/// wait: the end comes with the polls.
 ///
 /// Thread: any, but not inside a callback; no other call with this pointer may be under way
 ///   or follow

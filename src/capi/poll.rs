@@ -287,14 +287,14 @@ pub unsafe extern "C" fn np_loop_poll(
         if capacity == 0 {
             return Err(Refused::argument("capacity", "is 0").into());
         }
-        if crate::dispatch::in_callback() {
-            return Err(Status::InCallback);
-        }
         // SAFETY: the caller's promise for an object, an array and an output.
         let (polled, place) = unsafe {
             ptr::slice_mut(events.cast::<std::mem::MaybeUninit<np_event>>(), capacity, "events")?;
             (ptr::reference(r#loop, "loop")?, Place::new(count, "count")?)
         };
+        if crate::dispatch::in_callback() {
+            return Err(Status::InCallback);
+        }
         let count = polled.inner.poll(capacity, limit(timeout_ms), |batch| {
             // SAFETY: there is room for `capacity`, and the batch has no more.
             unsafe { polled.shown.lock().put(batch, events) }

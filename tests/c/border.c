@@ -422,7 +422,7 @@ CASE(np_runtime_new) {
     IS(NP_ERR_ARGUMENT, np_runtime_new(env->config, 0, NULL, NULL));
     IS(NP_ERR_ARGUMENT, np_runtime_new(env->config, INT32_MIN, &made, NULL));
     IS(NP_ERR_ARGUMENT, np_runtime_new(env->config, 77, &made, NULL));
-    ERRORS(error, CHECK(TRY(np_runtime_new(env->config, 2, &made, error)) != NP_OK));
+    ERRORS(error, CHECK(TRY(np_runtime_new(env->config, 3, &made, error)) != NP_OK));
     CHECK(made == NULL);
     if (env->heavy && later_has_room()) {
         IS(NP_OK, np_runtime_new(env->config, NP_CONSUMER_CALLBACKS, &made, NULL));
