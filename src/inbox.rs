@@ -8,10 +8,10 @@ use crate::dispatch;
 use crate::event::Event;
 use crate::shared::Shared;
 use crate::status::Status;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Input of one connection.

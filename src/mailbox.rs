@@ -151,18 +151,18 @@ impl Mailbox {
         let mut state = self.state.lock();
         let ends = state.letters.back().is_some_and(Letter::is_closed);
         while let Some(letter) = state.letters.pop_front() {
-            let is_input = letter.is_input();
-            if is_input && !ends && !shared.state.is_muted() && shared.holds_input() {
+            // Each is asked once: the host may change its mind at any moment.
+            let is_unwanted = !letter.is_closed() && shared.state.is_muted()
+                // It was paused, and will not live to see it resumed.
+                || letter.is_input() && ends && shared.state.is_paused();
+            if is_unwanted {
+                dropped.push(letter);
+            } else if letter.is_input() && !ends && shared.holds_input() {
                 state.letters.push_front(letter);
                 break;
-            }
-            if letter.is_closed()
-                || !(shared.state.is_muted() || is_input && shared.state.is_paused())
-            {
+            } else {
                 return Some(letter);
             }
-            // The host has closed it, or has paused it and it is gone by now.
-            dropped.push(letter);
         }
         state.is_out = false;
         None

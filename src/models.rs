@@ -5,15 +5,16 @@
 //! orders are not modelled: every step is seen by all threads at once.
 
 use crate::config::Config;
-use crate::event::Protocol;
-use crate::handles::Table;
+use crate::event::{Event, Handler, Protocol};
+use crate::handles::{Conn, Table};
 use crate::listener::Port;
+use crate::mailbox::Letter;
 use crate::reactor::WAKE;
 use crate::reactor::door::{Control, Door};
 use crate::reactor::transport::{Transport, Wire};
 use crate::runtime::{Clock, Consumer, Core, Life};
 use crate::send::{Op, Outbound};
-use crate::shared::{Birth, Shared};
+use crate::shared::{Birth, Shared, State};
 use crate::status::Status;
 use crate::sync::channel::Receiver;
 use mio::{Events, Poll};
@@ -155,14 +156,17 @@ struct Scene {
 }
 
 fn scene() -> Scene {
+    scene_of(Consumer::Callbacks)
+}
+
+fn scene_of(consumer: Consumer) -> Scene {
     let mut config = Config::new();
     let text =
         b"[Runtime]\nioThreads = 1\nhandshakeThreads = 1\n[Port]\nport = 0\nsendQueueLimit = 40\n";
     config.load_string(text, "model").unwrap();
     let (settings, _) = config.resolve();
     let now = Arc::new(std::sync::atomic::AtomicU64::new(1000));
-    let (core, _) =
-        Core::assemble(&settings.runtime, Consumer::Callbacks, Clock::Simulated(now)).unwrap();
+    let (core, _) = Core::assemble(&settings.runtime, consumer, Clock::Simulated(now)).unwrap();
     let port = Port::new(core.clone(), settings.ports.into_iter().next().unwrap(), 0).unwrap();
     let port = Arc::new(port);
     port.simulate_start();
@@ -257,6 +261,8 @@ fn shared(scene: &Scene) -> (Arc<Shared>, Outbound) {
             local: peer,
             accepted_ms: 1000,
             tls: None,
+            has_mailbox: scene.core.workers.is_some(),
+            has_inbox: false,
         },
     );
     let mut out = Outbound::new(scene.port.clone(), Transport::Simulated(Box::new(Full)), 1000);
@@ -336,7 +342,7 @@ fn announcements() {
             }
         })
     };
-    let mut look = |out: &mut Outbound| {
+    let look = |out: &mut Outbound| {
         while let Ok(control) = scene.receiver.try_recv() {
             assert!(matches!(control, Control::Dirty(_)));
             out.merge_foreign();
@@ -388,4 +394,70 @@ fn stop() {
 #[test]
 fn a_port_that_is_stopped_twice_while_it_empties_ends_once_and_so_does_its_runtime() {
     by_chance(stop);
+}
+
+/// Counts what it is told, in order, and never at the same time.
+#[derive(Default)]
+struct Reader {
+    told: AtomicUsize,
+    inside: AtomicUsize,
+}
+
+impl Handler for Reader {
+    fn on_event(&self, _: Conn, event: Event<'_>) {
+        assert_eq!(self.inside.fetch_add(1, Ordering::SeqCst), 0, "two at a time");
+        let Event::Data(data) = event else { panic!("only data was posted") };
+        assert_eq!(usize::from(data[0]), self.told.fetch_add(1, Ordering::SeqCst), "in order");
+        self.inside.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A loop posts letters, then waits for them to have been read; a host pauses and resumes
+/// meanwhile; two workers work.
+fn mailbox() {
+    const LETTERS: usize = 3;
+    let scene = scene_of(Consumer::Workers);
+    let (shared, mut out) = shared(&scene);
+    let reader = Arc::new(Reader::default());
+    let work = |shared: &Arc<Shared>, reader: &Arc<Reader>| {
+        let (shared, reader) = (shared.clone(), reader.clone());
+        thread::spawn(move || {
+            let pool = shared.port.core.workers.as_ref().unwrap();
+            while reader.told.load(Ordering::SeqCst) < LETTERS {
+                if !pool.run_one() {
+                    thread::yield_now();
+                }
+            }
+        })
+    };
+    let workers = [work(&shared, &reader), work(&shared, &reader)];
+    let host = {
+        let shared = shared.clone();
+        thread::spawn(move || {
+            shared.push(State::pause, Op::Pause).unwrap();
+            shared.push(State::resume, Op::Resume).unwrap();
+        })
+    };
+    for number in 0..LETTERS as u8 {
+        shared.post(Letter::of(reader.clone(), Event::Data(&[number])));
+    }
+    let mut waits = !shared.is_consumed();
+    host.join().unwrap();
+    // Turns of the loop, each because something was announced.
+    while waits || reader.told.load(Ordering::SeqCst) < LETTERS {
+        while let Ok(control) = scene.receiver.try_recv() {
+            assert!(matches!(control, Control::Dirty(_)));
+            out.merge_foreign();
+            waits = !shared.is_consumed();
+        }
+        thread::yield_now();
+    }
+    workers.into_iter().for_each(|worker| worker.join().unwrap());
+    assert!(shared.is_consumed());
+    assert_eq!(shared.waiting_bytes(), 0);
+}
+
+#[test]
+fn letters_are_read_in_order_by_one_worker_at_a_time_and_a_loop_that_waits_is_told() {
+    by_chance(mailbox);
 }
