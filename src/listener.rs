@@ -96,6 +96,9 @@ impl Listener {
             let message = format!("there is no port section number {port_index}");
             return Err(Error::new(Status::NotFound, message));
         };
+        if runtime.core().life.is_stopping() {
+            return Err(Error::new(Status::Stopped, "the runtime is stopping"));
+        }
         let port = Port::new(runtime.core().clone(), settings, port_index)?;
         Ok(Listener { port: Arc::new(port) })
     }
