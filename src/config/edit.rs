@@ -104,6 +104,15 @@ mod tests {
     }
 
     #[test]
+    fn only_blanks_and_tabs_around_a_name_are_trimmed_when_it_is_set_and_when_it_is_asked_for() {
+        let mut config = crate::config::Config::new();
+        for (section, key) in [(" T ", "\ta "), ("\u{b}T", "\u{b}a"), ("T\u{a0}", "a\u{2003}")] {
+            config.set(section, key, "1").expect("no line end in it");
+            assert_eq!(config.get(section, key).as_deref(), Some("1"), "{section:?} {key:?}");
+        }
+    }
+
+    #[test]
     fn set_makes_a_section_but_never_a_port() {
         let mut document = document("");
         document.set("Tls", "a", "1").expect("the section is made");

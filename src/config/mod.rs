@@ -34,6 +34,7 @@ pub use settings::{
 use crate::status::{Error, Status};
 use document::{Document, Section};
 use keys::{DefaultValue, SectionType};
+use scan::BLANKS;
 use std::path::{Path, PathBuf};
 
 /// A configuration that files and the program fill, in this order or another.
@@ -91,19 +92,18 @@ impl Config {
     /// has nothing; `None` if there is no such section or key, or the key is required
     /// and missing. Keys of the host's own sections can be asked for too.
     pub fn get(&self, section: &str, key: &str) -> Option<String> {
+        let (section, key) = (section.trim_matches(BLANKS), key.trim_matches(BLANKS));
         let found = self.document.find(section);
         let kind = match found {
             Some(found) if found.is_port => Some(SectionType::Port),
-            _ if section.trim().eq_ignore_ascii_case(resolve::RUNTIME) => {
-                Some(SectionType::Runtime)
-            }
+            _ if section.eq_ignore_ascii_case(resolve::RUNTIME) => Some(SectionType::Runtime),
             Some(found) if self.is_tls(found) => Some(SectionType::Tls),
             _ => None,
         };
-        if let Some(entry) = found.and_then(|found| found.entry(key.trim())) {
+        if let Some(entry) = found.and_then(|found| found.entry(key)) {
             return Some(entry.value.clone());
         }
-        match kind?.key(key.trim())?.default {
+        match kind?.key(key)?.default {
             DefaultValue::SameAs(other) => self.get(section, other),
             default => check::default_text(default),
         }

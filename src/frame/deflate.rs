@@ -161,6 +161,11 @@ thread_local! {
 /// Compresses `data` onto the end of `out` if that makes it smaller; otherwise `out` is as
 /// it was and the answer is false.
 pub(crate) fn compress_smaller(data: &[u8], how: Writes, out: &mut Vec<u8>) -> bool {
+    // Level 0 only stores, which never is smaller. (And its code in zlib-rs 0.6.8 panics where
+    // the output is about as short as the input.)
+    if how.level == 0 {
+        return false;
+    }
     let start = out.len();
     COMPRESS.with_borrow_mut(|slot| {
         let fits =

@@ -202,7 +202,9 @@ fn numbers(list: &[u8]) -> Option<Vec<u16>> {
 }
 
 fn host_name(name: &[u8]) -> Option<String> {
-    let name = std::str::from_utf8(name).ok()?.to_ascii_lowercase();
+    let name = std::str::from_utf8(name).ok()?;
+    // RFC 6066 wants it without the dot of the root; some send it.
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let host = (1..=253).contains(&name.len()) && name.chars().all(plain);
     (host && name.parse::<std::net::IpAddr>().is_err()).then_some(name)
@@ -362,6 +364,8 @@ mod tests {
         assert_eq!(host_name(b"192.0.2.1"), None);
         assert_eq!(host_name(b"a b"), None);
         assert_eq!(host_name(b""), None);
+        assert_eq!(host_name(b"."), None);
         assert_eq!(host_name(b"A.b"), Some("a.b".into()));
+        assert_eq!(host_name(b"A.b."), Some("a.b".into()));
     }
 }
