@@ -182,7 +182,8 @@ impl Conn {
     /// The next frame from the inbox of a connection whose handler asks for one: its payload
     /// and whether it came compressed. Waits at most `timeout_ms` milliseconds (`None`: no
     /// limit; `Some(0)` never waits and is allowed in callbacks), then `TimedOut`. `Closed`:
-    /// the peer has ended or the connection has, and everything was taken.
+    /// the peer has ended or the connection has, and everything was taken. `State`: it has no
+    /// inbox or no frames, or admission is not decided.
     pub fn recv_frame(self, timeout_ms: Option<u64>) -> Result<(Vec<u8>, bool), Status> {
         let shared = self.shared()?;
         let inbox = shared.inbox.as_ref().filter(|_| shared.protocol.is_framed());

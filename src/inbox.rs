@@ -103,6 +103,9 @@ impl Inbox {
         timeout_ms: Option<u64>,
         take: impl FnOnce(&mut VecDeque<Item>) -> (R, usize),
     ) -> Result<R, Status> {
+        if shared.state.is_admitting() && !shared.state.is_closing() {
+            return Err(Status::State);
+        }
         let until = timeout_ms.and_then(|ms| {
             // Beyond what the clock can tell: for ever.
             Instant::now().checked_add(Duration::from_millis(ms))

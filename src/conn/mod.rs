@@ -273,8 +273,14 @@ impl Conn {
             shared.release_mail();
         }
         let half = self.port.rules.send_queue_limit_bytes / 2;
+        // While the host consumes what came before the end, it may still answer that.
+        let answers = match &self.phase {
+            Phase::Open { .. } => true,
+            Phase::Closing(ending) => ending.awaits,
+            _ => false,
+        };
         if shared.queued_bytes() > half
-            || !matches!(self.phase, Phase::Open { .. })
+            || !answers
             || shared.state.is_closing()
             || !shared.wants_writable.swap(false, Ordering::SeqCst)
         {

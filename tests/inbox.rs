@@ -1,0 +1,103 @@
+//! The inbox over real sockets: what a host that takes its input when it wants may rely on,
+//! whoever gets the other events. `tests/consumers.rs` has the whole of it in C.
+
+mod support;
+
+use nativeport::event::{Event, Handler, Protocol};
+use nativeport::handles::{Conn, SendFlags};
+use nativeport::status::Status;
+use std::io::Write;
+use std::net::Shutdown;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use support::*;
+
+const PLAIN: SendFlags = SendFlags { no_compress: false };
+
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    Opened(Conn),
+    Writable,
+    Closed,
+}
+
+/// Notes everything but input, which waits in the inbox.
+struct Inbox(Mutex<Sender<Told>>);
+
+impl Handler for Inbox {
+    fn on_event(&self, conn: Conn, event: Event<'_>) {
+        let told = match event {
+            Event::Opened { .. } => Told::Opened(conn),
+            Event::Writable => Told::Writable,
+            Event::Closed(_) => Told::Closed,
+            _ => return,
+        };
+        let _ = self.0.lock().unwrap().send(told);
+    }
+
+    fn wants_inbox(&self) -> bool {
+        true
+    }
+}
+
+fn inbox() -> (Arc<Inbox>, Receiver<Told>) {
+    let (sender, receiver) = channel();
+    (Arc::new(Inbox(Mutex::new(sender))), receiver)
+}
+
+fn opened(told: &Receiver<Told>) -> Conn {
+    match told.recv_timeout(PATIENCE).unwrap() {
+        Told::Opened(conn) => conn,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn after_the_peers_end_a_refused_answer_is_told_of_room() {
+    let (handler, told) = inbox();
+    // All of it fits the inbox, and the answers fit no queue.
+    let keys = "compression=off\nreceiveWindow=64M\nsendQueueLimit=64K";
+    let server = server(keys, "", |listener| listener.on(Protocol::Client, handler).unwrap());
+    let mut client = framed(server.address);
+    let conn = opened(&told);
+    let payload = |n: u32| [&n.to_be_bytes()[..], &[n as u8; 4092]].concat();
+    const FRAMES: u32 = 3000;
+    (0..FRAMES).for_each(|n| client.write_all(&frame(&payload(n))).unwrap());
+    client.shutdown(Shutdown::Write).unwrap();
+    let answering = std::thread::spawn(move || {
+        while let Ok((payload, _)) = conn.recv_frame(None) {
+            while conn.send_frame(&payload, PLAIN) == Err(Status::WouldBlock) {
+                let room = told.recv_timeout(PATIENCE);
+                assert_eq!(room, Ok(Told::Writable), "room after a refused answer");
+            }
+        }
+        assert_eq!(told.recv_timeout(PATIENCE), Ok(Told::Closed));
+    });
+    for n in 0..FRAMES {
+        assert_eq!(read_frame(&mut client), payload(n));
+    }
+    assert_eq!(read_to_end(&mut client), b"");
+    answering.join().unwrap();
+}
+
+#[test]
+fn before_admission_is_decided_an_inbox_gives_state() {
+    let (handler, told) = inbox();
+    let (admission, asked) = recorder(false, |conn, event| {
+        if let Event::Admit { .. } = event {
+            assert_eq!(conn.recv_frame(Some(0)), Err(Status::State));
+            assert_eq!(conn.recv_frame(None), Err(Status::State));
+        }
+    });
+    let server = server("", "", |listener| {
+        listener.on(Protocol::Client, handler).unwrap();
+        listener.on_admit(admission).unwrap();
+    });
+    let mut client = connect(server.address);
+    client.write_all(&[&[1][..], &frame(b"early")].concat()).unwrap();
+    let support::Told::Admit(conn, ..) = asked.next() else { panic!() };
+    assert_eq!(conn.recv_frame(None), Err(Status::State));
+    conn.admit().unwrap();
+    assert_eq!(opened(&told), conn);
+    assert_eq!(conn.recv_frame(None).unwrap().0, b"early");
+}
