@@ -5,6 +5,9 @@ mod support;
 
 use nativeport::event::{Event, Handler, Protocol};
 use nativeport::handles::{Conn, SendFlags};
+use nativeport::listener::Listener;
+use nativeport::polling::PollLoop;
+use nativeport::runtime::{Consumer, Runtime};
 use nativeport::status::Status;
 use std::io::Write;
 use std::net::Shutdown;
@@ -78,6 +81,41 @@ fn after_the_peers_end_a_refused_answer_is_told_of_room() {
     }
     assert_eq!(read_to_end(&mut client), b"");
     answering.join().unwrap();
+}
+
+/// Processor time of the calling thread.
+fn processor_ms() -> i64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a plain system call that writes to `time`.
+    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) }, 0);
+    time.tv_sec * 1000 + time.tv_nsec / 1_000_000
+}
+
+#[test]
+fn polls_sleep_while_an_inbox_waits_for_its_host_after_the_peers_end() {
+    let config = config("", "", "");
+    // A loop outlives its runtime.
+    let (polled, runtime) = {
+        let runtime = Runtime::with_consumer(&config, Consumer::Poll).unwrap();
+        (PollLoop::new(&runtime, Box::new(vec![0; 64 << 10])).unwrap(), runtime)
+    };
+    let listener = Listener::new(&runtime, &config, 0).unwrap();
+    listener.on(Protocol::Client, inbox().0).unwrap();
+    listener.start().unwrap();
+    let mut client = connect(listener.addresses()[0]);
+    client.write_all(&[&[1][..], &frame(b"waits")].concat()).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let poll = |timeout_ms| {
+        polled.poll(16, timeout_ms, |batch| batch.last().map(|event| event.conn)).unwrap()
+    };
+    let conn = poll(None).expect("it is opened");
+    // The peer's end is seen by the first of these at the latest.
+    let begun = processor_ms();
+    (0..4).for_each(|_| assert_eq!(poll(Some(500)), None));
+    assert!(processor_ms() - begun < 500, "the polls did not sleep");
+    assert_eq!(conn.recv_frame(Some(0)).unwrap().0, b"waits");
+    assert_eq!(conn.recv_frame(Some(0)), Err(Status::Closed));
+    assert_eq!(poll(None), Some(conn), "its end");
 }
 
 #[test]

@@ -173,8 +173,7 @@ impl Conn {
         {
             return false;
         }
-        let is_polled_now = self.told_in_round > 0 && self.told_in_round == polling::round();
-        is_polled_now || !shared.is_consumed()
+        self.is_told_now() || !shared.is_consumed()
     }
 
     /// The runtime or the listener stops: unidentified connections end at once, all others

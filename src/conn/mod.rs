@@ -243,7 +243,7 @@ impl Conn {
             Phase::Gone => Fate::Gone,
             Phase::Identify if turn.door.is_handshake() => Fate::HandOver,
             // The next round of the host's polls is awaited.
-            Phase::Closing(ref ending) if ending.awaits && self.is_polled() => Fate::Again,
+            Phase::Closing(ref ending) if ending.awaits && self.is_told_now() => Fate::Again,
             _ if self.wants_turn() || more_to_send => Fate::Again,
             _ => Fate::Wait,
         }
@@ -348,6 +348,11 @@ impl Conn {
             let ending = self.ending(CloseReason::CallbackPanic, Party::Host);
             self.end(ending);
         }
+    }
+
+    /// Polled input of it is with the host, until that polls again.
+    fn is_told_now(&self) -> bool {
+        self.told_in_round > 0 && self.told_in_round == polling::round()
     }
 
     /// Threads of the host poll for the events.
