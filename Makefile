@@ -1,7 +1,7 @@
 # The libraries, and the programs of examples-c, which hold the static one: they run from
 # anywhere.
 #
-#   make              the libraries; build/{serve,echo,echo-cpp,threads,client}
+#   make              the libraries; a program in build for each of examples-c
 #   make install      installs the libraries, their headers, and what pkg-config and CMake need:
 #                     make install PREFIX=/usr/local LIBDIR=/usr/local/lib DESTDIR=
 #   make uninstall    removes them again
@@ -29,18 +29,19 @@ LIBRARY = $(CARGO_TARGET_DIR)/release/libnativeport.a
 LINK = -Wl,--gc-sections $(LIBRARY) -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 
 SERVE = $(wildcard examples-c/serve/*.c)
+SERVERS = build/echo build/threads build/workers build/poll build/blocking
 
 # What is installed; the archive is one whose only global symbols are ours.
 SHARED = $(CARGO_TARGET_DIR)/release/libnativeport.so
 ARCHIVE = build/libnativeport.a
 
 .PHONY: all install uninstall demo demo-once test test-long bench bench-quick header simulate fuzz screenshot clean FORCE
-all: $(ARCHIVE) build/serve build/echo build/echo-cpp build/threads build/client
+all: $(ARCHIVE) build/serve build/client build/echo-cpp $(SERVERS)
 
 build/serve: $(SERVE) $(wildcard examples-c/serve/*.h) include/nativeport.h $(LIBRARY) | build
 	$(COMPILE) $(SERVE) -o $@ $(LINK)
 
-build/echo build/threads: build/%: examples-c/%.c include/nativeport.h $(LIBRARY) | build
+$(SERVERS): build/%: examples-c/%.c include/nativeport.h $(LIBRARY) | build
 	$(COMPILE) $< -o $@ $(LINK)
 
 build/echo-cpp: examples-c/echo.cpp bindings/cpp/nativeport.hpp include/nativeport.h $(LIBRARY) | build

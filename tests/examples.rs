@@ -37,7 +37,7 @@ fn status_when(address: SocketAddr, what: &str, is_so: impl Fn(&Json) -> bool) -
     status
 }
 
-// ---- echo and echo-cpp, threads, client ----
+// ---- echo and echo-cpp, threads, workers, poll, blocking, client ----
 
 #[test]
 fn echo_sends_every_frame_back_and_ends_at_sigterm() {
@@ -58,10 +58,10 @@ fn echo_sends_every_frame_back_and_ends_at_sigterm() {
 }
 
 #[test]
-fn echo_and_threads_tell_what_is_wrong_in_one_line() {
+fn the_servers_tell_what_is_wrong_in_one_line() {
     let files = Files::new("wrong");
     let config = files.write("wrong.ini", "[Port]\nport=x\n");
-    for program in ["echo", "echo-cpp", "threads"] {
+    for program in ["echo", "echo-cpp", "threads", "workers", "poll", "blocking"] {
         let ended = run(programs(), program, &[&config]);
         assert_eq!((ended.code(), ended.stderr.len()), (2, 1), "{ended:?}");
         assert!(ended.stderr[0].starts_with(&format!("{config}:2: [Port] port: error: ")));
@@ -71,12 +71,15 @@ fn echo_and_threads_tell_what_is_wrong_in_one_line() {
     }
 }
 
+/// Those that send every frame back, from wherever they do it.
+const ECHOING: [&str; 3] = ["threads", "poll", "blocking"];
+
 #[test]
-fn threads_answers_several_clients_each_in_its_own_order() {
-    let files = Files::new("threads");
-    let config = files.write("threads.ini", &format!("[Port]\n{LOOPBACK}"));
-    for programs in all_programs() {
-        let (threads, address) = listening(programs, "threads", &config);
+fn several_clients_are_answered_each_in_its_own_order() {
+    let files = Files::new("several");
+    let config = files.write("several.ini", &format!("[Port]\n{LOOPBACK}"));
+    for (programs, program) in all_programs().flat_map(|all| ECHOING.map(|one| (all, one))) {
+        let (server, address) = listening(programs, program, &config);
         let clients: Vec<_> = (0..8u32)
             .map(|client| {
                 std::thread::spawn(move || {
@@ -84,7 +87,7 @@ fn threads_answers_several_clients_each_in_its_own_order() {
                     let payload = |n: u32| format!("client {client} frame {n}").into_bytes();
                     let all: Vec<u8> = (0..500).flat_map(|n| frame(&payload(n))).collect();
                     stream.write_all(&all).unwrap();
-                    // The end of its stream must not cut off what workers still owe it.
+                    // The end of its stream must not cut off what it is still owed.
                     stream.shutdown(Shutdown::Write).unwrap();
                     for n in 0..500 {
                         assert_eq!(read_frame(&mut stream), payload(n));
@@ -96,42 +99,93 @@ fn threads_answers_several_clients_each_in_its_own_order() {
         for client in clients {
             client.join().unwrap();
         }
-        threads.signal(libc::SIGTERM);
-        assert_eq!(threads.end().code(), 0);
+        server.signal(libc::SIGTERM);
+        assert_eq!(server.end().code(), 0);
     }
 }
 
 #[test]
-fn threads_holds_back_a_client_that_does_not_read_and_goes_on_when_it_does() {
+fn a_client_that_does_not_read_is_held_back_and_answered_when_it_does() {
     let files = Files::new("held_back");
     let config = files
-        .write("threads.ini", &format!("[Port]\n{LOOPBACK}compression=off\nsendQueueLimit=64K\n"));
-    let (threads, address) = listening(programs(), "threads", &config);
-    let mut client = framed(address);
-    let payload = |n: u32| [&n.to_be_bytes()[..], &[n as u8; 4092]].concat();
-    let all: Vec<u8> = (0..20_000).flat_map(|n| frame(&payload(n))).collect();
-    // 80 MB fit no queue: the writing comes to a halt, and does not move for a while.
-    client.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
-    let mut written = 0;
-    while written < all.len() {
-        match client.write(&all[written..]) {
-            Ok(len) => written += len,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-            Err(error) => panic!("{error}"),
+        .write("server.ini", &format!("[Port]\n{LOOPBACK}compression=off\nsendQueueLimit=64K\n"));
+    for program in ECHOING {
+        let (server, address) = listening(programs(), program, &config);
+        let mut client = framed(address);
+        let payload = |n: u32| [&n.to_be_bytes()[..], &[n as u8; 4092]].concat();
+        let all: Vec<u8> = (0..12_000).flat_map(|n| frame(&payload(n))).collect();
+        // 50 MB fit no queue: the writing comes to a halt, and does not move for a while.
+        client.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+        let mut written = 0;
+        while written < all.len() {
+            match client.write(&all[written..]) {
+                Ok(len) => written += len,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => panic!("{error}"),
+            }
         }
+        assert!(written < all.len() / 2, "{program} took {written} bytes of one that reads none");
+        let mut writer = client.try_clone().unwrap();
+        writer.set_write_timeout(Some(PATIENCE)).unwrap();
+        let rest = all[written..].to_vec();
+        // Its end comes while answers are owed and the queue is full.
+        let writer = std::thread::spawn(move || {
+            writer.write_all(&rest).unwrap();
+            writer.shutdown(Shutdown::Write).unwrap();
+        });
+        for n in 0..12_000 {
+            assert_eq!(read_frame(&mut client), payload(n), "{program}");
+        }
+        assert_eq!(read_to_end(&mut client), b"");
+        writer.join().unwrap();
+        server.signal(libc::SIGINT);
+        assert_eq!(server.end().code(), 0);
     }
-    assert!(written < all.len() / 2, "{written} bytes were taken from a client that reads none");
-    let mut writer = client.try_clone().unwrap();
-    writer.set_write_timeout(Some(PATIENCE)).unwrap();
-    let rest = all[written..].to_vec();
-    let writer = std::thread::spawn(move || writer.write_all(&rest).unwrap());
-    for n in 0..20_000 {
-        assert_eq!(read_frame(&mut client), payload(n));
+}
+
+#[test]
+fn workers_answers_others_while_one_callback_blocks() {
+    let files = Files::new("workers");
+    let config =
+        files.write("workers.ini", &format!("[Runtime]\nworkerThreads=2\n[Port]\n{LOOPBACK}"));
+    let line = files.write("line.txt", "a line\nanother\n");
+    for (round, programs) in all_programs().enumerate() {
+        let (server, address) = listening(programs, "workers", &config);
+        let fifo = files.folder.join(format!("fifo{round}")).display().to_string();
+        must(Command::new("mkfifo").arg(&fifo));
+        let mut waiting = framed(address);
+        // The second request waits behind the first, whose callback waits for a writer.
+        waiting.write_all(&[frame(fifo.as_bytes()), frame(line.as_bytes())].concat()).unwrap();
+        let mut other = framed(address);
+        for _ in 0..3 {
+            other.write_all(&frame(line.as_bytes())).unwrap();
+            assert_eq!(read_frame(&mut other), b"a line");
+        }
+        other.write_all(&[frame(b"/nowhere"), frame(b"")].concat()).unwrap();
+        assert_eq!((read_frame(&mut other), read_frame(&mut other)), (vec![], vec![]));
+        std::fs::write(&fifo, "written at last\n").unwrap();
+        assert_eq!(read_frame(&mut waiting), b"written at last");
+        assert_eq!(read_frame(&mut waiting), b"a line");
+        drop((waiting, other));
+        server.signal(libc::SIGTERM);
+        assert_eq!(server.end().code(), 0);
     }
-    writer.join().unwrap();
-    threads.signal(libc::SIGINT);
-    drop(client);
-    assert_eq!(threads.end().code(), 0);
+}
+
+#[test]
+fn what_is_open_goes_on_while_the_servers_drain() {
+    let files = Files::new("draining");
+    let config = files.write("server.ini", &format!("[Port]\n{LOOPBACK}"));
+    for program in ECHOING {
+        let (server, address) = listening(programs(), program, &config);
+        let mut client = greeted(address);
+        server.signal(libc::SIGTERM);
+        wait_until("the end of listening", || refuses(address));
+        client.write_all(&frame(b"still here")).unwrap();
+        assert_eq!(read_frame(&mut client), b"still here");
+        drop(client);
+        assert_eq!(server.end().code(), 0, "{program}");
+    }
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn build(c: &str, cpp: &str) -> PathBuf {
         std::os::unix::fs::symlink(library(), folder.join(name)).expect("a fresh folder");
     }
     let examples = root().join("examples-c");
-    for name in ["echo", "threads", "client"] {
+    for name in ["echo", "threads", "workers", "poll", "blocking", "client"] {
         link(c, "c11", &folder, name, &[examples.join(format!("{name}.c"))]);
     }
     link(cpp, "c++17", &folder, "echo-cpp", &[examples.join("echo.cpp")]);

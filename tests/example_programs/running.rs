@@ -138,7 +138,7 @@ impl Serve {
     }
 }
 
-/// An `echo` or `threads` that listens, and where.
+/// An `echo`, `threads`, `workers`, `poll` or `blocking` that listens, and where.
 pub fn listening(folder: &Path, program: &str, config: &str) -> (Running, SocketAddr) {
     let running = Running::start(folder, program, &[config]);
     let line = running.line();
