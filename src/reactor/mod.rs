@@ -54,6 +54,8 @@ pub(crate) struct Loop {
     turn: Turn,
     /// What polls gather, if the host polls this loop.
     sink: Option<Box<Sink>>,
+    /// What a poll of the system fills; kept from one poll of the host to the next.
+    events: Events,
     /// A round ends with so many events; 0: nobody polls.
     max_events: usize,
     /// The host lets its poll return.
@@ -109,6 +111,7 @@ impl Loop {
             scratch: Box::new(vec![0; SCRATCH_BYTES]),
             base: 0,
             sink: None,
+            events: Events::with_capacity(0),
             max_events: 0,
             woken: false,
             turn: Turn {
@@ -159,6 +162,7 @@ impl Loop {
     pub fn is_polled_into(&mut self, buffer: Box<dyn AsMut<[u8]> + Send>) {
         self.scratch = buffer;
         self.sink = Some(Box::default());
+        self.events = Events::with_capacity(EVENTS);
     }
 
     pub fn sink(&self) -> Option<&Sink> {
@@ -181,7 +185,7 @@ impl Loop {
         sink.begin_round();
         (self.base, self.max_events) = (0, max_events);
         polling::install(sink);
-        let mut events = Events::with_capacity(EVENTS);
+        let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         let goes_on = loop {
             if self.core.life.is_over() {
                 break false;
@@ -203,6 +207,7 @@ impl Loop {
                 break false;
             }
         };
+        self.events = events;
         if !goes_on {
             self.leave_lingering();
         }
