@@ -30,16 +30,26 @@ fn compilers() -> impl Iterator<Item = &'static str> {
     })
 }
 
-fn behaviour() -> PathBuf {
-    root().join("tests/cpp/behaviour.cpp")
+/// A program of `tests/cpp`.
+fn source(name: &str) -> PathBuf {
+    root().join("tests/cpp").join(name).with_extension("cpp")
 }
 
 #[test]
 fn what_the_header_promises_holds_with_every_compiler_and_standard() {
+    holds_with_every_compiler_and_standard("behaviour");
+}
+
+#[test]
+fn what_the_header_promises_of_consumers_holds_with_every_compiler_and_standard() {
+    holds_with_every_compiler_and_standard("consumers");
+}
+
+fn holds_with_every_compiler_and_standard(name: &str) {
     for program in compilers() {
         for standard in STANDARDS {
-            let test = format!("cpp_{program}_{standard}");
-            let built = build(&test, compiler(program, standard).arg(behaviour()));
+            let test = format!("cpp_{name}_{program}_{standard}");
+            let built = build(&test, compiler(program, standard).arg(source(name)));
             assert_eq!(run(&built), "ok\n", "{test}");
         }
     }
@@ -60,35 +70,57 @@ fn has_sanitizers() -> bool {
 
 #[test]
 fn sanitizers_find_nothing_in_what_the_header_promises() {
+    sanitizers_find_nothing_in("behaviour");
+}
+
+#[test]
+fn sanitizers_find_nothing_in_what_the_header_promises_of_consumers() {
+    sanitizers_find_nothing_in("consumers");
+}
+
+fn sanitizers_find_nothing_in(name: &str) {
     if has_sanitizers() {
         let mut command = compiler("c++", "c++17");
-        let built = build("cpp_sanitized", command.args(SANITIZERS).arg(behaviour()));
+        let test = format!("cpp_{name}_sanitized");
+        let built = build(&test, command.args(SANITIZERS).arg(source(name)));
         assert_eq!(run(&built), "ok\n");
     }
 }
 
 #[test]
 fn sanitizers_find_nothing_in_an_echo_over_plain_and_tls() {
+    echoes_over_plain_and_tls("cpp_echo", root().join("examples-c/echo.cpp"), &["callbacks"]);
+}
+
+#[test]
+fn sanitizers_find_nothing_in_an_echo_of_each_consumer_over_plain_and_tls() {
+    let consumers = ["workers", "poll", "inbox"];
+    echoes_over_plain_and_tls("cpp_consumers_echo", source("consumers_echo"), &consumers);
+}
+
+fn echoes_over_plain_and_tls(test: &str, source: PathBuf, consumers: &[&str]) {
     if !has_sanitizers() {
         return;
     }
-    let mut command = compiler("c++", "c++17");
-    command.args(SANITIZERS).arg(root().join("examples-c/echo.cpp"));
-    let program = build("cpp_echo", &mut command);
-    let ini = program.with_file_name("echo.ini");
-    fs::write(
-        &ini,
-        "[Port]\nport=0\nbindAddress=127.0.0.1\nsslSection=Tls\nssl=auto\ncompression=off\n\
-         [Tls]\nselfSigned=localhost\n",
-    )
-    .unwrap();
+    let program = build(test, compiler("c++", "c++17").args(SANITIZERS).arg(source));
     let folder = program.parent().unwrap();
-    let (server, address) = listening(folder, "program", &ini.display().to_string());
-    assert_echoes(&mut framed(address));
-    assert_echoes(&mut tls_framed(address));
-    server.signal(libc::SIGTERM);
-    let ended = server.end();
-    assert_eq!((ended.code(), ended.stderr.len()), (0, 0), "{ended:?}");
+    for consumer in consumers {
+        let ini = folder.join("echo.ini");
+        let text = format!(
+            "[Port]\nport=0\nbindAddress=127.0.0.1\nsslSection=Tls\nssl=auto\n\
+             compression=off\n[Tls]\nselfSigned=localhost\n[Host]\nconsumer={consumer}\n"
+        );
+        fs::write(&ini, text).unwrap();
+        let (server, address) = listening(folder, "program", &ini.display().to_string());
+        let (mut plain, mut tls) = (framed(address), tls_framed(address));
+        for _ in 0..3 {
+            assert_echoes(&mut plain);
+            assert_echoes(&mut tls);
+        }
+        server.signal(libc::SIGTERM);
+        let ended = server.end();
+        assert_eq!((ended.code(), ended.stderr.len()), (0, 0), "{consumer}: {ended:?}");
+    }
 }
 
 fn assert_echoes(stream: &mut (impl Read + Write)) {
@@ -138,6 +170,20 @@ fn what_would_be_a_mistake_does_not_compile() {
         ("ignored", "conn.send_frame(\"x\");", "nodiscard"),
         ("lent", "std::string text; (void)conn.send_frame_owned(text);", "pass it with std::move"),
         ("numbers", "std::vector<int> ints; (void)conn.send_frame(ints);", "send_frame"),
+        ("unheard", "conn.recv_frame();", "nodiscard"),
+        ("temporary", "(void)conn.recv_bytes(std::string(8, 'x'));", "recv_bytes"),
+        ("constant", "const char text[] = \"x\"; (void)conn.recv_bytes(text);", "recv_bytes"),
+        (
+            "unvisited",
+            "struct host { void on_frame(nativeport::connection, nativeport::frames_view) {} };\n\
+             host visitor; nativeport::event(np_event{}).visit(visitor);",
+            "a visitor has public member functions",
+        ),
+        (
+            "token",
+            "void (*function)() = nullptr; nativeport::token token(function); (void)token;",
+            "token",
+        ),
         ("copied", "nativeport::config a; nativeport::config b(a);", "delete"),
         ("cork", "conn.cork();", "nodiscard"),
         (

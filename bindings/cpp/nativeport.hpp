@@ -3,14 +3,19 @@
  * they own, connections as small values, views of what callbacks are shown, and handlers that
  * are lambdas or objects. Everything is in this file; link with the library and nothing else.
  *
- * Owners      config, runtime, listener and owned_frame can be moved and not copied. Their
+ * Consumers   Who gets events: callbacks on the threads that move the bytes, callbacks on
+ *             workers, where they may block, or threads of the host that poll a loop. Under
+ *             each of them a handler with an inbox leaves input to connection::recv_frame and
+ *             recv_bytes, for a thread for each connection.
+ * Owners      config, runtime, listener, loop and owned_frame can be moved and not copied. Their
  *             destructors free; those of runtime and listener stop first and wait, so they
  *             must not run inside a callback. Of an owner that was moved from, calls fail with
  *             NP_ERR_ARGUMENT, and what only tells something tells nothing.
  * Values      connection is a number that may be copied and kept at will; calls for one that
  *             has ended answer NP_ERR_CLOSED.
  * Views       bytes_view, frame_view, frames_view, close_info and log_record borrow. What a
- *             callback is shown is valid until it returns; owned_frame keeps a frame longer.
+ *             callback is shown is valid until it returns, and what an event shows until its
+ *             loop is polled again; owned_frame keeps a frame longer.
  * Failures    Constructors and whatever sets things up, listener::start included, throw error.
  *             All the rest answers a status, which is true if the call went well. It may be
  *             ignored only where the call fails for no other reason than that the connection
@@ -18,7 +23,8 @@
  * Exceptions  None crosses into the library. A callback of a connection that throws ends this
  *             connection, by abort(callback_threw), and nothing else; what a log sink throws
  *             changes nothing. The text goes to the exception hook of the runtime. Destructors
- *             of what callbacks own must not throw.
+ *             of what callbacks own must not throw. Who polls handles events in code of his own,
+ *             and so his exceptions too.
  * Threads     As in nativeport.h: any call from any thread. Callbacks of one connection never
  *             overlap; those of different ones may, and they share their handler.
  *
@@ -39,6 +45,7 @@
 #include <functional>
 #include <iterator>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <optional>
 #include <stdexcept>
@@ -157,6 +164,35 @@ private:
     bool failed_ = false;
 };
 
+/** Goes through an array of C, which it shows as views. */
+template <typename View, typename Item> class view_iterator {
+public:
+    using iterator_category = std::input_iterator_tag;
+    using value_type = View;
+    using difference_type = std::ptrdiff_t;
+    using pointer = const View *;
+    using reference = View;
+
+    explicit view_iterator(const Item *at) noexcept : at_(at) {}
+    View operator*() const noexcept { return View(*at_); }
+    view_iterator &operator++() noexcept {
+        ++at_;
+        return *this;
+    }
+    view_iterator operator++(int) noexcept { return view_iterator(at_++); }
+    friend bool operator==(view_iterator a, view_iterator b) noexcept { return a.at_ == b.at_; }
+    friend bool operator!=(view_iterator a, view_iterator b) noexcept { return a.at_ != b.at_; }
+
+private:
+    const Item *at_;
+};
+
+/** For containers, spans and arrays of single bytes that can be written to. */
+template <typename Container, typename Byte = decltype(*std::data(std::declval<Container &>()))>
+using if_writable = std::enable_if_t<
+    sizeof(Byte) == 1 && !std::is_const_v<std::remove_reference_t<Byte>>
+    && std::is_trivially_copyable_v<std::remove_reference_t<Byte>>>;
+
 } // namespace detail
 
 /* ---- Views: bytes and frames -------------------------------------------------------------- */
@@ -191,6 +227,25 @@ private:
     std::size_t size_ = 0;
 };
 
+/** Borrowed memory to write bytes to: a container, an array, or a span. */
+class bytes_buffer {
+public:
+    bytes_buffer(void *data, std::size_t size) noexcept : data_(data), size_(size) {}
+    template <typename Container, typename = detail::if_writable<Container>>
+    bytes_buffer(Container &container) noexcept
+        : bytes_buffer(std::data(container), std::size(container)) {}
+    /** A temporary, unless it owns what it holds. */
+    template <typename Span, typename = detail::if_writable<const Span>>
+    bytes_buffer(const Span &span) noexcept : bytes_buffer(std::data(span), std::size(span)) {}
+
+    std::uint8_t *data() const noexcept { return static_cast<std::uint8_t *>(data_); }
+    std::size_t size() const noexcept { return size_; }
+
+private:
+    void *data_;
+    std::size_t size_;
+};
+
 /** A borrowed frame: a payload, and NP_FRAME_ flags. Can be passed as bytes_view. */
 class frame_view {
 public:
@@ -214,27 +269,7 @@ static_assert(std::is_standard_layout_v<frame_view> && sizeof(frame_view) == siz
 /** Borrowed frames, one behind the other. */
 class frames_view {
 public:
-    class iterator {
-    public:
-        using iterator_category = std::input_iterator_tag;
-        using value_type = frame_view;
-        using difference_type = std::ptrdiff_t;
-        using pointer = const frame_view *;
-        using reference = frame_view;
-
-        explicit iterator(const np_frame *at) noexcept : at_(at) {}
-        frame_view operator*() const noexcept { return frame_view(*at_); }
-        iterator &operator++() noexcept {
-            ++at_;
-            return *this;
-        }
-        iterator operator++(int) noexcept { return iterator(at_++); }
-        friend bool operator==(iterator a, iterator b) noexcept { return a.at_ == b.at_; }
-        friend bool operator!=(iterator a, iterator b) noexcept { return a.at_ != b.at_; }
-
-    private:
-        const np_frame *at_;
-    };
+    using iterator = detail::view_iterator<frame_view, np_frame>;
 
     frames_view(const np_frame *frames, std::size_t count) noexcept
         : frames_(frames), count_(count) {}
@@ -257,9 +292,10 @@ private:
     std::size_t count_;
 };
 
-/** A frame that is kept beyond its callback, in memory of its own. */
+/** A frame in memory of its own: kept beyond its callback, or received. */
 class owned_frame {
 public:
+    owned_frame() noexcept = default;
     explicit owned_frame(frame_view frame) {
         detail::require(np_frame_take(&frame.raw(), &frame_));
     }
@@ -277,7 +313,26 @@ public:
     operator frame_view() const noexcept { return frame_view(frame_); }
 
 private:
+    friend class connection;
     np_frame frame_{};
+};
+
+/** What a receiving call gives: a value if its status is true. */
+template <typename T> class received {
+public:
+    received(nativeport::status status, T value) noexcept
+        : status_(status), value_(std::move(value)) {}
+
+    explicit operator bool() const noexcept { return static_cast<bool>(status_); }
+    nativeport::status status() const noexcept { return status_; }
+    T &operator*() noexcept { return value_; }
+    const T &operator*() const noexcept { return value_; }
+    T *operator->() noexcept { return &value_; }
+    const T *operator->() const noexcept { return &value_; }
+
+private:
+    nativeport::status status_;
+    T value_;
 };
 
 /** "192.0.2.1:80", "[2001:db8::1]:80" */
@@ -377,6 +432,30 @@ public:
         return np_conn_send_bytes(handle_, bytes.data(), bytes.size());
     }
 
+    /**
+     * Takes the next frame from the inbox of a handler that has one, and waits for it.
+     * NP_ERR_TIMED_OUT if none has come; NP_ERR_CLOSED when no more will.
+     */
+    [[nodiscard]] received<owned_frame>
+    recv_frame(std::chrono::milliseconds timeout = forever) const noexcept {
+        owned_frame frame;
+        const status answered =
+            np_conn_recv_frame(handle_, detail::to_ms(timeout), &frame.frame_);
+        return {answered, std::move(frame)};
+    }
+
+    /**
+     * The same for the bytes of a stream: gives the part of the buffer that it has filled. A
+     * buffer without room is refused with NP_ERR_ARGUMENT.
+     */
+    [[nodiscard]] received<bytes_view>
+    recv_bytes(bytes_buffer buffer, std::chrono::milliseconds timeout = forever) const noexcept {
+        std::size_t size = 0;
+        const status answered = np_conn_recv_bytes(handle_, buffer.data(), buffer.size(),
+                                                   detail::to_ms(timeout), &size);
+        return {answered, bytes_view(buffer.data(), size)};
+    }
+
     /** Holds output back until the guard goes, so that several sends leave together. */
     cork_guard cork() const noexcept { return cork_guard(handle_); }
 
@@ -436,8 +515,9 @@ public:
     }
 
     /**
-     * The object of set_user_data, inside callbacks of this connection, until it is replaced.
-     * Null elsewhere, if there is none, and if it was set as another type.
+     * The object of set_user_data, inside callbacks of this connection and on the thread that
+     * polls its loop, until it is replaced. Null elsewhere, if there is none, and if it was set
+     * as another type.
      */
     template <typename T> T *user_data() const noexcept {
         void *box = nullptr;
@@ -497,11 +577,13 @@ private:
 
 /**
  * The callbacks of one protocol, shared by all its connections; leave empty what you do not
- * need. on_frames is required for client and remote_application, on_data for relay and unknown.
+ * need. on_frames is required for client and remote_application, on_data for relay and unknown,
+ * unless there is an inbox.
  *
  * Callbacks of one connection never overlap and come in this order: on_open once, on_frames or
  * on_data and on_writable any number of times, on_end at most once, on_close once and last.
- * Those of different connections may run at once on several threads. They must not block.
+ * Those of different connections may run at once on several threads. They may block only on
+ * workers.
  */
 struct handler {
     std::function<void(connection, protocol, std::uint8_t first_byte)> on_open{};
@@ -512,6 +594,35 @@ struct handler {
     /** There is room again after a send has answered NP_ERR_WOULD_BLOCK. */
     std::function<void(connection)> on_writable{};
     std::function<void(connection, const close_info &)> on_close{};
+    /** Input waits for recv_frame and recv_bytes; on_frames and on_data stay empty. */
+    bool inbox = false;
+    /** After the peer's end it is you who closes, also without on_end. */
+    bool half_close = false;
+};
+
+/** What events bring back to who polls: a pointer or a number of the host's. */
+class token {
+public:
+    constexpr token() noexcept = default;
+    constexpr token(std::uintptr_t number) noexcept : number_(number) {}
+    template <typename T, typename = std::enable_if_t<!std::is_function_v<T>>>
+    token(T *object) noexcept : number_(reinterpret_cast<std::uintptr_t>(object)) {}
+
+    constexpr std::uintptr_t number() const noexcept { return number_; }
+    /** As the type that it was made of; nothing checks that. */
+    template <typename T> T *object() const noexcept { return reinterpret_cast<T *>(number_); }
+
+private:
+    std::uintptr_t number_ = 0;
+};
+
+/** Takes the place of a handler where events are polled. */
+struct polled_handler {
+    /** What the events of its connections bring back. */
+    nativeport::token token{};
+    /** As in handler. */
+    bool inbox = false;
+    bool half_close = false;
 };
 
 /** Is told what a callback has thrown, and on which connection; none for a log sink. */
@@ -525,6 +636,8 @@ template <typename T> using on_data_of = decltype(&T::on_data);
 template <typename T> using on_end_of = decltype(&T::on_end);
 template <typename T> using on_writable_of = decltype(&T::on_writable);
 template <typename T> using on_close_of = decltype(&T::on_close);
+template <typename T> using on_admit_of = decltype(&T::on_admit);
+template <typename T> using on_log_of = decltype(&T::on_log);
 
 /** Whether T has such a public member function, be it static. */
 template <template <typename> class Member, typename T, typename = void>
@@ -532,6 +645,11 @@ inline constexpr bool has = false;
 template <template <typename> class Member, typename T>
 inline constexpr bool has<Member, T, std::void_t<Member<T>>> =
     std::is_member_function_pointer_v<Member<T>> || std::is_pointer_v<Member<T>>;
+
+template <typename T>
+inline constexpr bool takes_events =
+    has<on_admit_of, T> || has<on_open_of, T> || has<on_frames_of, T> || has<on_data_of, T>
+    || has<on_end_of, T> || has<on_writable_of, T> || has<on_close_of, T> || has<on_log_of, T>;
 
 } // namespace detail
 
@@ -752,6 +870,12 @@ private:
     }
 };
 
+/** For handler and for polled_handler. */
+template <typename Handler> std::uint32_t flags_of(const Handler &handler) noexcept {
+    return (handler.inbox ? NP_HANDLER_INBOX : 0u)
+           | (handler.half_close ? NP_HANDLER_HALF_CLOSE : 0u);
+}
+
 using handler_border = border<handler>;
 
 inline void on_open(void *user_data, np_conn conn, std::int32_t what, std::uint8_t first_byte) {
@@ -802,6 +926,45 @@ inline void on_log(void *user_data, const np_log_record *record) {
     });
 }
 
+/** Loops cannot be freed while their runtime uses them: those that went too early wait here. */
+class loops_left_behind {
+public:
+    /** For one more loop: what may fail, fails here. */
+    void make_room() {
+        const std::lock_guard<std::mutex> locked(lock_);
+        loops_.reserve(++made_);
+    }
+
+    void leave(np_loop *loop) noexcept {
+        const std::lock_guard<std::mutex> locked(lock_);
+        if (np_loop_free(loop) != NP_OK)
+            loops_.push_back(loop);
+    }
+
+    void runtime_was_freed() noexcept {
+        const std::lock_guard<std::mutex> locked(lock_);
+        for (np_loop *loop : loops_)
+            np_loop_free(loop);
+        loops_.clear();
+    }
+
+private:
+    std::mutex lock_;
+    std::vector<np_loop *> loops_;
+    std::size_t made_ = 0;
+};
+
+/** For std::unique_ptr: frees a runtime and then the loops that it leaves, or one loop. */
+struct freed_with_loops {
+    std::shared_ptr<loops_left_behind> left;
+
+    void operator()(np_runtime *runtime) const noexcept {
+        np_runtime_free(runtime);
+        left->runtime_was_freed();
+    }
+    void operator()(np_loop *loop) const noexcept { left->leave(loop); }
+};
+
 } // namespace detail
 
 /* ---- Runtime ------------------------------------------------------------------------------ */
@@ -810,6 +973,10 @@ inline void on_log(void *user_data, const np_log_record *record) {
 enum class consumer : std::int32_t {
     /** To callbacks, on the thread that moves the bytes. */
     callbacks = NP_CONSUMER_CALLBACKS,
+    /** To callbacks, on threads where they may block: workerThreads of them. */
+    workers = NP_CONSUMER_WORKERS,
+    /** To threads of the host that poll; see loop. */
+    poll = NP_CONSUMER_POLL,
 };
 
 /** The library's threads. Several may exist in one process; they share nothing. */
@@ -818,7 +985,8 @@ public:
     /** `hook` is told what callbacks and the log sink throw, from any thread. */
     explicit runtime(const config &config, consumer consumer = consumer::callbacks,
                      exception_hook hook = {})
-        : hook_(std::make_shared<const exception_hook>(std::move(hook))) {
+        : hook_(std::make_shared<const exception_hook>(std::move(hook))),
+          runtime_(nullptr, {std::make_shared<detail::loops_left_behind>()}) {
         np_runtime *made = nullptr;
         np_error details = NP_ERROR_INIT;
         detail::require(
@@ -827,8 +995,11 @@ public:
         runtime_.reset(made);
     }
 
-    /** Records of this level and the more important ones go to the sink from now on. */
-    void set_log(log_level level, log_sink sink) {
+    /**
+     * Records of this level and the more important ones go to the sink from now on. Where
+     * events are polled there is no sink, and they come as events.
+     */
+    void set_log(log_level level, log_sink sink = {}) {
         np_error details = NP_ERROR_INIT;
         const bool is_set = static_cast<bool>(sink);
         detail::require(
@@ -844,7 +1015,10 @@ public:
         return np_runtime_stop(handle(), detail::to_ms(drain));
     }
 
-    /** Waits until a stop has ended everything; after that no code of the host runs. */
+    /**
+     * Waits until a stop has ended everything; after that no code of the host runs. Where
+     * events are polled, the end comes only to those who poll on.
+     */
     [[nodiscard]] status wait(std::chrono::milliseconds timeout = forever) noexcept {
         return np_runtime_wait(handle(), detail::to_ms(timeout));
     }
@@ -880,13 +1054,17 @@ public:
 
 private:
     friend class listener;
+    friend class loop;
     std::shared_ptr<const exception_hook> hook_;
-    std::unique_ptr<np_runtime, detail::freed_by<np_runtime_free>> runtime_;
+    std::unique_ptr<np_runtime, detail::freed_with_loops> runtime_;
 };
 
 /* ---- Listener ----------------------------------------------------------------------------- */
 
-/** One port section, made, started, paused and ended. May outlive its runtime. */
+/**
+ * One port section, made, started, paused and ended. May outlive its runtime. Where events are
+ * polled, its destructor does not wait.
+ */
 class listener {
 public:
     /** It does not listen before start. */
@@ -903,6 +1081,7 @@ public:
     /** Sets the callbacks of one protocol, before the start; replaces those before. */
     listener &on(protocol protocol, handler handler) {
         np_handler table = NP_HANDLER_INIT;
+        table.flags = detail::flags_of(handler);
         table.on_open = handler.on_open ? detail::on_open : nullptr;
         table.on_frames = handler.on_frames ? detail::on_frames : nullptr;
         table.on_data = handler.on_data ? detail::on_data : nullptr;
@@ -911,11 +1090,15 @@ public:
         table.on_close = handler.on_close ? detail::on_close<nativeport::handler> : nullptr;
         table.destroy = detail::handler_border::destroy;
         table.user_data = new detail::handler_border{std::move(handler), hook_};
-        np_error details = NP_ERROR_INIT;
-        detail::require(
-            np_listener_on(handle(), static_cast<std::int32_t>(protocol), &table, &details),
-            details);
-        return *this;
+        return set(protocol, table);
+    }
+
+    /** Serves a protocol where events are polled. */
+    listener &on(protocol protocol, polled_handler handler) {
+        np_handler table = NP_HANDLER_INIT;
+        table.flags = detail::flags_of(handler);
+        table.user_data = handler.token.object<void>();
+        return set(protocol, table);
     }
 
     /** The member functions of an object as callbacks; see handler_of. */
@@ -935,9 +1118,14 @@ public:
         table.destroy = detail::border<detail::admission>::destroy;
         table.user_data = new detail::border<detail::admission>{
             {std::move(on_admit), std::move(on_close)}, hook_};
-        np_error details = NP_ERROR_INIT;
-        detail::require(np_listener_on_admit(handle(), &table, &details), details);
-        return *this;
+        return set(table);
+    }
+
+    /** Asks where events are polled; the events until the decision bring the token back. */
+    listener &on_admit(token token) {
+        np_admission table = NP_ADMISSION_INIT;
+        table.user_data = token.object<void>();
+        return set(table);
     }
 
     /** Binds and listens. Callbacks may run from here on. */
@@ -977,8 +1165,182 @@ public:
     np_listener *handle() const noexcept { return listener_.get(); }
 
 private:
+    listener &set(protocol protocol, const np_handler &table) {
+        np_error details = NP_ERROR_INIT;
+        detail::require(
+            np_listener_on(handle(), static_cast<std::int32_t>(protocol), &table, &details),
+            details);
+        return *this;
+    }
+
+    listener &set(const np_admission &table) {
+        np_error details = NP_ERROR_INIT;
+        detail::require(np_listener_on_admit(handle(), &table, &details), details);
+        return *this;
+    }
+
     std::shared_ptr<const exception_hook> hook_;
     std::unique_ptr<np_listener, detail::freed_by<np_listener_free>> listener_;
+};
+
+/* ---- Loop: events for threads that poll --------------------------------------------------- */
+
+/** What an event tells of: each is named after its callback. */
+enum class event_kind : std::int32_t {
+    admit = NP_EVENT_ADMIT,
+    open = NP_EVENT_OPEN,
+    frames = NP_EVENT_FRAMES,
+    data = NP_EVENT_DATA,
+    end = NP_EVENT_END,
+    writable = NP_EVENT_WRITABLE,
+    close = NP_EVENT_CLOSE,
+    log = NP_EVENT_LOG,
+};
+
+/** Something happened. What it shows is valid until its loop is polled again. */
+class event {
+public:
+    explicit event(const np_event &event) noexcept : event_(event) {}
+
+    /** There may be new ones: leave alone what you do not know. */
+    event_kind kind() const noexcept { return static_cast<event_kind>(event_.kind); }
+    /** None for a line of the log. */
+    connection conn() const noexcept { return connection(event_.conn); }
+    /** That of the connection's polled_handler. */
+    nativeport::token token() const noexcept { return event_.user_data; }
+    /** Of admit and open. */
+    nativeport::protocol protocol() const noexcept {
+        return static_cast<nativeport::protocol>(event_.protocol);
+    }
+    std::uint8_t first_byte() const noexcept {
+        return static_cast<std::uint8_t>(event_.first_byte);
+    }
+    /** Empty for other kinds; so is data. */
+    frames_view frames() const noexcept {
+        return {event_.frames, event_.frames != nullptr ? event_.count : 0};
+    }
+    bytes_view data() const noexcept {
+        return {event_.data, event_.data != nullptr ? event_.count : 0};
+    }
+    /** Nothing for other kinds; so is log. */
+    std::optional<close_info> close() const noexcept {
+        if (event_.close == nullptr)
+            return std::nullopt;
+        return close_info(*event_.close);
+    }
+    std::optional<log_record> log() const noexcept {
+        if (event_.log == nullptr)
+            return std::nullopt;
+        return log_record{static_cast<log_level>(event_.log->level), connection(event_.log->conn),
+                          event_.log->stage, event_.log->text};
+    }
+
+    /**
+     * Calls the public member function of an object that is named and called like the callback
+     * for this kind: on_admit(connection, protocol, first_byte), the members of handler,
+     * on_log(log_record). Without one, nothing happens.
+     */
+    template <typename T> void visit(T &object) const {
+        static_assert(detail::takes_events<T>, "a visitor has public member functions on_...");
+        if constexpr (detail::has<detail::on_admit_of, T>)
+            if (kind() == event_kind::admit)
+                object.on_admit(conn(), protocol(), first_byte());
+        if constexpr (detail::has<detail::on_open_of, T>)
+            if (kind() == event_kind::open)
+                object.on_open(conn(), protocol(), first_byte());
+        if constexpr (detail::has<detail::on_frames_of, T>)
+            if (kind() == event_kind::frames)
+                object.on_frames(conn(), frames());
+        if constexpr (detail::has<detail::on_data_of, T>)
+            if (kind() == event_kind::data)
+                object.on_data(conn(), data());
+        if constexpr (detail::has<detail::on_end_of, T>)
+            if (kind() == event_kind::end)
+                object.on_end(conn());
+        if constexpr (detail::has<detail::on_writable_of, T>)
+            if (kind() == event_kind::writable)
+                object.on_writable(conn());
+        if constexpr (detail::has<detail::on_close_of, T>)
+            if (kind() == event_kind::close)
+                object.on_close(conn(), *close());
+        if constexpr (detail::has<detail::on_log_of, T>)
+            if (kind() == event_kind::log)
+                object.on_log(*log());
+    }
+
+private:
+    np_event event_;
+};
+
+/** What a poll gives: true if it went well, and the events, which may be none. */
+class polled_events {
+public:
+    using iterator = detail::view_iterator<event, np_event>;
+
+    polled_events(nativeport::status status, const np_event *events, std::size_t count) noexcept
+        : status_(status), events_(events), count_(count) {}
+
+    explicit operator bool() const noexcept { return static_cast<bool>(status_); }
+    nativeport::status status() const noexcept { return status_; }
+    std::size_t size() const noexcept { return count_; }
+    bool empty() const noexcept { return count_ == 0; }
+    iterator begin() const noexcept { return iterator(events_); }
+    iterator end() const noexcept { return iterator(events_ + count_); }
+    event operator[](std::size_t index) const noexcept { return event(events_[index]); }
+
+private:
+    nativeport::status status_;
+    const np_event *events_;
+    std::size_t count_;
+};
+
+/**
+ * A share of a polled runtime's connections: the thread that polls it moves their bytes.
+ *
+ *     while (const auto events = loop.poll())
+ *         for (const nativeport::event event : events)
+ *             event.visit(server);
+ *
+ * One that goes before the runtime has ended leaves its connections to the runtime's destructor.
+ */
+class loop {
+public:
+    /**
+     * Before the first listener starts. A poll gives at most max_events, from input that fits
+     * into a buffer of buffer_size bytes, at least NP_LOOP_BUFFER_MIN_SIZE.
+     */
+    explicit loop(const runtime &runtime, std::size_t max_events = 256,
+                  std::size_t buffer_size = NP_LOOP_BUFFER_SIZE)
+        : events_(max_events), loop_(nullptr, runtime.runtime_.get_deleter()) {
+        np_loop *made = nullptr;
+        np_error details = NP_ERROR_INIT;
+        loop_.get_deleter().left->make_room();
+        detail::require(np_loop_new(runtime.handle(), nullptr, buffer_size, &made, &details),
+                        details);
+        loop_.reset(made);
+    }
+
+    /**
+     * Moves bytes, waits for events, and gives them; none if the time has passed or wake was
+     * called. One thread at a time: others are answered NP_ERR_STATE. NP_ERR_STOPPED when the
+     * runtime has ended and everything was told. A send to a connection whose queue is full
+     * answers NP_ERR_WOULD_BLOCK here. Poll soon again: nothing moves in between.
+     */
+    [[nodiscard]] polled_events poll(std::chrono::milliseconds timeout = forever) noexcept {
+        std::size_t count = 0;
+        const status answered = np_loop_poll(handle(), events_.data(), events_.size(),
+                                             detail::to_ms(timeout), &count);
+        return {answered, events_.data(), count};
+    }
+
+    /** Lets the poll that is under way return early, or else the next one. From any thread. */
+    status wake() const noexcept { return np_loop_wake(handle()); }
+
+    np_loop *handle() const noexcept { return loop_.get(); }
+
+private:
+    std::vector<np_event> events_;
+    std::unique_ptr<np_loop, detail::freed_with_loops> loop_;
 };
 
 } // namespace v0_1
