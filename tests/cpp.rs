@@ -12,6 +12,7 @@ use running::listening;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::Output;
+use std::sync::LazyLock;
 use std::{fs, str};
 use support::{frame, framed, read_frame, tls_framed};
 
@@ -57,15 +58,18 @@ fn holds_with_every_compiler_and_standard(name: &str) {
 
 /// False, visibly, where programs cannot be built with sanitizers.
 fn has_sanitizers() -> bool {
-    let out = folder("cpp_sanitizers").join("program");
-    let source = root().join("tests/c/twice_other.cpp");
-    let mut command = compiler("c++", "c++17");
-    command.args(SANITIZERS).arg("-shared").arg("-fPIC").arg(source).arg("-o").arg(out);
-    let has = command.output().is_ok_and(|output| output.status.success());
-    if !has {
-        skipped("c++ has no sanitizers here, C++ was not tried with them");
-    }
-    has
+    static HAS: LazyLock<bool> = LazyLock::new(|| {
+        let out = folder("cpp_sanitizers").join("program");
+        let source = root().join("tests/c/twice_other.cpp");
+        let mut command = compiler("c++", "c++17");
+        command.args(SANITIZERS).arg("-shared").arg("-fPIC").arg(source).arg("-o").arg(out);
+        let has = command.output().is_ok_and(|output| output.status.success());
+        if !has {
+            skipped("c++ has no sanitizers here, C++ was not tried with them");
+        }
+        has
+    });
+    *HAS
 }
 
 #[test]
