@@ -263,6 +263,39 @@ fn a_tls_port_identifies_by_the_first_byte_inside_of_tls() {
 }
 
 #[test]
+fn a_request_and_the_peers_end_that_come_with_the_last_handshake_message_are_served() {
+    let server = echo_server(&format!("{WITH_TLS}\ncompression=off"), TLS_SECTION);
+    for (sent, expected) in [
+        (&b"GET"[..], &b"GET"[..]),
+        (b"\x01\x00\x00\x00\x02hi", b"\x01\x00\x00\x00\x02hi"),
+        (b"", b""),
+    ] {
+        let mut client = tls_over(connect(server.address));
+        while client.conn.is_handshaking() {
+            while client.conn.wants_write() {
+                client.conn.write_tls(&mut client.sock).unwrap();
+            }
+            assert_ne!(client.conn.read_tls(&mut client.sock).unwrap(), 0);
+            client.conn.process_new_packets().unwrap();
+        }
+        client.conn.writer().write_all(sent).unwrap();
+        client.conn.send_close_notify();
+        let mut last = Vec::new();
+        while client.conn.wants_write() {
+            client.conn.write_tls(&mut last).unwrap();
+        }
+        client.sock.write_all(&last).unwrap();
+        client.sock.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read_to_end(&mut client), expected);
+    }
+    wait_for_close(&server.listener, CloseReason::ClosedBeforeIdentified);
+    assert_eq!(
+        closes(&server.listener),
+        HashMap::from([("peer_closed", 2), ("closed_before_identified", 1)])
+    );
+}
+
+#[test]
 fn plain_bytes_on_a_tls_port_are_answered_by_an_alert_and_not_by_the_protocol() {
     let server = echo_server(WITH_TLS, TLS_SECTION);
     let mut client = connect(server.address);

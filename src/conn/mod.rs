@@ -216,7 +216,9 @@ impl Conn {
         loop {
             self.out().merge_foreign();
             self.obey();
-            if self.admitted_step(turn) || self.end_of_input_step() {
+            // What came inside of TLS together with the peer's end is identified elsewhere first.
+            let moves = matches!(self.phase, Phase::Identify) && turn.door.is_handshake();
+            if self.admitted_step(turn) || !moves && self.end_of_input_step() {
                 continue;
             }
             more_to_send = self.out().flush();
