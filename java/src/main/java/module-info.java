@@ -1,0 +1,7 @@
+/**
+ * A native socket layer for servers, and the socket interface over it. Logging goes through
+ * {@link java.lang.System.Logger}; nothing but the JDK is needed at run time.
+ */
+module org.nativeport {
+    exports org.nativeport;
+}
