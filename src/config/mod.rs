@@ -62,16 +62,23 @@ impl Config {
         };
         let bytes = std::fs::read(path).map_err(unreadable)?;
         let absolute = std::path::absolute(path).map_err(unreadable)?;
-        self.load(&bytes, &name, absolute.parent().map(Path::to_path_buf))
+        self.load_text(&bytes, &name, absolute.parent().map(Path::to_path_buf))
     }
 
     /// Reads a text as if it were a file of this name. Relative paths in it start at the
     /// process's working folder.
     pub fn load_string(&mut self, text: &[u8], name: &str) -> Result<(), Error> {
-        self.load(text, name, None)
+        self.load_text(text, name, None)
     }
 
-    fn load(&mut self, text: &[u8], name: &str, folder: Option<PathBuf>) -> Result<(), Error> {
+    /// Reads a text as if it were a file of this name, in this folder: relative paths in it
+    /// start there, or with `None` at the process's working folder.
+    pub fn load_text(
+        &mut self,
+        text: &[u8],
+        name: &str,
+        folder: Option<PathBuf>,
+    ) -> Result<(), Error> {
         self.document.load(text, name, folder)
     }
 

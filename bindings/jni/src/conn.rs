@@ -1,0 +1,232 @@
+//! Connections, by their handle: what is sent and what is asked for. Any number may be tried.
+
+use crate::guard::{Failure, Region, bytes, cold, hot};
+use jni::EnvUnowned;
+use jni::objects::{JByteArray, JClass, JLongArray};
+use jni::sys::{JNIEnv, jbyteArray, jclass, jint, jintArray, jlong};
+use nativeport::handles::{Conn, SendFlags};
+use nativeport::status::Status;
+use std::mem::MaybeUninit;
+
+/// Send it raw even if the port compresses.
+const NO_COMPRESS: jint = 1;
+
+/// Up to here the core copies what is sent; larger payloads change hands, in bytes.
+const COPIED: usize = 4096;
+
+const ADMIT: jint = 1;
+const PAUSE: jint = 2;
+const RESUME: jint = 3;
+const SHUTDOWN: jint = 4;
+const CLOSE: jint = 5;
+const ABORT: jint = 6;
+const CORK: jint = 7;
+const UNCORK: jint = 8;
+const DEADLINE: jint = 9;
+
+/// What Java's flags say.
+pub fn send_flags(flags: jint) -> Result<SendFlags, Status> {
+    match flags {
+        0 | NO_COMPRESS => Ok(SendFlags { no_compress: flags == NO_COMPRESS }),
+        _ => Err(Status::Argument),
+    }
+}
+
+/// `int sendFrame(long conn, byte[] data, int offset, int length, int flags)`: whole, or not at
+/// all.
+///
+/// # Safety
+/// Called by the virtual machine.
+#[unsafe(no_mangle)]
+pub unsafe extern "system" fn Java_org_nativeport_internal_Native_sendFrame(
+    env: *mut JNIEnv,
+    _class: jclass,
+    conn: jlong,
+    data: jbyteArray,
+    offset: jint,
+    length: jint,
+    flags: jint,
+) -> jint {
+    hot(|| {
+        // SAFETY: both come from the virtual machine.
+        let region = unsafe { Region::new(env, data, offset, length)? };
+        let (conn, flags) = (Conn::from_raw(conn as u64), send_flags(flags)?);
+        if region.len <= COPIED {
+            with_copy(&region, |data| conn.send_frame(data, flags))?;
+        } else {
+            conn.send_frame_owned(Box::new(region.to_vec()), flags)?;
+        }
+        Ok(0)
+    })
+}
+
+/// `int sendFrames(long conn, byte[] data, int offset, int[] lengths, int first, int count, int
+/// flags)`: frames that lie one behind the other in `data` from `offset` on, with these lengths;
+/// says how many were taken, at least one.
+///
+/// # Safety
+/// Called by the virtual machine.
+#[unsafe(no_mangle)]
+#[allow(clippy::too_many_arguments)]
+pub unsafe extern "system" fn Java_org_nativeport_internal_Native_sendFrames(
+    env: *mut JNIEnv,
+    _class: jclass,
+    conn: jlong,
+    data: jbyteArray,
+    offset: jint,
+    lengths: jintArray,
+    first: jint,
+    count: jint,
+    flags: jint,
+) -> jint {
+    hot(|| {
+        let (conn, flags) = (Conn::from_raw(conn as u64), send_flags(flags)?);
+        if lengths.is_null() || first < 0 || count <= 0 {
+            return Err(Status::Argument);
+        }
+        // SAFETY: from the virtual machine, and not null.
+        let has = unsafe { ((**env).v1_1.GetArrayLength)(env, lengths) };
+        if first.checked_add(count).is_none_or(|end| end > has) {
+            return Err(Status::Argument);
+        }
+        let mut sizes = vec![0; count as usize];
+        // SAFETY: the range was checked, and there is room for `count`.
+        unsafe {
+            ((**env).v1_1.GetIntArrayRegion)(env, lengths, first, count, sizes.as_mut_ptr());
+        }
+        let mut all: jint = 0;
+        for size in &sizes {
+            let sum = if *size < 0 { None } else { all.checked_add(*size) };
+            all = sum.ok_or(Status::Argument)?;
+        }
+        // SAFETY: both come from the virtual machine.
+        let copy = unsafe { Region::new(env, data, offset, all)? }.to_vec();
+        let mut ends = Vec::with_capacity(sizes.len());
+        let mut end = 0;
+        for size in sizes {
+            let start = end;
+            end += size as usize;
+            ends.push(start..end);
+        }
+        let frames = ends.iter().map(|range| &copy[range.clone()]);
+        match conn.send_frames(frames, flags) {
+            (0, Err(status)) => Err(status),
+            (taken, _) => Ok(taken as jint),
+        }
+    })
+}
+
+/// `int sendBytes(long conn, byte[] data, int offset, int length)`: on a stream; whole, or not
+/// at all.
+///
+/// # Safety
+/// Called by the virtual machine.
+#[unsafe(no_mangle)]
+pub unsafe extern "system" fn Java_org_nativeport_internal_Native_sendBytes(
+    env: *mut JNIEnv,
+    _class: jclass,
+    conn: jlong,
+    data: jbyteArray,
+    offset: jint,
+    length: jint,
+) -> jint {
+    hot(|| {
+        // SAFETY: both come from the virtual machine.
+        let region = unsafe { Region::new(env, data, offset, length)? };
+        let conn = Conn::from_raw(conn as u64);
+        if region.len <= COPIED {
+            with_copy(&region, |data| conn.send_bytes(data))?;
+        } else {
+            conn.send_bytes(&region.to_vec())?;
+        }
+        Ok(0)
+    })
+}
+
+/// Copies at most [`COPIED`] bytes without allocating.
+fn with_copy<R>(region: &Region, f: impl FnOnce(&[u8]) -> R) -> R {
+    let mut copy = MaybeUninit::<[u8; COPIED]>::uninit();
+    let pointer = copy.as_mut_ptr().cast::<u8>();
+    // SAFETY: the callers have checked the length, and all of it gets written before it is read.
+    let data = unsafe {
+        region.read(pointer);
+        std::slice::from_raw_parts(pointer, region.len)
+    };
+    f(data)
+}
+
+/// `int connControl(long conn, int what, long argument)`: everything that takes at most a number.
+///
+/// # Safety
+/// Called by the virtual machine.
+#[unsafe(no_mangle)]
+pub unsafe extern "system" fn Java_org_nativeport_internal_Native_connControl(
+    _env: *mut JNIEnv,
+    _class: jclass,
+    conn: jlong,
+    what: jint,
+    argument: jlong,
+) -> jint {
+    hot(|| {
+        let conn = Conn::from_raw(conn as u64);
+        let code = || i32::try_from(argument).map_err(|_| Status::Argument);
+        match what {
+            ADMIT => conn.admit(),
+            PAUSE => conn.pause_reading(),
+            RESUME => conn.resume_reading(),
+            SHUTDOWN => conn.shutdown(),
+            CLOSE => conn.close(code()?),
+            ABORT => conn.abort(code()?),
+            CORK => conn.cork(),
+            UNCORK => conn.uncork(),
+            DEADLINE => conn.set_deadline(u64::try_from(argument).ok()),
+            _ => Err(Status::Argument),
+        }?;
+        Ok(0)
+    })
+}
+
+/// `int connRefuse(long conn, byte[] farewell)`: turns it away at admission.
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_org_nativeport_internal_Native_connRefuse<'local>(
+    env: EnvUnowned<'local>,
+    _class: JClass<'local>,
+    conn: jlong,
+    farewell: JByteArray<'local>,
+) -> jint {
+    let answer = cold(env, None, |env| {
+        Conn::from_raw(conn as u64).refuse(&bytes(env, &farewell)?)?;
+        Ok(0)
+    });
+    answer as jint
+}
+
+/// `int connStats(long conn, long[] counters)`: age in milliseconds, bytes in, bytes out, frames
+/// in, frames out, queued bytes.
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_org_nativeport_internal_Native_connStats<'local>(
+    env: EnvUnowned<'local>,
+    _class: JClass<'local>,
+    conn: jlong,
+    counters: JLongArray<'local>,
+) -> jint {
+    let answer = cold(env, None, |env| {
+        let info = Conn::from_raw(conn as u64).info()?;
+        if counters.is_null() {
+            return Err(Failure::from(Status::Argument));
+        }
+        let values = [
+            info.age_ms,
+            info.bytes_in,
+            info.bytes_out,
+            info.frames_in,
+            info.frames_out,
+            info.queued_bytes,
+        ];
+        let values = values.map(|value| value as jlong);
+        let room = counters.len(env)?.min(values.len());
+        counters.set_region(env, 0, &values[..room])?;
+        Ok(values.len() as jlong)
+    });
+    answer as jint
+}

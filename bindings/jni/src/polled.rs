@@ -1,0 +1,434 @@
+//! Polled: a loop that a thread of Java's drives, and the records that tell what happened.
+//!
+//! Two direct buffers of Java's belong to a loop. Sockets are read into the one; the other holds
+//! what a poll tells, in this order, numbers in the machine's byte order:
+//!
+//! ```text
+//! record × records   kind i32 │ protocol u8, first byte u8, 0 u16 │ connection i64 │
+//!                    token i32 │ count i32 │ first i32 │ extra i32             (32 bytes)
+//! entry × entries    offset i32 │ length i32 │ flags i32 │ 0 i32               (16 bytes)
+//! the rest           facts of connections, texts, payloads from elsewhere
+//! ```
+//!
+//! A record of frames or data has `count` entries from `first` on. An entry's offset counts in
+//! the read buffer, or with [`ENTRY_HERE`] in this one; with [`ENTRY_ELSEWHERE`] the payload is
+//! copied by `fetch`. `extra` is an offset in this buffer where a kind has more to say. All of
+//! it is valid until the next poll.
+
+use jni::objects::JByteBuffer;
+use jni::refs::Global;
+use nativeport::event::{CloseInfo, Protocol};
+use nativeport::handles::{Conn, SendFlags};
+use nativeport::log::OwnedRecord;
+use nativeport::polling::{Place, PollLoop, PolledEvent, PolledFrame, What};
+use nativeport::runtime::Runtime;
+use nativeport::status::{Error, Status};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::ptr::{copy_nonoverlapping, with_exposed_provenance};
+use std::sync::Arc;
+
+/// Bytes of a record.
+pub const RECORD: usize = 32;
+/// Bytes of an entry.
+pub const ENTRY: usize = 16;
+/// The least that must be left for the rest, in bytes: the facts of one connection and a text.
+pub const REST: usize = 65536;
+
+const ADMIT: i32 = 1;
+const OPEN: i32 = 2;
+const FRAMES: i32 = 3;
+const DATA: i32 = 4;
+const END: i32 = 5;
+const WRITABLE: i32 = 6;
+const CLOSED: i32 = 7;
+const LOG: i32 = 8;
+
+/// The payload came compressed.
+const ENTRY_COMPRESSED: i32 = 1;
+/// The payload lies in the buffer of records.
+const ENTRY_HERE: i32 = 2;
+/// The payload has to be fetched.
+const ENTRY_ELSEWHERE: i32 = 4;
+
+/// Payloads up to this size are copied behind the records, which saves Java a call, in bytes.
+const COPIED: usize = 4096;
+/// The longest text that is told, in bytes.
+const TEXT: usize = 4096;
+/// The facts of a connection are never longer, in bytes: names of TLS are short, and a server
+/// name has 255 bytes at most.
+const FACTS: usize = 2048;
+
+/// Memory of a direct buffer.
+#[derive(Clone, Copy)]
+pub struct Memory {
+    /// Of its first byte.
+    pub pointer: *mut u8,
+    /// In bytes.
+    pub len: usize,
+}
+
+// SAFETY: whoever makes one keeps the buffer, and Java only reads it between polls.
+unsafe impl Send for Memory {}
+
+impl AsMut<[u8]> for Memory {
+    fn as_mut(&mut self) -> &mut [u8] {
+        // SAFETY: `Polled` keeps the buffer until its loop has ended; it holds bytes, whatever
+        // they are.
+        unsafe { std::slice::from_raw_parts_mut(self.pointer, self.len) }
+    }
+}
+
+/// A loop and its buffers.
+pub struct Polled {
+    poll: Arc<PollLoop>,
+    told: Mutex<Told>,
+    records: usize,
+    /// Keep the buffers from being collected.
+    _buffers: [Global<JByteBuffer<'static>>; 2],
+}
+
+/// What was polled, and how much of it has been told.
+struct Told {
+    input: Memory,
+    output: Memory,
+    entries: usize,
+    /// Events that did not fit into what the last poll told.
+    waiting: VecDeque<PolledEvent>,
+    /// What [`What::Frames`] counts in.
+    frames: Vec<PolledFrame>,
+    /// Those of the present entries.
+    places: Vec<Place>,
+    /// Where the rest has room, an offset.
+    free: usize,
+}
+
+impl Polled {
+    /// Makes one more loop of a runtime. `output` has room for that many records and entries and
+    /// [`REST`] bytes.
+    pub fn new(
+        runtime: &Runtime,
+        memory: [Memory; 2],
+        buffers: [Global<JByteBuffer<'static>>; 2],
+        records: usize,
+        entries: usize,
+    ) -> Result<Polled, Error> {
+        let [input, output] = memory;
+        let needed = records
+            .checked_mul(RECORD)
+            .and_then(|bytes| bytes.checked_add(entries.checked_mul(ENTRY)?))
+            .and_then(|bytes| bytes.checked_add(REST));
+        if records == 0 || entries == 0 || needed.is_none_or(|needed| needed > output.len) {
+            return Err(Error::new(Status::Argument, "the buffer of records is too small"));
+        }
+        if input.len < nativeport::capi::poll::NP_LOOP_BUFFER_MIN_SIZE
+            || i32::try_from(input.len).is_err()
+            || i32::try_from(output.len).is_err()
+        {
+            return Err(Error::new(Status::Argument, "this is no size for a buffer of a loop"));
+        }
+        let poll = PollLoop::new(runtime, Box::new(input))?;
+        let told = Mutex::new(Told {
+            input,
+            output,
+            entries,
+            waiting: VecDeque::new(),
+            frames: Vec::new(),
+            places: Vec::new(),
+            free: 0,
+        });
+        Ok(Polled { poll, told, records, _buffers: buffers })
+    }
+
+    /// Waits for events, at most so many milliseconds (less than 0: no limit), and gives how many
+    /// records tell of them.
+    pub fn poll(&self, timeout_ms: i64) -> Result<usize, Status> {
+        let mut told = self.told.try_lock().ok_or(Status::State)?;
+        let told = &mut *told;
+        if told.waiting.is_empty() {
+            told.places.clear();
+            told.frames.clear();
+            self.poll.poll(self.records, u64::try_from(timeout_ms).ok(), |mut batch| {
+                told.waiting.extend(batch.by_ref());
+                told.frames.extend_from_slice(batch.frames());
+            })?;
+        }
+        Ok(told.tell(self.records))
+    }
+
+    /// Lets a poll return early, or the next one.
+    pub fn wake(&self) {
+        self.poll.wake();
+    }
+
+    /// Whether it has ended or was never used: then it is free to go.
+    pub fn retire(&self) -> Result<(), Error> {
+        self.poll.retire()
+    }
+
+    /// Shows the payload of an entry of the last poll.
+    pub fn with_payload<R>(
+        &self,
+        entry: i32,
+        f: impl FnOnce(*const u8, usize) -> Result<R, Status>,
+    ) -> Result<R, Status> {
+        let told = self.told.try_lock().ok_or(Status::State)?;
+        let place = usize::try_from(entry).ok().and_then(|entry| told.places.get(entry));
+        let place = place.ok_or(Status::NotFound)?;
+        // Valid while the lock is held: the next poll needs it.
+        f(with_exposed_provenance(place.address), place.len)
+    }
+
+    /// Sends payloads of the last poll as frames, and gives how many were taken.
+    pub fn send(
+        &self,
+        conn: Conn,
+        first: i32,
+        count: i32,
+        flags: SendFlags,
+    ) -> Result<usize, Status> {
+        let told = self.told.try_lock().ok_or(Status::State)?;
+        let (first, count) = (usize::try_from(first), usize::try_from(count));
+        let range = first.ok().zip(count.ok());
+        let range = range.and_then(|(first, count)| Some(first..first.checked_add(count)?));
+        let places = range.and_then(|range| told.places.get(range)).ok_or(Status::NotFound)?;
+        let payloads = places.iter().map(|place| match place.len {
+            0 => &[][..],
+            // SAFETY: of this round, which cannot end while the lock is held.
+            len => unsafe {
+                std::slice::from_raw_parts(with_exposed_provenance(place.address), len)
+            },
+        });
+        match conn.send_frames(payloads, flags) {
+            (0, Err(status)) => Err(status),
+            (taken, _) => Ok(taken),
+        }
+    }
+}
+
+impl Told {
+    /// Writes records of the events that wait, as many as fit, and gives how many.
+    fn tell(&mut self, records: usize) -> usize {
+        self.places.clear();
+        self.free = records * RECORD + self.entries * ENTRY;
+        let mut count = 0;
+        while count < records
+            && let Some(event) = self.waiting.pop_front()
+        {
+            let (conn, token) = (event.conn, event.token);
+            let mut record = Record { conn: conn.raw(), token: token as i32, ..Record::default() };
+            match event.what {
+                What::Admit { protocol, first_byte } | What::Opened { protocol, first_byte } => {
+                    if self.room(records) < FACTS {
+                        self.waiting.push_front(event);
+                        break;
+                    }
+                    record.kind =
+                        if matches!(event.what, What::Admit { .. }) { ADMIT } else { OPEN };
+                    (record.protocol, record.first_byte) = (protocol as u8, first_byte);
+                    record.extra = self.put(|facts| tell_facts(facts, conn, protocol));
+                }
+                What::Frames { first, count: all } => {
+                    let fit = all.min(self.entries - self.places.len());
+                    let rest = What::Frames { first: first + fit, count: all - fit };
+                    if fit < all {
+                        self.waiting.push_front(PolledEvent { conn, token, what: rest });
+                    }
+                    if fit == 0 {
+                        break;
+                    }
+                    record.kind = FRAMES;
+                    (record.first, record.count) = (self.places.len() as i32, fit as i32);
+                    for index in first..first + fit {
+                        let PolledFrame { data, compressed } = self.frames[index];
+                        self.entry(records, data, i32::from(compressed) * ENTRY_COMPRESSED);
+                    }
+                }
+                What::Data(place) => {
+                    if self.places.len() == self.entries {
+                        self.waiting.push_front(event);
+                        break;
+                    }
+                    record.kind = DATA;
+                    (record.first, record.count) = (self.places.len() as i32, 1);
+                    self.entry(records, place, 0);
+                }
+                What::End => record.kind = END,
+                What::Writable => record.kind = WRITABLE,
+                What::Closed(ref info) => {
+                    if self.room(records) < FACTS + TEXT {
+                        self.waiting.push_front(event);
+                        break;
+                    }
+                    record.kind = CLOSED;
+                    record.extra = self.put(|out| tell_close(out, info));
+                }
+                What::Log(ref line) => {
+                    if self.room(records) < FACTS + TEXT {
+                        self.waiting.push_front(event);
+                        break;
+                    }
+                    record.kind = LOG;
+                    record.extra = self.put(|out| tell_log(out, line));
+                }
+            }
+            self.write(count * RECORD, &record.bytes());
+            count += 1;
+        }
+        count
+    }
+
+    /// What the rest still has, in bytes.
+    fn room(&self, _records: usize) -> usize {
+        self.output.len - self.free
+    }
+
+    /// One more entry.
+    fn entry(&mut self, records: usize, place: Place, flags: i32) {
+        let (mut offset, mut flags) = (0, flags);
+        let start = self.input.pointer.addr();
+        if place.address >= start && place.address + place.len <= start + self.input.len {
+            offset = place.address - start;
+        } else if place.len <= COPIED && place.len + FACTS + TEXT <= self.room(records) {
+            offset = self.free;
+            flags |= ENTRY_HERE;
+            // SAFETY: the place is of this round, the room was checked, and they are apart.
+            unsafe {
+                let to = self.output.pointer.add(self.free);
+                copy_nonoverlapping(with_exposed_provenance(place.address), to, place.len);
+            }
+            self.free += place.len;
+        } else {
+            flags |= ENTRY_ELSEWHERE;
+        }
+        let mut bytes = [0; ENTRY];
+        bytes[..4].copy_from_slice(&(offset as i32).to_ne_bytes());
+        bytes[4..8].copy_from_slice(&(place.len as i32).to_ne_bytes());
+        bytes[8..12].copy_from_slice(&flags.to_ne_bytes());
+        let at = records * RECORD + self.places.len() * ENTRY;
+        self.write(at, &bytes);
+        self.places.push(place);
+    }
+
+    /// Writes something to the rest, where there is room for it, and gives its offset.
+    fn put(&mut self, fill: impl FnOnce(&mut Vec<u8>)) -> i32 {
+        let mut bytes = Vec::with_capacity(256);
+        fill(&mut bytes);
+        bytes.truncate(self.output.len - self.free);
+        let at = self.free;
+        self.write(at, &bytes);
+        self.free += bytes.len();
+        at as i32
+    }
+
+    fn write(&mut self, at: usize, bytes: &[u8]) {
+        let end = at + bytes.len();
+        self.output.as_mut()[at..end].copy_from_slice(bytes);
+    }
+}
+
+/// A record before it is written.
+#[derive(Default)]
+struct Record {
+    kind: i32,
+    protocol: u8,
+    first_byte: u8,
+    conn: u64,
+    token: i32,
+    count: i32,
+    first: i32,
+    extra: i32,
+}
+
+impl Record {
+    fn bytes(&self) -> [u8; RECORD] {
+        let mut bytes = [0; RECORD];
+        bytes[..4].copy_from_slice(&self.kind.to_ne_bytes());
+        (bytes[4], bytes[5]) = (self.protocol, self.first_byte);
+        bytes[8..16].copy_from_slice(&self.conn.to_ne_bytes());
+        bytes[16..20].copy_from_slice(&self.token.to_ne_bytes());
+        bytes[20..24].copy_from_slice(&self.count.to_ne_bytes());
+        bytes[24..28].copy_from_slice(&self.first.to_ne_bytes());
+        bytes[28..].copy_from_slice(&self.extra.to_ne_bytes());
+        bytes
+    }
+}
+
+/// What Java wants to know of a connection for as long as it has an object for it, also when the
+/// handle is stale: age, addresses, TLS facts.
+fn tell_facts(out: &mut Vec<u8>, conn: Conn, protocol: Protocol) {
+    debug_assert_eq!(conn.info().map(|info| info.protocol).ok(), Some(protocol));
+    // Its handle is valid until the next poll, whatever has become of it.
+    let Ok(info) = conn.info() else {
+        out.push(0);
+        return;
+    };
+    out.push(1);
+    number(out, info.age_ms);
+    address(out, info.peer);
+    address(out, info.local);
+    let Some(tls) = &info.tls else {
+        out.push(0);
+        return;
+    };
+    out.push(1);
+    out.push(tls.resumed.into());
+    let optional = |text: &Option<String>| text.clone().unwrap_or_default();
+    let texts =
+        [tls.version, &tls.suite, tls.group, &optional(&tls.alpn), &optional(&tls.server_name)];
+    for each in texts {
+        text(out, each, 300);
+    }
+}
+
+fn tell_close(out: &mut Vec<u8>, info: &CloseInfo) {
+    let ints = [
+        info.reason.code(),
+        info.by as i32,
+        info.stage as i32,
+        info.host_code,
+        info.os_error,
+        info.tls_alert,
+    ];
+    ints.iter().for_each(|int| out.extend(int.to_ne_bytes()));
+    for long in [info.bytes_in, info.bytes_out, info.unsent_bytes, info.duration_ms] {
+        number(out, long);
+    }
+    text(out, &info.text, TEXT);
+}
+
+fn tell_log(out: &mut Vec<u8>, line: &OwnedRecord) {
+    out.extend((line.level as i32).to_ne_bytes());
+    text(out, line.stage, 100);
+    text(out, &line.text, TEXT);
+}
+
+fn number(out: &mut Vec<u8>, value: u64) {
+    out.extend(value.to_ne_bytes());
+}
+
+/// Its length, at most `most`, as 2 bytes, then UTF-8.
+fn text(out: &mut Vec<u8>, text: &str, most: usize) {
+    let mut end = text.len().min(most);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    out.extend((end as u16).to_ne_bytes());
+    out.extend(&text.as_bytes()[..end]);
+}
+
+/// How many bytes, then these, then the port.
+fn address(out: &mut Vec<u8>, address: SocketAddr) {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => {
+            out.push(4);
+            out.extend(ip.octets());
+        }
+        IpAddr::V6(ip) => {
+            out.push(16);
+            out.extend(ip.octets());
+        }
+    }
+    out.extend(address.port().to_ne_bytes());
+}
