@@ -150,7 +150,8 @@ public interface ISocket extends Closeable {
 
     /**
      * Ends writing (half-close): what was written is sent, then with TLS a close_notify, then the
-     * end of the stream, which the peer reads as -1. Reading goes on. Later writes throw
+     * end of the stream, which the peer reads as -1. Reading goes on; but with TLS 1.2 the peer must end
+     * its output too when it reads this (RFC 5246, 7.2.1). Later writes throw
      * {@code SocketException("Socket output is shutdown")}. A second call has no effect. May park
      * behind another thread's write; with TLS it does the handshake first if that is not done,
      * within {@link #getSoTimeout}.
@@ -168,7 +169,8 @@ public interface ISocket extends Closeable {
      * Never waits for another thread's turn.
      *
      * <p>With linger 0 the connection is reset instead: bytes that are not sent yet are dropped and
-     * the peer sees "connection reset".
+     * the peer sees "connection reset". A JDK TLS socket sends its close_notify even so, which the peer may
+     * see instead.
      *
      * @throws IOException if the operating system refuses; the socket is closed all the same
      */
@@ -181,7 +183,7 @@ public interface ISocket extends Closeable {
      * Limits how long a read may park. It counts from the next read on; one that is
      * parked keeps its limit. Returns at once.
      *
-     * @param timeoutMillis milliseconds, 0 for no limit, which is what a new socket has
+     * @param timeoutMillis milliseconds, 0 for no limit
      * @throws SocketException {@code "Socket is closed"}
      * @throws IllegalArgumentException if it is negative
      */

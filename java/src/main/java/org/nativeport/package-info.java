@@ -1,0 +1,6 @@
+/**
+ * A native socket layer for servers that are written around blocking sockets and a thread per
+ * client. {@link org.nativeport.ISocket} is the connection, native or of the JDK;
+ * {@link org.nativeport.SocketAdapter} makes one of a {@link java.net.Socket}.
+ */
+package org.nativeport;
