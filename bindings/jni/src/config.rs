@@ -126,5 +126,6 @@ fn layout(answer: &mut Answer, config: &Config) {
         });
         answer.int(port.accepter_threads as i32);
         answer.long(port.receive_window_bytes);
+        answer.int((port.keep_alive_ms > 0).into());
     }
 }

@@ -1,0 +1,47 @@
+package org.nativeport;
+
+import org.nativeport.internal.NativeConnection;
+
+/**
+ * The question whether a connection is let in: for load balancing, licence limits and bans. The
+ * first answer counts, from whichever thread. No method waits.
+ */
+public final class Admission {
+    private final NativeConnection connection;
+
+    Admission(NativeConnection connection) {
+        this.connection = connection;
+    }
+
+    /** Who asks. */
+    public ConnectionInfo getInfo() {
+        return connection.info();
+    }
+
+    /**
+     * Lets it in: the callback for its protocol follows.
+     *
+     * @return false if it was answered before, or has ended
+     */
+    public boolean admit() {
+        return connection.admit();
+    }
+
+    /**
+     * Turns it away without a word.
+     *
+     * @return false if it was answered before, or has ended
+     */
+    public boolean refuse() {
+        return connection.refuse(new byte[0]);
+    }
+
+    /**
+     * Turns it away with bytes that are sent as they are, such as a redirect.
+     *
+     * @return false if it was answered before, or has ended
+     */
+    public boolean refuse(byte[] farewell) {
+        return connection.refuse(farewell.clone());
+    }
+}

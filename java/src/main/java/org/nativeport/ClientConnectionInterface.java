@@ -1,0 +1,43 @@
+package org.nativeport;
+
+import java.io.IOException;
+import java.time.Duration;
+import java.util.concurrent.CompletionStage;
+
+/** One port that clients connect to: started, stopped, asked. Thread safe. */
+public interface ClientConnectionInterface extends AutoCloseable {
+    /**
+     * Binds the port and accepts connections. Once. May wait while a host name is resolved and files are
+     * read.
+     *
+     * @throws java.net.BindException if the address is in use or does not exist
+     * @throws javax.net.ssl.SSLException if a certificate or key cannot be used
+     * @throws IOException if the operating system refuses
+     * @throws IllegalArgumentException if the configuration has an error; the message names its place
+     * @throws IllegalStateException if it was started or closed before
+     */
+    void start() throws IOException;
+
+    /**
+     * Ends listening at once; connections may go on, and those that have not ended when the time is over are cut.
+     * A second call can only shorten the time. Returns at once.
+     *
+     * @param grace how long connections may go on
+     * @return completes on a callback thread when the last connection has ended
+     */
+    CompletionStage<Void> stop(Duration grace);
+
+    /**
+     * Ends listening and all connections, and waits until they have ended. May park; inside a {@link
+     * FrameHandler} of this listener's runtime it returns without waiting. Callbacks that run are not waited for. A
+     * second call has no effect.
+     */
+    @Override
+    void close();
+
+    /** Whether it has been started and neither stopped nor closed. Returns at once. */
+    boolean isRunning();
+
+    /** The listening end. Returns at once. */
+    ServerSocketInterface2 getServerSocket();
+}

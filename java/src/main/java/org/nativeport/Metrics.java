@@ -1,0 +1,37 @@
+package org.nativeport;
+
+import java.util.Map;
+
+/**
+ * Counters of a port or of a whole runtime. Each number is exact; together they are not of one
+ * instant. Counters never go back.
+ *
+ * @param accepted connections accepted, ever
+ * @param unidentified connections that wait for handshake or first byte, now
+ * @param open connections in use, now, by protocol
+ * @param opened connections that came into use, ever, by protocol
+ * @param framesIn transactions received, ever
+ * @param framesOut transactions sent, ever
+ * @param bytesIn bytes read from sockets, ever
+ * @param bytesOut bytes written to sockets, ever
+ * @param closes connections ended, ever, by the stable name of the reason; without those that never occurred
+ * @param memoryBytes bytes that count against {@code memoryLimit}, now; of the whole runtime
+ * @param logDropped lines of the native log that were dropped, ever; of the whole runtime
+ * @param loopsHeldUp loops whose present turn has lasted for a second or longer; of the whole
+ *     runtime
+ * @param slowTurns turns of loops that took a second or longer, ever; of the whole runtime
+ */
+public record Metrics(
+        long accepted,
+        long unidentified,
+        Map<Protocol, Long> open,
+        Map<Protocol, Long> opened,
+        long framesIn,
+        long framesOut,
+        long bytesIn,
+        long bytesOut,
+        Map<String, Long> closes,
+        long memoryBytes,
+        long logDropped,
+        long loopsHeldUp,
+        long slowTurns) {}

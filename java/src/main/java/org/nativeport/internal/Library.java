@@ -1,0 +1,158 @@
+package org.nativeport.internal;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.util.Locale;
+import java.util.Optional;
+
+/**
+ * The native library: found, loaded once for each class loader, and if it cannot be, the reason in
+ * words. Nothing is loaded before it is first asked for.
+ *
+ * <p>Order: the file that the system property {@value #PATH_PROPERTY} names, and then no other;
+ * else the resource for this platform in the jar, copied to a private folder with a random name that is removed
+ * right away.
+ */
+public final class Library {
+    /** System property with the path of the library's file. */
+    public static final String PATH_PROPERTY = "nativeport.library.path";
+
+    private static final String NAME = "libnativeport_jni.so";
+
+    private Library() {}
+
+    /** Holds the outcome, so that the first to ask loads it and others wait for that. */
+    private static final class Loaded {
+        static final Throwable CAUSE = load();
+    }
+
+    /** Why the native library cannot be used; empty if it can. May wait for the file system. */
+    public static Optional<Throwable> unavailabilityCause() {
+        return Optional.ofNullable(Loaded.CAUSE);
+    }
+
+    /**
+     * Returns if the native library can be used.
+     *
+     * @throws UnsupportedOperationException with the reason, if it cannot
+     */
+    public static void require() {
+        Throwable cause = Loaded.CAUSE;
+        if (cause != null) {
+            throw new UnsupportedOperationException(
+                    "the native library cannot be used: " + cause.getMessage(), cause);
+        }
+    }
+
+    /** Where the library for this platform lies in the jar, such as {@code linux-x86_64}. */
+    public static String platform() {
+        return platform(System.getProperty("os.name"), System.getProperty("os.arch"));
+    }
+
+    static String platform(String osName, String osArch) {
+        String os = osName.toLowerCase(Locale.ROOT);
+        String system =
+                os.startsWith("linux")
+                        ? "linux"
+                        : os.startsWith("mac") ? "osx" : os.startsWith("windows") ? "windows" : os;
+        String arch =
+                switch (osArch.toLowerCase(Locale.ROOT)) {
+                    case "amd64", "x86_64", "x86-64" -> "x86_64";
+                    case "aarch64", "arm64" -> "aarch_64";
+                    default -> osArch.toLowerCase(Locale.ROOT);
+                };
+        return system.replace(' ', '_') + "-" + arch;
+    }
+
+    private static Throwable load() {
+        try {
+            String given = System.getProperty(PATH_PROPERTY);
+            if (given != null) {
+                loadFile(Path.of(given));
+            } else {
+                loadResource(platform());
+            }
+            int answer = Native.initialize(Native.AGREEMENT);
+            if (answer != Status.OK) {
+                return new UnsatisfiedLinkError(
+                        "the native library is of another version than the Java classes");
+            }
+            return null;
+        } catch (LinkageError | IOException | RuntimeException failure) {
+            return failure;
+        }
+    }
+
+    private static void loadFile(Path file) {
+        if (!Files.isRegularFile(file)) {
+            throw new UnsatisfiedLinkError(
+                    "the system property " + PATH_PROPERTY + " names " + file
+                            + ", which is no file");
+        }
+        System.load(file.toAbsolutePath().toString());
+    }
+
+    private static void loadResource(String platform) throws IOException {
+        UnsatisfiedLinkError last = null;
+        // On a system with musl the first one cannot be loaded.
+        for (String folder : new String[] {platform, platform + "-musl"}) {
+            try (InputStream resource =
+                    Library.class.getResourceAsStream("/META-INF/native/" + folder + "/" + NAME)) {
+                if (resource == null) {
+                    continue;
+                }
+                loadCopy(resource);
+                return;
+            } catch (UnsatisfiedLinkError error) {
+                if (last != null) {
+                    error.addSuppressed(last);
+                }
+                last = error;
+            }
+        }
+        if (last != null) {
+            throw last;
+        }
+        throw new UnsatisfiedLinkError(
+                "this jar has no native library for " + platform + "; build it with cargo build"
+                        + " --release -p nativeport-jni, and name its file with the system property "
+                        + PATH_PROPERTY);
+    }
+
+    private static void loadCopy(InputStream resource) throws IOException {
+        // Private to this user, and of a name that nobody can know before.
+        Path folder = Files.createTempDirectory("nativeport-");
+        Path file = folder.resolve(NAME);
+        try {
+            Files.copy(resource, file, StandardCopyOption.REPLACE_EXISTING);
+            try {
+                System.load(file.toAbsolutePath().toString());
+            } catch (UnsatisfiedLinkError error) {
+                throw isNoexec(file) ? noexec(folder, error) : error;
+            }
+        } finally {
+            // It stays mapped.
+            Files.deleteIfExists(file);
+            Files.deleteIfExists(folder);
+        }
+    }
+
+    /** Where nothing may be executed, a file has no permission to be, whatever its mode says. */
+    private static boolean isNoexec(Path file) {
+        return file.toFile().setExecutable(true, true) && !Files.isExecutable(file);
+    }
+
+    private static UnsatisfiedLinkError noexec(Path folder, UnsatisfiedLinkError cause) {
+        UnsatisfiedLinkError error =
+                new UnsatisfiedLinkError(
+                        "the temporary folder " + folder.getParent() + " is mounted noexec, so that"
+                                + " no library can be loaded from it: start Java with"
+                                + " -Djava.io.tmpdir=FOLDER for another one, or name the library's file"
+                                + " with -D" + PATH_PROPERTY);
+        error.addSuppressed(cause);
+        return error;
+    }
+}

@@ -1,0 +1,98 @@
+package org.nativeport.internal;
+
+import java.nio.ByteBuffer;
+
+/**
+ * The natives, one to one with {@code bindings/jni}. All of them return at once, but {@link
+ * #loopPoll}, and {@link #listenerStart} while a host name is resolved. They take any number for an
+ * object or connection: a stale or invented one is answered by a status. A result below 0 is a
+ * {@link Status}. Texts are UTF-8. {@code words} gets what can be said about a failure, see {@link
+ * Status#exception(long, byte[])}.
+ *
+ * <p>The library is loaded when this class is first used; ask {@link Library} before.
+ */
+final class Native {
+    /** What this class and the library have agreed upon. {@code runtime.rs} has the same number. */
+    static final int AGREEMENT = 1;
+
+    /** Size of {@code words}, in bytes. */
+    static final int WORDS = 2048;
+
+    static final int INSPECT_CHECK = 1;
+    static final int INSPECT_GET = 2;
+    static final int INSPECT_LAYOUT = 3;
+
+    static final int ADMIT = 1;
+    static final int PAUSE = 2;
+    static final int RESUME = 3;
+    static final int SHUTDOWN = 4;
+    static final int CLOSE = 5;
+    static final int ABORT = 6;
+    static final int CORK = 7;
+    static final int UNCORK = 8;
+    static final int DEADLINE = 9;
+
+    /** In {@code handled}, above one bit for each protocol: admission is decided here. */
+    static final int HANDLES_ADMISSION = 16;
+
+    /** Send it raw even if the port compresses. */
+    static final int SEND_RAW = 1;
+
+    private Native() {}
+
+    static native int initialize(int agreement);
+
+    static native byte[] inspect(byte[] config, int what, byte[] section, byte[] key);
+
+    static native long runtimeNew(byte[] config, byte[] words);
+
+    static native int runtimeStop(long runtime, long drainMs);
+
+    static native int runtimeLog(long runtime, int level);
+
+    static native int stats(long object, long[] counters);
+
+    static native byte[] prometheus(long runtime);
+
+    static native int release(long object);
+
+    static native long listenerNew(
+            long runtime, byte[] config, int port, int token, int handled, byte[] words);
+
+    static native int listenerStart(long listener, byte[] words);
+
+    static native int listenerSwitch(long listener, boolean accepts);
+
+    static native int listenerStop(long listener, long drainMs);
+
+    static native byte[] listenerAddresses(long listener);
+
+    static native long loopNew(
+            long runtime,
+            ByteBuffer input,
+            ByteBuffer output,
+            int records,
+            int entries,
+            byte[] words);
+
+    static native int loopPoll(long loop, long timeoutMs);
+
+    static native int loopWake(long loop);
+
+    static native int fetch(long loop, int entry, byte[] target, int offset, int length);
+
+    static native int sendPolled(long loop, long conn, int first, int count, int flags);
+
+    static native int sendFrame(long conn, byte[] data, int offset, int length, int flags);
+
+    static native int sendFrames(
+            long conn, byte[] data, int offset, int[] lengths, int first, int count, int flags);
+
+    static native int sendBytes(long conn, byte[] data, int offset, int length);
+
+    static native int connControl(long conn, int what, long argument);
+
+    static native int connRefuse(long conn, byte[] farewell);
+
+    static native int connStats(long conn, long[] counters);
+}

@@ -1,0 +1,476 @@
+package org.nativeport.internal;
+
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.UnknownHostException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.Arrays;
+import java.util.Objects;
+import java.util.Optional;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import org.nativeport.CloseInfo;
+import org.nativeport.ConnectionInfo;
+import org.nativeport.FrameHandler;
+import org.nativeport.FrameView;
+import org.nativeport.Protocol;
+import org.nativeport.TlsInfo;
+
+/**
+ * A loop and the thread that drives it: it polls, and hands what happened to the connections. The
+ * layout of what a poll tells is described in {@code bindings/jni/src/polled.rs}; this is its only
+ * reader.
+ *
+ * <p>The thread never waits but in the poll. An exception of the host's code ends a connection,
+ * not the loop.
+ */
+public final class NativeLoop implements Runnable {
+    private static final int RECORDS = 1024;
+    private static final int ENTRIES = 8192;
+    private static final int RECORD = 32;
+    private static final int ENTRY = 16;
+    private static final int REST = 262144;
+    private static final int ENTRIES_AT = RECORDS * RECORD;
+
+    private static final int ADMIT = 1;
+    private static final int OPEN = 2;
+    private static final int FRAMES = 3;
+    private static final int DATA = 4;
+    private static final int END = 5;
+    private static final int WRITABLE = 6;
+    private static final int CLOSED = 7;
+    private static final int LOG = 8;
+
+    private static final int COMPRESSED = 1;
+    private static final int HERE = 2;
+    private static final int ELSEWHERE = 4;
+
+    /** How often a loop looks whether a stopping listener has ended. */
+    private static final long LOOK_MS = 20;
+
+    /** What a handler is shown. */
+    final Frame view = new Frame(this);
+
+    final long id;
+    private final RuntimeCore runtime;
+    private final ByteBuffer input;
+    private final ByteBuffer output;
+    private final Thread thread;
+    private final ConcurrentLinkedQueue<Runnable> tasks = new ConcurrentLinkedQueue<>();
+    private NativeConnection[] connections = new NativeConnection[64];
+
+    NativeLoop(RuntimeCore runtime, int index, int bufferSize) throws IOException {
+        this.runtime = runtime;
+        this.input = ByteBuffer.allocateDirect(bufferSize);
+        this.output =
+                ByteBuffer.allocateDirect(ENTRIES_AT + ENTRIES * ENTRY + REST)
+                        .order(ByteOrder.nativeOrder());
+        byte[] words = new byte[Native.WORDS];
+        long made = Native.loopNew(runtime.id, input, output, RECORDS, ENTRIES, words);
+        if (made < 0) {
+            throw Status.exception(made, words);
+        }
+        this.id = made;
+        this.thread = new Thread(null, this, "io-" + index, 0, false);
+        thread.setDaemon(true);
+    }
+
+    void start() {
+        thread.start();
+    }
+
+    boolean isCurrent() {
+        return Thread.currentThread() == thread;
+    }
+
+    /** Runs it soon on this loop's thread; not at all if the loop has ended. */
+    void execute(Runnable task) {
+        tasks.add(task);
+        if (!isCurrent()) {
+            Native.loopWake(id);
+        }
+    }
+
+    void wake() {
+        Native.loopWake(id);
+    }
+
+    @Override
+    public void run() {
+        for (;;) {
+            runTasks();
+            int count = Native.loopPoll(id, runtime.hasStopping() ? LOOK_MS : -1);
+            if (count == Status.STOPPED) {
+                break;
+            }
+            if (count < 0) {
+                runtime.loopFailed(thread.getName(), count);
+                break;
+            }
+            for (int i = 0; i < count; i++) {
+                try {
+                    handle(i * RECORD);
+                } catch (Throwable failure) {
+                    // Memory, most likely: one connection pays for it, the loop goes on.
+                    recordFailed(i * RECORD, failure);
+                }
+            }
+            runtime.lookAtStopping(this);
+        }
+        runTasks();
+        runtime.loopEnded(this);
+    }
+
+    private void runTasks() {
+        Runnable task;
+        while ((task = tasks.poll()) != null) {
+            try {
+                task.run();
+            } catch (Throwable failure) {
+                runtime.callbackFailed("a task of a loop", failure);
+            }
+        }
+    }
+
+    private void recordFailed(int at, Throwable failure) {
+        try {
+            long conn = output.getLong(at + 8);
+            Native.connControl(conn, Native.ABORT, 0);
+            runtime.callbackFailed("an event of connection " + conn, failure);
+        } catch (Throwable again) {
+            // There is no memory even to tell it. The connection is counted by its reason.
+            failure.addSuppressed(again);
+        }
+    }
+
+    private void handle(int at) {
+        int kind = output.getInt(at);
+        long conn = output.getLong(at + 8);
+        switch (kind) {
+            case FRAMES -> frames(find(conn), output.getInt(at + 24), output.getInt(at + 20));
+            case DATA -> {
+                NativeConnection connection = find(conn);
+                if (connection != null) {
+                    connection.receive(copy(output.getInt(at + 24)));
+                    connection.wakeReader();
+                }
+            }
+            case WRITABLE -> {
+                NativeConnection connection = find(conn);
+                if (connection != null) {
+                    connection.becomeWritable();
+                }
+            }
+            case END -> {
+                NativeConnection connection = find(conn);
+                if (connection != null) {
+                    connection.endInput();
+                }
+            }
+            case ADMIT -> {
+                NativeConnection connection = enter(at, conn);
+                if (connection != null) {
+                    connection.port.arrivals().admit(connection);
+                }
+            }
+            case OPEN -> {
+                NativeConnection connection = find(conn);
+                if (connection == null) {
+                    connection = enter(at, conn);
+                }
+                if (connection != null) {
+                    connection.port.opened(connection, facts.ageMs);
+                }
+            }
+            case CLOSED -> closed(at, conn);
+            case LOG -> log(output.getInt(at + 28), conn);
+            default -> throw new IllegalStateException("unknown event " + kind);
+        }
+    }
+
+    // ------------------------------------------------------------ connections
+
+    private NativeConnection find(long conn) {
+        int slot = (int) conn;
+        if (slot < 0 || slot >= connections.length) {
+            return null;
+        }
+        NativeConnection found = connections[slot];
+        return found != null && found.id == conn ? found : null;
+    }
+
+    private NativeConnection enter(int at, long conn) {
+        Port port = runtime.port(output.getInt(at + 16));
+        if (port == null) {
+            Native.connControl(conn, Native.ABORT, 0);
+            return null;
+        }
+        facts.read(output.getInt(at + 28));
+        ConnectionInfo info =
+                new ConnectionInfo(
+                        conn,
+                        Protocol.values()[output.get(at + 4) - 1],
+                        output.get(at + 5) & 0xff,
+                        facts.remote,
+                        facts.local,
+                        port.name(),
+                        facts.tls);
+        NativeConnection connection = new NativeConnection(conn, this, port, info);
+        int slot = (int) conn;
+        if (slot >= connections.length) {
+            connections = Arrays.copyOf(connections, Math.max(slot + 1, 2 * connections.length));
+        }
+        connections[slot] = connection;
+        return connection;
+    }
+
+    private void closed(int at, long conn) {
+        NativeConnection connection = find(conn);
+        if (connection == null) {
+            return;
+        }
+        connections[(int) conn] = null;
+        int extra = output.getInt(at + 28);
+        int reason = output.getInt(extra);
+        CloseInfo info =
+                new CloseInfo(
+                        CloseReason.word(reason),
+                        reason,
+                        CloseInfo.Party.values()[output.getInt(extra + 4) - 1],
+                        output.getInt(extra + 16),
+                        output.getInt(extra + 20),
+                        output.getLong(extra + 24),
+                        output.getLong(extra + 32),
+                        output.getLong(extra + 40),
+                        Duration.ofMillis(output.getLong(extra + 48)),
+                        text(extra + 56));
+        connection.end(info);
+        connection.port.closed(connection, info);
+    }
+
+    private String text(int at) {
+        byte[] bytes = new byte[output.getShort(at) & 0xffff];
+        output.get(at + 2, bytes);
+        return new String(bytes, StandardCharsets.UTF_8);
+    }
+
+    private void log(int at, long conn) {
+        int level = output.getInt(at);
+        String stage = text(at + 4);
+        int stageBytes = output.getShort(at + 4) & 0xffff;
+        runtime.log.record(level, stage, conn, text(at + 6 + stageBytes));
+    }
+
+    /** Reads the facts of a connection. */
+    private final Facts facts = new Facts();
+
+    private final class Facts {
+        long ageMs;
+        InetSocketAddress remote;
+        InetSocketAddress local;
+        Optional<TlsInfo> tls;
+        private int at;
+
+        void read(int extra) {
+            at = extra;
+            if (output.get(at++) == 0) {
+                throw new IllegalStateException("a connection without facts");
+            }
+            ageMs = output.getLong(at);
+            at += 8;
+            remote = address();
+            local = address();
+            tls = Optional.empty();
+            if (output.get(at++) == 1) {
+                boolean resumed = output.get(at++) == 1;
+                tls = Optional.of(tls(resumed));
+            }
+        }
+
+        private TlsInfo tls(boolean resumed) {
+            String protocol = next();
+            String suite = next();
+            String group = next();
+            return new TlsInfo(protocol, suite, group, optional(next()), optional(next()), resumed);
+        }
+
+        private Optional<String> optional(String text) {
+            return text.isEmpty() ? Optional.empty() : Optional.of(text);
+        }
+
+        private String next() {
+            String text = text(at);
+            at += 2 + (output.getShort(at) & 0xffff);
+            return text;
+        }
+
+        private InetSocketAddress address() {
+            byte[] ip = new byte[output.get(at)];
+            output.get(at + 1, ip);
+            at += 1 + ip.length;
+            int port = output.getShort(at) & 0xffff;
+            at += 2;
+            try {
+                return new InetSocketAddress(InetAddress.getByAddress(ip), port);
+            } catch (UnknownHostException impossible) {
+                // Its length is that of an address.
+                throw new AssertionError(impossible);
+            }
+        }
+    }
+
+    // ----------------------------------------------------------------- frames
+
+    private void frames(NativeConnection connection, int first, int count) {
+        if (connection == null) {
+            return;
+        }
+        int i = first;
+        int end = first + count;
+        FrameHandler handler = connection.frameHandler();
+        if (handler != null) {
+            for (; i < end && !connection.isClosed(); i++) {
+                connection.show(handler, view.over(i));
+            }
+            return;
+        }
+        for (; i < end; i++) {
+            connection.receive(copy(i));
+        }
+        connection.wakeReader();
+    }
+
+    /** A copy of an entry's payload. */
+    byte[] copy(int entry) {
+        int at = ENTRIES_AT + entry * ENTRY;
+        byte[] bytes = new byte[output.getInt(at + 4)];
+        copy(entry, at, bytes);
+        return bytes;
+    }
+
+    private void copy(int entry, int at, byte[] bytes) {
+        int flags = output.getInt(at + 8);
+        int length = output.getInt(at + 4);
+        if ((flags & ELSEWHERE) != 0) {
+            int status = Native.fetch(id, entry, bytes, 0, length);
+            if (status < 0) {
+                throw new IllegalStateException("a payload could not be fetched: " + status);
+            }
+        } else {
+            ByteBuffer from = (flags & HERE) != 0 ? output : input;
+            from.get(output.getInt(at), bytes, 0, length);
+        }
+    }
+
+    /** What a handler is shown: an entry of the last poll, or an array that had waited. */
+    public static final class Frame implements FrameView {
+        private static final int NONE = -1;
+
+        private final NativeLoop loop;
+        /** An entry, or {@link #NONE}. */
+        private int entry = NONE;
+        private ByteBuffer buffer;
+        private int offset;
+        private int length = NONE;
+        private boolean compressed;
+        /** For payloads that have to be fetched. */
+        private byte[] fetched = {};
+
+        private ByteBuffer fetchedBuffer = ByteBuffer.wrap(fetched);
+
+        Frame(NativeLoop loop) {
+            this.loop = loop;
+        }
+
+        Frame over(int index) {
+            ByteBuffer output = loop.output;
+            int at = ENTRIES_AT + index * ENTRY;
+            int flags = output.getInt(at + 8);
+            entry = index;
+            length = output.getInt(at + 4);
+            compressed = (flags & COMPRESSED) != 0;
+            if ((flags & ELSEWHERE) != 0) {
+                if (fetched.length < length) {
+                    fetched = new byte[length];
+                    fetchedBuffer = ByteBuffer.wrap(fetched);
+                }
+                loop.copy(index, at, fetched);
+                buffer = fetchedBuffer;
+                offset = 0;
+            } else {
+                buffer = (flags & HERE) != 0 ? output : loop.input;
+                offset = output.getInt(at);
+            }
+            return this;
+        }
+
+        Frame over(byte[] bytes) {
+            entry = NONE;
+            buffer = ByteBuffer.wrap(bytes);
+            offset = 0;
+            length = bytes.length;
+            compressed = false;
+            return this;
+        }
+
+        void clear() {
+            length = NONE;
+        }
+
+        private int check(int index, int count) {
+            if (length == NONE || !loop.isCurrent()) {
+                throw new IllegalStateException("a frame is valid only inside its handler");
+            }
+            Objects.checkFromIndexSize(index, count, length);
+            return offset + index;
+        }
+
+        @Override
+        public int length() {
+            check(0, 0);
+            return length;
+        }
+
+        @Override
+        public boolean isCompressed() {
+            check(0, 0);
+            return compressed;
+        }
+
+        @Override
+        public byte get(int index) {
+            return buffer.get(check(index, 1));
+        }
+
+        @Override
+        public void copyTo(int index, byte[] target, int offset, int length) {
+            buffer.get(check(index, length), target, offset, length);
+        }
+
+        @Override
+        public byte[] toByteArray() {
+            int at = check(0, 0);
+            byte[] copy = new byte[length];
+            buffer.get(at, copy);
+            return copy;
+        }
+
+        @Override
+        public ByteBuffer asByteBuffer() {
+            return buffer.slice(check(0, length), length).asReadOnlyBuffer();
+        }
+
+        /** Sends it as a transaction; on a loop's thread that is always taken. */
+        public void sendTo(NativeConnection to) throws IOException {
+            check(0, 0);
+            if (entry == NONE) {
+                to.sendCopy(buffer.array());
+            } else {
+                to.sendPolled(loop, entry, this);
+            }
+        }
+    }
+}

@@ -1,0 +1,313 @@
+package org.nativeport.internal;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.OutputStream;
+import java.net.InetSocketAddress;
+import java.net.Socket;
+import java.net.SocketException;
+import java.security.cert.X509Certificate;
+import java.util.List;
+import java.util.Objects;
+import java.util.Optional;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import java.util.concurrent.locks.ReentrantLock;
+import javax.net.ssl.SSLPeerUnverifiedException;
+import org.nativeport.ISocket;
+import org.nativeport.TlsInfo;
+
+/**
+ * An {@link ISocket} over a native connection that is a raw stream. Its handshake is done before
+ * anybody gets hold of it. The options of its socket are the port's: they can be asked for as far
+ * as the configuration says, and not be changed.
+ */
+public final class NativeSocket implements ISocket {
+    private final NativeConnection connection;
+    private final InputStream input;
+    private final OutputStream output = new Output();
+    private volatile int soTimeout;
+    private volatile int linger = -1;
+
+    public NativeSocket(NativeConnection connection) {
+        this.connection = connection;
+        this.input = new MarkResetInputStream(new Input(), new ReentrantLock());
+    }
+
+    private final class Input implements MarkResetInputStream.Source {
+        @Override
+        public boolean isInputShutdown() throws SocketException {
+            if (connection.isClosed()) {
+                throw new SocketException("Socket closed");
+            }
+            return connection.isInputShutdown();
+        }
+
+        @Override
+        public int read(byte[] bytes, int offset, int length) throws IOException {
+            return connection.read(bytes, offset, length, Deadline.after(soTimeout));
+        }
+
+        @Override
+        public int available() throws IOException {
+            return connection.available();
+        }
+
+        @Override
+        public void close() throws IOException {
+            NativeSocket.this.close();
+        }
+    }
+
+    private final class Output extends OutputStream {
+        @Override
+        public void write(int value) throws IOException {
+            write(new byte[] {(byte) value}, 0, 1);
+        }
+
+        @Override
+        public void write(byte[] bytes, int offset, int length) throws IOException {
+            Objects.checkFromIndexSize(offset, length, bytes.length);
+            connection.write(bytes, offset, length);
+        }
+
+        @Override
+        public void close() throws IOException {
+            NativeSocket.this.close();
+        }
+    }
+
+    @Override
+    public InputStream getInputStream() throws IOException {
+        requireOpen();
+        if (connection.isInputShutdown()) {
+            throw new SocketException("Socket input is shutdown");
+        }
+        return input;
+    }
+
+    @Override
+    public OutputStream getOutputStream() throws IOException {
+        requireOpen();
+        if (connection.isOutputShutdown()) {
+            throw new SocketException("Socket output is shutdown");
+        }
+        return output;
+    }
+
+    @Override
+    public InetSocketAddress getRemoteSocketAddress() {
+        return connection.info().remoteAddress();
+    }
+
+    @Override
+    public InetSocketAddress getLocalSocketAddress() {
+        return connection.info().localAddress();
+    }
+
+    @Override
+    public boolean isConnected() {
+        return true;
+    }
+
+    @Override
+    public boolean isClosed() {
+        return connection.isClosed();
+    }
+
+    @Override
+    public boolean isInputShutdown() {
+        return connection.isInputShutdown();
+    }
+
+    @Override
+    public boolean isOutputShutdown() {
+        return connection.isOutputShutdown();
+    }
+
+    @Override
+    public void shutdownInput() throws IOException {
+        connection.shutdownInput();
+    }
+
+    @Override
+    public void shutdownOutput() throws IOException {
+        connection.shutdownOutput();
+    }
+
+    @Override
+    public void close() {
+        int seconds = linger;
+        if (seconds == 0) {
+            connection.abort();
+            return;
+        }
+        connection.close();
+        if (seconds > 0 && !connection.loop.isCurrent()) {
+            awaitEnd(seconds);
+        }
+    }
+
+    private void awaitEnd(int seconds) {
+        try {
+            connection.ended().get(seconds, TimeUnit.SECONDS);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        } catch (TimeoutException late) {
+            // As with linger in the operating system: what is left is dropped.
+            connection.abort();
+        } catch (ExecutionException impossible) {
+            throw new AssertionError(impossible);
+        }
+    }
+
+    @Override
+    public void setSoTimeout(int timeoutMillis) throws SocketException {
+        if (timeoutMillis < 0) {
+            throw new IllegalArgumentException("timeout is " + timeoutMillis);
+        }
+        requireOpen();
+        soTimeout = timeoutMillis;
+    }
+
+    @Override
+    public int getSoTimeout() throws SocketException {
+        requireOpen();
+        return soTimeout;
+    }
+
+    @Override
+    public void setTcpNoDelay(boolean on) throws SocketException {
+        requireOpen();
+        if (!on) {
+            throw fixed("TCP_NODELAY");
+        }
+    }
+
+    @Override
+    public boolean getTcpNoDelay() throws SocketException {
+        requireOpen();
+        return true;
+    }
+
+    @Override
+    public void setKeepAlive(boolean on) throws SocketException {
+        requireOpen();
+        if (on != getKeepAlive()) {
+            throw fixed("SO_KEEPALIVE");
+        }
+    }
+
+    @Override
+    public boolean getKeepAlive() throws SocketException {
+        requireOpen();
+        return connection.port.layout().keepsAlive();
+    }
+
+    @Override
+    public void setSoLinger(boolean on, int seconds) throws SocketException {
+        if (on && seconds < 0) {
+            throw new IllegalArgumentException("linger is " + seconds);
+        }
+        requireOpen();
+        linger = on ? Math.min(seconds, 65_535) : -1;
+    }
+
+    @Override
+    public int getSoLinger() throws SocketException {
+        requireOpen();
+        return linger;
+    }
+
+    @Override
+    public void setSendBufferSize(int bytes) throws SocketException {
+        hint(bytes);
+    }
+
+    @Override
+    public int getSendBufferSize() throws SocketException {
+        requireOpen();
+        throw fixed("SO_SNDBUF");
+    }
+
+    @Override
+    public void setReceiveBufferSize(int bytes) throws SocketException {
+        hint(bytes);
+    }
+
+    @Override
+    public int getReceiveBufferSize() throws SocketException {
+        requireOpen();
+        throw fixed("SO_RCVBUF");
+    }
+
+    /** A hint that is not followed: the operating system sizes the buffers of native connections. */
+    private void hint(int bytes) throws SocketException {
+        if (bytes <= 0) {
+            throw new IllegalArgumentException("the size of a buffer is " + bytes);
+        }
+        requireOpen();
+    }
+
+    private static SocketException fixed(String option) {
+        return new SocketException(option + " of a native connection is not available to a program");
+    }
+
+    private void requireOpen() throws SocketException {
+        if (connection.isClosed()) {
+            throw new SocketException("Socket is closed");
+        }
+    }
+
+    @Override
+    public boolean isSecure() {
+        return connection.info().tls().isPresent();
+    }
+
+    @Override
+    public void doSynchronousSSLHandshake(int timeoutMillis) throws IOException {
+        if (timeoutMillis < 0) {
+            throw new IllegalArgumentException("timeout is " + timeoutMillis);
+        }
+        if (connection.isClosed()) {
+            throw new SocketException("Socket closed");
+        }
+    }
+
+    @Override
+    public Optional<String> getProtocol() {
+        return connection.info().tls().map(TlsInfo::protocol);
+    }
+
+    @Override
+    public Optional<String> getCipherSuite() {
+        return connection.info().tls().map(TlsInfo::cipherSuite);
+    }
+
+    @Override
+    public Optional<String> getApplicationProtocol() {
+        return connection.info().tls().flatMap(TlsInfo::applicationProtocol);
+    }
+
+    @Override
+    public Optional<String> getServerName() {
+        return connection.info().tls().flatMap(TlsInfo::serverName);
+    }
+
+    @Override
+    public List<X509Certificate> getPeerCertificates() throws SSLPeerUnverifiedException {
+        throw new SSLPeerUnverifiedException(
+                isSecure() ? "the peer was not asked for a certificate" : "no TLS handshake is done");
+    }
+
+    @Override
+    public Socket asSocket() {
+        return SocketView.of(this);
+    }
+
+    @Override
+    public String toString() {
+        return "native " + connection.info().remoteAddress();
+    }
+}

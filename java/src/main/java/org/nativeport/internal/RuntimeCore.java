@@ -1,0 +1,342 @@
+package org.nativeport.internal;
+
+import java.io.IOException;
+import java.lang.ref.Cleaner;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.Executor;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.locks.LockSupport;
+import java.util.concurrent.locks.ReentrantLock;
+import org.nativeport.Protocol;
+
+/**
+ * A native runtime with the threads that drive it: the loops, the log, the callbacks, and while a
+ * listener is started one that keeps the virtual machine alive. When it has ended none of them is left.
+ */
+public final class RuntimeCore {
+    /** Counters that the native has: 10 single ones, 4 + 4 by protocol, and by close reason. */
+    private static final int COUNTERS = 18 + 128;
+
+    final long id;
+    final LogThread log = new LogThread();
+    private final Cleaner leaks = Cleaner.create();
+    private final List<NativeLoop> loops = new ArrayList<>();
+    private final Executor executor;
+    /** The one that was made here, and ends with the runtime. */
+    private final ExecutorService ownExecutor;
+
+    private final Map<Integer, Port> ports = new ConcurrentHashMap<>();
+    private final AtomicInteger nextToken = new AtomicInteger(1);
+    private final CopyOnWriteArrayList<Port> stoppingPorts = new CopyOnWriteArrayList<>();
+    private final AtomicInteger runningLoops = new AtomicInteger();
+    private final AtomicBoolean stopping = new AtomicBoolean();
+    private final CompletableFuture<Void> ended = new CompletableFuture<>();
+    private final CountDownLatch endedLatch = new CountDownLatch(1);
+    private final ReentrantLock aliveLock = new ReentrantLock();
+    private final boolean keepsAlive;
+    private final Set<Port> alivePorts = new HashSet<>();
+    private Thread keepAlive;
+
+    /**
+     * Makes one and starts its threads.
+     *
+     * @param loopCount 0 for as many as the configuration says
+     * @param executor for callbacks; null for one of its own
+     * @throws IllegalArgumentException the configuration has an error
+     */
+    public RuntimeCore(
+            byte[] config, int loopCount, int bufferSize, Executor executor, boolean keepsAlive)
+            throws IOException {
+        Library.require();
+        this.keepsAlive = keepsAlive;
+        int count = loopCount > 0 ? loopCount : Layout.of(config).ioThreads();
+        byte[] words = new byte[Native.WORDS];
+        long made = Native.runtimeNew(config, words);
+        if (made < 0) {
+            log.end();
+            throw Status.exception(made, words);
+        }
+        this.id = made;
+        this.ownExecutor = executor == null ? VirtualThreads.newExecutor("callback-") : null;
+        this.executor = executor == null ? ownExecutor : executor;
+        IOException failure = null;
+        try {
+            for (int i = 0; i < count; i++) {
+                loops.add(new NativeLoop(this, i, bufferSize));
+            }
+        } catch (IOException | RuntimeException | Error e) {
+            failure = new IOException("a loop could not be made: " + e.getMessage(), e);
+            Native.runtimeStop(id, 0);
+            stopping.set(true);
+        }
+        Native.runtimeLog(id, log.level());
+        // One more, so that the last step is this thread's if there are no loops.
+        runningLoops.set(loops.size() + 1);
+        loops.forEach(NativeLoop::start);
+        oneEnded();
+        if (failure != null) {
+            throw failure;
+        }
+    }
+
+    /** Makes a port. Loads certificates, binds nothing. */
+    public Port newPort(
+            byte[] config, int index, Set<Protocol> protocols, boolean admission, Port.Arrivals arrivals)
+            throws IOException {
+        List<PortLayout> layouts = Layout.of(config).ports();
+        if (index < 0 || index >= layouts.size()) {
+            throw new IllegalArgumentException("there is no port section number " + index);
+        }
+        int token = nextToken.getAndIncrement();
+        byte[] words = new byte[Native.WORDS];
+        long made =
+                Native.listenerNew(id, config, index, token, Port.handled(protocols, admission), words);
+        if (made < 0) {
+            throw Status.exception(made, words);
+        }
+        Port port = new Port(this, made, token, layouts.get(index), arrivals);
+        ports.put(token, port);
+        return port;
+    }
+
+    Port port(int token) {
+        return ports.get(token);
+    }
+
+    // -------------------------------------------------------------- callbacks
+
+    /** Runs code of the host on a thread that may wait. */
+    public void callback(Runnable task) {
+        try {
+            executor.execute(task);
+        } catch (RejectedExecutionException e) {
+            if (ownExecutor == null) {
+                // The host's own executor is closed or full.
+                callbackFailed("the executor for callbacks", e);
+            } else {
+                // The runtime has ended meanwhile; whoever waits must not wait for ever.
+                task.run();
+            }
+        }
+    }
+
+    /** Code of the host has failed. */
+    public void callbackFailed(String what, Throwable failure) {
+        log.error(what + " failed", failure);
+    }
+
+    /** Something an operator should know. */
+    public void warn(String text) {
+        log.warn(text);
+    }
+
+    /** If the host forgets its object for a connection without closing it, the log says so. */
+    public void reportLeak(Object owner, NativeConnection connection) {
+        RuntimeCore runtime = this;
+        leaks.register(owner, () -> runtime.leaked(connection));
+    }
+
+    private void leaked(NativeConnection connection) {
+        if (!connection.isClosed() && connection.closeInfo() == null) {
+            log.warn(
+                    "connection " + Long.toHexString(connection.id) + " of "
+                            + connection.info().remoteAddress()
+                            + " is open, and the program has no reference to it: it was not closed");
+        }
+    }
+
+    /** Whether the calling thread drives a loop, and so must not wait. */
+    public boolean isLoopThread() {
+        for (NativeLoop loop : loops) {
+            if (loop.isCurrent()) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    // ------------------------------------------------------------- life cycle
+
+    boolean hasStopping() {
+        return !stoppingPorts.isEmpty();
+    }
+
+    void noteStopping(Port port) {
+        stoppingPorts.add(port);
+        loops.get(0).wake();
+    }
+
+    /** On a loop's thread. */
+    void lookAtStopping(NativeLoop loop) {
+        if (loop == loops.get(0) && hasStopping()) {
+            for (Port port : stoppingPorts) {
+                if (port.tryRelease()) {
+                    forget(port);
+                }
+            }
+        }
+    }
+
+    private void forget(Port port) {
+        stoppingPorts.remove(port);
+        if (ports.remove(port.token) != null) {
+            port.noteEnded();
+        }
+    }
+
+    /** Listeners stop, connections have so many milliseconds. Returns at once. */
+    public CompletableFuture<Void> stop(long drainMs) {
+        stopping.set(true);
+        Native.runtimeStop(id, drainMs);
+        return ended;
+    }
+
+    public boolean isStopping() {
+        return stopping.get();
+    }
+
+    /** Complete when it has ended and its last callback thread was told to end. */
+    public CompletableFuture<Void> ended() {
+        return ended;
+    }
+
+    /** Waits until it has ended; on a loop's thread, which has to work for that, it does not. */
+    public void awaitEnded() {
+        await(endedLatch);
+    }
+
+    void await(CountDownLatch latch) {
+        if (isLoopThread()) {
+            return;
+        }
+        boolean interrupted = false;
+        for (;;) {
+            try {
+                latch.await();
+                break;
+            } catch (InterruptedException e) {
+                interrupted = true;
+            }
+        }
+        if (interrupted) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    void loopFailed(String name, int status) {
+        log.error("the thread " + name + " ended: status " + status, null);
+    }
+
+    /** On a loop's thread, last. */
+    void loopEnded(NativeLoop loop) {
+        Native.release(loop.id);
+        oneEnded();
+    }
+
+    private void oneEnded() {
+        if (runningLoops.decrementAndGet() > 0) {
+            return;
+        }
+        for (Port port : ports.values()) {
+            release(port.id);
+            forget(port);
+        }
+        release(id);
+        endKeepAlive();
+        log.end();
+        callback(() -> ended.complete(null));
+        if (ownExecutor != null) {
+            ownExecutor.shutdown();
+        }
+        endedLatch.countDown();
+    }
+
+    /** What has ended, or does so at once. */
+    private void release(long object) {
+        while (Native.release(object) == Status.TIMED_OUT) {
+            LockSupport.parkNanos(TimeUnit.MILLISECONDS.toNanos(1));
+        }
+    }
+
+    // ------------------------------------------------------------- keep alive
+
+    void keepAlive(Port port, boolean on) {
+        if (!keepsAlive) {
+            return;
+        }
+        aliveLock.lock();
+        try {
+            boolean changed = on ? alivePorts.add(port) : alivePorts.remove(port);
+            if (changed && on && keepAlive == null) {
+                keepAlive = new Thread(null, this::stayAlive, "keep-alive", 0, false);
+                keepAlive.setDaemon(false);
+                keepAlive.start();
+            }
+            LockSupport.unpark(keepAlive);
+        } finally {
+            aliveLock.unlock();
+        }
+    }
+
+    private void endKeepAlive() {
+        aliveLock.lock();
+        try {
+            alivePorts.clear();
+            LockSupport.unpark(keepAlive);
+        } finally {
+            aliveLock.unlock();
+        }
+    }
+
+    private void stayAlive() {
+        for (;;) {
+            aliveLock.lock();
+            try {
+                if (alivePorts.isEmpty()) {
+                    keepAlive = null;
+                    return;
+                }
+            } finally {
+                aliveLock.unlock();
+            }
+            LockSupport.park(this);
+        }
+    }
+
+    // --------------------------------------------------------------- counters
+
+    long[] counters(long object) {
+        long[] counters = new long[COUNTERS];
+        int count = Native.stats(object, counters);
+        if (count < 0) {
+            throw new IllegalStateException("it has ended");
+        }
+        return counters;
+    }
+
+    /** Counters in the native's order. */
+    public long[] counters() {
+        return counters(id);
+    }
+
+    /** The same as Prometheus text. */
+    public String prometheus() {
+        Answer answer = new Answer(Native.prometheus(id));
+        if (answer.status != Status.OK) {
+            throw new IllegalStateException("the runtime has ended");
+        }
+        return answer.text();
+    }
+}
