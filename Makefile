@@ -5,6 +5,8 @@
 #   make install      installs the libraries, their headers, and what pkg-config and CMake need:
 #                     make install PREFIX=/usr/local LIBDIR=/usr/local/lib DESTDIR=
 #   make uninstall    removes them again
+#   make java         java/target/nativeport-VERSION.jar, with the native library in it
+#   make demo-java    an echo server in Java, shown and left running
 #   make demo         shows what the server does, and leaves it running
 #   make test         runs every check and every test
 #   make test-long    runs what takes too long for that: sanitizers, models, and attacks, fuzzing in full
@@ -35,7 +37,7 @@ SERVERS = build/echo build/threads build/workers build/poll build/blocking
 SHARED = $(CARGO_TARGET_DIR)/release/libnativeport.so
 ARCHIVE = build/libnativeport.a
 
-.PHONY: all install uninstall demo demo-once test test-long bench bench-quick header simulate fuzz screenshot clean FORCE
+.PHONY: all java java-library demo-java install uninstall demo demo-once test test-long bench bench-quick header simulate fuzz screenshot clean FORCE
 all: $(ARCHIVE) build/serve build/client build/echo-cpp $(SERVERS)
 
 build/serve: $(SERVE) $(wildcard examples-c/serve/*.h) include/nativeport.h $(LIBRARY) | build
@@ -58,6 +60,27 @@ $(LIBRARY): FORCE
 # Cargo makes both libraries at once.
 $(ARCHIVE): $(LIBRARY) scripts/static-archive include/nativeport.symbols | build
 	scripts/static-archive $(LIBRARY) $@
+
+# The native half of the Java layer lies where Maven puts it into the jar and tests find it, without
+# what only a debugger reads. Another machine's library goes beside it, into a folder of its own.
+JNI_LIBRARY = $(CARGO_TARGET_DIR)/release/libnativeport_jni.so
+JNI_PLATFORM = linux-$(subst aarch64,aarch_64,$(shell uname -m))
+JNI_FOLDER = java/target/native/META-INF/native/$(JNI_PLATFORM)
+MVN ?= mvn
+
+java-library:
+	$(CARGO) build --release -p nativeport-jni
+	mkdir -p $(JNI_FOLDER)
+	strip --strip-debug -o $(JNI_FOLDER)/libnativeport_jni.so $(JNI_LIBRARY)
+
+# Builds the jar and runs its tests.
+java: java-library
+	$(MVN) -q -f java/pom.xml package
+
+# Builds the Java echo server, and runs it until Ctrl-C.
+demo-java: java-library
+	$(MVN) -q -f java/pom.xml package -DskipTests
+	java -cp java/target/nativeport-0.1.0.jar examples-java/Echo.java
 
 build:
 	mkdir -p $@

@@ -79,7 +79,10 @@ public interface ClientCommunicationInterface extends Closeable {
      */
     void onFrame(FrameHandler handler);
 
-    /** Reads nothing more from the peer, who is held back. What has come stays readable. Returns at once. */
+    /**
+     * Reads nothing more from the peer, who is held back. What has come, or is coming just now, stays readable.
+     * Returns at once.
+     */
     void pauseReading();
 
     /** Goes on after {@link #pauseReading}. Returns at once. */

@@ -6,7 +6,8 @@ import java.util.Optional;
 /**
  * What is known of a native connection once its first byte has come. It stays the same.
  *
- * @param id number of the connection, as the log shows it; never used twice in a process
+ * @param id number of the connection, which the log shows in hexadecimal; never used twice in a
+ *     process
  * @param protocol what the first byte says
  * @param firstByte the first byte, 0 to 255
  * @param remoteAddress address and port of the peer

@@ -9,9 +9,12 @@ import java.net.InetAddress;
 import java.net.Socket;
 import java.security.SecureRandom;
 import java.security.cert.X509Certificate;
+import java.util.List;
 import java.util.zip.Deflater;
 import java.util.zip.Inflater;
+import javax.net.ssl.SNIHostName;
 import javax.net.ssl.SSLContext;
+import javax.net.ssl.SSLParameters;
 import javax.net.ssl.SSLSocket;
 import javax.net.ssl.TrustManager;
 import javax.net.ssl.X509ExtendedTrustManager;
@@ -48,6 +51,10 @@ final class Peer implements Closeable {
                                         "localhost",
                                         port,
                                         true);
+        SSLParameters parameters = socket.getSSLParameters();
+        // The JDK does not send a name without a dot by itself.
+        parameters.setServerNames(List.of(new SNIHostName("localhost")));
+        socket.setSSLParameters(parameters);
         Peer peer = new Peer(socket);
         socket.startHandshake();
         return peer;

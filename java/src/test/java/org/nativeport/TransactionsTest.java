@@ -15,6 +15,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 @Timeout(60)
+@SuppressWarnings("try") // a resource that is there and not used
 class TransactionsTest {
     private static final int[] SIZES = {
         0, 1, 63, 4095, 4096, 4097, 65_536, 262_139, 262_140, 262_144, 1 << 20, 5_000_000

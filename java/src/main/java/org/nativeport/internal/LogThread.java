@@ -56,6 +56,11 @@ final class LogThread implements Runnable {
         add(new Line(Level.WARNING, text, null));
     }
 
+    /** Likewise. */
+    void debug(String text) {
+        add(new Line(Level.DEBUG, text, null));
+    }
+
     private void add(Line line) {
         if (!queue.offer(line)) {
             dropped.incrementAndGet();

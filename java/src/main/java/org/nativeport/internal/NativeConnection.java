@@ -417,7 +417,7 @@ public final class NativeConnection {
         try {
             handler.onFrame(view);
         } catch (Throwable failure) {
-            port.runtime.callbackFailed("onFrame of connection " + id, failure);
+            port.runtime.callbackFailed("onFrame of connection " + Long.toHexString(id), failure);
             abort();
         } finally {
             loop.view.clear();

@@ -139,7 +139,7 @@ public final class NativeLoop implements Runnable {
         try {
             long conn = output.getLong(at + 8);
             Native.connControl(conn, Native.ABORT, 0);
-            runtime.callbackFailed("an event of connection " + conn, failure);
+            runtime.callbackFailed("an event of connection " + Long.toHexString(conn), failure);
         } catch (Throwable again) {
             // There is no memory even to tell it. The connection is counted by its reason.
             failure.addSuppressed(again);

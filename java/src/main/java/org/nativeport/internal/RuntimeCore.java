@@ -132,9 +132,13 @@ public final class RuntimeCore {
         }
     }
 
-    /** Code of the host has failed. */
+    /** Code of the host has failed; by an end of the connection, most likely, if it is an IOException. */
     public void callbackFailed(String what, Throwable failure) {
-        log.error(what + " failed", failure);
+        if (failure instanceof IOException) {
+            log.debug(what + " ended: " + failure);
+        } else {
+            log.error(what + " failed", failure);
+        }
     }
 
     /** Something an operator should know. */
