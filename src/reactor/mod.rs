@@ -290,9 +290,15 @@ impl Loop {
         while let Ok(control) = self.receiver.try_recv() {
             self.obey(control);
         }
+        let is_polled = self.is_polled();
         for ready in ready {
+            let key = ready.key;
             if self.note_readiness(ready) {
-                self.careful(ready.key, Loop::visit_if_room);
+                match is_polled {
+                    // Behind those for whom the last round had no room.
+                    true => self.visit_later(key),
+                    false => self.careful(key, Loop::visit),
+                }
             }
         }
         for key in std::mem::take(&mut self.again) {
@@ -548,13 +554,13 @@ impl Loop {
                 polling::took_pointers();
             }
         }
-        let mut has_room = true;
         while *readable && reads > 0 && bytes > 0 && conn.wants_read() {
             if is_handshake && conn.is_to_hand_over() {
                 break;
             }
             if is_polled && input.room() < ROOM_BYTES.min(input.scratch.len()) {
-                has_room = false;
+                // It goes on in the next round, behind those who had no turn in this one: settling
+                // puts it there.
                 break;
             }
             reads -= 1;
@@ -593,9 +599,6 @@ impl Loop {
             conn.keep(&scratch[at..at + filled]);
         }
         self.base += at;
-        if !has_room {
-            self.visit_later(key);
-        }
         self.touch(key);
     }
 
