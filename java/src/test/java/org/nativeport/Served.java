@@ -1,12 +1,13 @@
 package org.nativeport;
 
+import java.io.Closeable;
 import java.io.IOException;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 
 /** A listener on a free port of this machine, whose connections the test takes from queues. */
-final class Served implements AutoCloseable {
+final class Served implements Closeable {
     static final int SECONDS = 20;
 
     final SocketClientConnectionListener listener;
@@ -71,18 +72,31 @@ final class Served implements AutoCloseable {
         return new Served(tlsConfig(settings), false, true);
     }
 
+    /** TLS of one version, {@code "1.2"} or {@code "1.3"}. */
+    static Served tlsOf(String version) throws IOException {
+        ServerConfig config =
+                portWith()
+                        .setPort("sslSection", "TLS")
+                        .set("TLS", "selfSigned", "localhost")
+                        .set("TLS", "minVersion", version)
+                        .set("TLS", "maxVersion", version)
+                        .set("TLS", "alpn", "http/1.1")
+                        .build();
+        return new Served(config, false, true);
+    }
+
     static ServerConfig config(String... settings) {
-        return port(settings).build();
+        return portWith(settings).build();
     }
 
     static ServerConfig tlsConfig(String... settings) {
-        return port(settings)
+        return portWith(settings)
                 .setPort("sslSection", "TLS")
                 .set("TLS", "selfSigned", "localhost")
                 .build();
     }
 
-    private static ServerConfig.Builder port(String... settings) {
+    private static ServerConfig.Builder portWith(String... settings) {
         ServerConfig.Builder builder =
                 ServerConfig.builder()
                         .set("Runtime", "ioThreads", "2")

@@ -35,7 +35,8 @@ public final class SelfTest {
         System.exit(run(arguments, System.out));
     }
 
-    static int run(String[] arguments, PrintStream out) {
+    /** What {@link #main} does, for programs that go on: the exit code is returned. */
+    public static int run(String[] arguments, PrintStream out) {
         if (!Arrays.equals(arguments, new String[] {"--self-test"})) {
             out.println("usage: java -jar nativeport.jar --self-test");
             return 2;

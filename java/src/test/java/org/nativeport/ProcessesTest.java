@@ -1,0 +1,91 @@
+package org.nativeport;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.net.URISyntaxException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.RepeatedTest;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+/** How a virtual machine ends in which the library works. */
+@Timeout(180)
+class ProcessesTest {
+    /** The folder with the classes of the library. */
+    private static Path main() throws URISyntaxException {
+        return Path.of(
+                NativeRuntime.class.getProtectionDomain().getCodeSource().getLocation().toURI());
+    }
+
+    private static Process start(String... arguments) throws IOException, URISyntaxException {
+        Path tests = main().resolveSibling("test-classes");
+        List<String> command = new ArrayList<>();
+        command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
+        command.add("-Xmx256m");
+        command.add("-cp");
+        command.add(main() + java.io.File.pathSeparator + tests);
+        command.add("org.nativeport.Child");
+        command.addAll(List.of(arguments));
+        return new ProcessBuilder(command).redirectErrorStream(true).start();
+    }
+
+    private static int exitCode(Process process) throws InterruptedException {
+        if (!process.waitFor(60, TimeUnit.SECONDS)) {
+            process.destroyForcibly();
+            throw new AssertionError("it has not ended");
+        }
+        return process.exitValue();
+    }
+
+    private static String output(Process process) throws IOException {
+        return new String(process.getInputStream().readAllBytes());
+    }
+
+    @Test
+    void aStartedListenerServesOnAfterMainHasReturned() throws Exception {
+        Process process = start("serve");
+        BufferedReader said =
+                new BufferedReader(new InputStreamReader(process.getInputStream()));
+        int port = Integer.parseInt(said.readLine());
+        try (Peer peer = Peer.client(port);
+                Peer other = Peer.connect(port)) {
+            peer.send(new byte[] {1, 2});
+            assertArrayEquals(new byte[] {1, 2}, peer.receive());
+            assertTrue(process.isAlive());
+            other.out.write(42);
+            other.flush();
+            assertEquals(42, exitCode(process));
+        }
+    }
+
+    @Test
+    void withoutKeepAliveTheProgramEndsWithMain() throws Exception {
+        Process process = start("serve-without-keep-alive");
+        int code = exitCode(process);
+        assertEquals(0, code, output(process));
+    }
+
+    @RepeatedTest(3)
+    void anExitUnderLoadIsPrompt() throws Exception {
+        Process process = start("exit-under-load");
+        int code = exitCode(process);
+        assertEquals(3, code, output(process));
+    }
+
+    @Test
+    void classLoadersAreCollectedWhilePeersStillSend() throws Exception {
+        Process process = start("reload", main().toString() + "/");
+        int code = exitCode(process);
+        String said = output(process);
+        assertEquals(0, code, said);
+        assertTrue(said.contains("reloaded"), said);
+    }
+}
