@@ -140,8 +140,7 @@ public interface ISocket extends Closeable {
      * Ends reading: later reads return -1, bytes that still arrive are not delivered, and
      * the peer is told nothing. A second call has no effect. Returns at once.
      *
-     * <p>On a plain connection and on a native one a read that is parked returns -1. On a JDK TLS
-     * socket it stays parked until something arrives.
+     * <p>A read that is parked returns -1; one that does the handshake of a JDK TLS socket does so after it.
      *
      * @throws SocketException {@code "Socket is closed"}
      * @throws IOException if the operating system refuses
@@ -152,9 +151,11 @@ public interface ISocket extends Closeable {
      * Ends writing (half-close): what was written is sent, then with TLS a close_notify, then the
      * end of the stream, which the peer reads as -1. Reading goes on; but with TLS 1.2 the peer must end
      * its output too when it reads this (RFC 5246, 7.2.1). Later writes throw
-     * {@code SocketException("Socket output is shutdown")}. A second call has no effect. May park
-     * behind another thread's write; with TLS it does the handshake first if that is not done,
-     * within {@link #getSoTimeout}.
+     * {@code SocketException("Socket output is shutdown")}. A second call has no effect.
+     *
+     * <p>On a plain connection it returns at once, and a write that is under way throws a {@link
+     * SocketException}. With TLS it may park behind another thread's write, and does the handshake first if that
+     * is not done, within {@link #getSoTimeout}.
      *
      * @throws SocketException {@code "Socket is closed"}
      * @throws IOException if the connection is broken or the handshake fails

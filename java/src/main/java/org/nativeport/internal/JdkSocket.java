@@ -1,6 +1,7 @@
 package org.nativeport.internal;
 
 import java.io.ByteArrayInputStream;
+import java.io.FilterInputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
@@ -70,9 +71,27 @@ public final class JdkSocket implements ISocket {
     private record Upgrade(SSLContext context, Optional<SSLParameters> parameters) {
         SSLSocket over(Socket socket, byte[] received) throws IOException {
             SSLSocket tls = (SSLSocket) context.getSocketFactory()
-                    .createSocket(socket, new ByteArrayInputStream(received), true);
+                    .createSocket(new Unclosing(JdkSocket.of(socket)), new ByteArrayInputStream(received), true);
             parameters.ifPresent(tls::setSSLParameters);
             return tls;
+        }
+    }
+
+    /**
+     * What an SSLSocket lies upon. It reads its first bytes and then the socket's as one sequence, which closes
+     * at the peer's end of output whatever it has read from: here that must not close the socket.
+     */
+    private static final class Unclosing extends SocketView {
+        Unclosing(ISocket socket) throws SocketException {
+            super(socket);
+        }
+
+        @Override
+        public InputStream getInputStream() throws IOException {
+            return new FilterInputStream(super.getInputStream()) {
+                @Override
+                public void close() {}
+            };
         }
     }
 
@@ -86,8 +105,8 @@ public final class JdkSocket implements ISocket {
     private final OutputStream output = new Sent();
     private final Socket view;
     private volatile Layer layer;
-    private volatile boolean inputShutdown;
-    private volatile boolean outputShutdown;
+    private final AtomicBoolean inputShutdown = new AtomicBoolean();
+    private final AtomicBoolean outputShutdown = new AtomicBoolean();
 
     private final ReentrantLock timeouts = new ReentrantLock();
     private int soTimeout;
@@ -139,7 +158,7 @@ public final class JdkSocket implements ISocket {
     @Override
     public InputStream getInputStream() throws IOException {
         requireOpen();
-        if (inputShutdown) {
+        if (inputShutdown.get()) {
             throw new SocketException("Socket input is shutdown");
         }
         return input;
@@ -148,7 +167,7 @@ public final class JdkSocket implements ISocket {
     @Override
     public OutputStream getOutputStream() throws IOException {
         requireOpen();
-        if (outputShutdown) {
+        if (outputShutdown.get()) {
             throw new SocketException("Socket output is shutdown");
         }
         return output;
@@ -160,7 +179,7 @@ public final class JdkSocket implements ISocket {
         @Override
         public boolean isInputShutdown() throws SocketException {
             requireNotClosed();
-            return inputShutdown;
+            return inputShutdown.get();
         }
 
         @Override
@@ -172,7 +191,7 @@ public final class JdkSocket implements ISocket {
                 int read = streams().in().read(bytes, offset, length);
                 ended = read < 0;
                 requireNotClosed();
-                return inputShutdown ? -1 : read;
+                return inputShutdown.get() ? -1 : read;
             } catch (IOException e) {
                 throw closedOr(e);
             }
@@ -209,7 +228,7 @@ public final class JdkSocket implements ISocket {
             writing.lock();
             try {
                 requireNotClosed();
-                if (outputShutdown) {
+                if (outputShutdown.get()) {
                     throw new SocketException("Socket output is shutdown");
                 }
                 streams().out().write(bytes, offset, length);
@@ -261,36 +280,60 @@ public final class JdkSocket implements ISocket {
 
     @Override
     public boolean isInputShutdown() {
-        return inputShutdown;
+        return inputShutdown.get();
     }
 
     @Override
     public boolean isOutputShutdown() {
-        return outputShutdown;
+        return outputShutdown.get();
     }
 
     @Override
     public void shutdownInput() throws IOException {
         requireOpen();
-        inputShutdown = true;
-        if (layer instanceof Layer.Plain plain && !plain.socket().isInputShutdown()) {
-            plain.socket().shutdownInput();
+        if (!inputShutdown.compareAndSet(false, true)) {
+            return;
+        }
+        Layer now = layer;
+        try {
+            if ((now instanceof Layer.Plain || now instanceof Layer.Secure) && !now.socket().isInputShutdown()) {
+                now.socket().shutdownInput();
+            }
+        } catch (SSLException e) {
+            // The JDK warns so of a close_notify that has not come yet, having shut the input down.
+            if (!now.socket().isInputShutdown()) {
+                throw closedOr(e);
+            }
+        } catch (IOException e) {
+            throw closedOr(e);
         }
     }
 
     @Override
     public void shutdownOutput() throws IOException {
         requireOpen();
-        writing.lock();
         try {
-            requireOpen();
-            if (!outputShutdown) {
-                streams();
-                layer.socket().shutdownOutput();
-                outputShutdown = true;
+            if (layer instanceof Layer.Plain plain) {
+                if (outputShutdown.compareAndSet(false, true)) {
+                    plain.socket().shutdownOutput();
+                }
+            } else {
+                shutdownTlsOutput();
             }
         } catch (IOException e) {
             throw closedOr(e);
+        }
+    }
+
+    /** A close_notify comes between two writes, and needs a handshake before it. */
+    private void shutdownTlsOutput() throws IOException {
+        writing.lock();
+        try {
+            requireOpen();
+            streams();
+            if (outputShutdown.compareAndSet(false, true)) {
+                layer.socket().shutdownOutput();
+            }
         } finally {
             writing.unlock();
         }

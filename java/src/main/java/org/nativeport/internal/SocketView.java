@@ -19,7 +19,7 @@ import org.nativeport.ISocket;
  * socket it shows. What an ISocket does not have is refused, or has the
  * value of a socket that does without.
  */
-public final class SocketView extends Socket {
+public class SocketView extends Socket {
     private final ISocket socket;
 
     public static Socket of(ISocket socket) {
@@ -30,7 +30,7 @@ public final class SocketView extends Socket {
         }
     }
 
-    private SocketView(ISocket socket) throws SocketException {
+    SocketView(ISocket socket) throws SocketException {
         super((SocketImpl) null);
         this.socket = socket;
     }

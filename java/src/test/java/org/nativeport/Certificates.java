@@ -1,0 +1,89 @@
+package org.nativeport;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.security.GeneralSecurityException;
+import java.security.KeyStore;
+import java.util.ArrayList;
+import java.util.List;
+import javax.net.ssl.KeyManagerFactory;
+import javax.net.ssl.SSLContext;
+import javax.net.ssl.TrustManagerFactory;
+
+/** Self-signed certificates, made by keytool once per test run and kept in memory. */
+final class Certificates {
+    private static final char[] PASSWORD = "for tests".toCharArray();
+
+    private static final KeyStore SERVER = make("server");
+    private static final KeyStore CLIENT = make("client");
+
+    private Certificates() {}
+
+    /** Identifies itself as localhost and trusts the client's certificate. */
+    static SSLContext server() {
+        return context(SERVER, CLIENT);
+    }
+
+    /** Identifies itself, if it is asked to, and trusts the server's certificate. */
+    static SSLContext client() {
+        return context(CLIENT, SERVER);
+    }
+
+    private static SSLContext context(KeyStore own, KeyStore trusted) {
+        try {
+            KeyManagerFactory keys = KeyManagerFactory.getInstance(KeyManagerFactory.getDefaultAlgorithm());
+            keys.init(own, PASSWORD);
+            KeyStore anchors = KeyStore.getInstance("PKCS12");
+            anchors.load(null, null);
+            anchors.setCertificateEntry("trusted", trusted.getCertificate("key"));
+            TrustManagerFactory trust = TrustManagerFactory.getInstance(TrustManagerFactory.getDefaultAlgorithm());
+            trust.init(anchors);
+            SSLContext context = SSLContext.getInstance("TLS");
+            context.init(keys.getKeyManagers(), trust.getTrustManagers(), null);
+            return context;
+        } catch (GeneralSecurityException | IOException e) {
+            throw new IllegalStateException(e);
+        }
+    }
+
+    private static KeyStore make(String name) {
+        try {
+            Path folder = Files.createTempDirectory("nativeport-test");
+            Path file = folder.resolve(name + ".p12");
+            try {
+                keytool(List.of(
+                        "-genkeypair", "-alias", "key", "-keyalg", "EC", "-groupname", "secp256r1",
+                        "-dname", "CN=" + name, "-ext", "san=dns:localhost,ip:127.0.0.1", "-validity", "2",
+                        "-storetype", "PKCS12", "-keystore", file.toString(), "-storepass", new String(PASSWORD)));
+                KeyStore store = KeyStore.getInstance("PKCS12");
+                try (InputStream in = Files.newInputStream(file)) {
+                    store.load(in, PASSWORD);
+                }
+                return store;
+            } finally {
+                Files.deleteIfExists(file);
+                Files.delete(folder);
+            }
+        } catch (GeneralSecurityException | IOException e) {
+            throw new IllegalStateException(e);
+        }
+    }
+
+    private static void keytool(List<String> arguments) throws IOException {
+        List<String> command = new ArrayList<>();
+        command.add(Path.of(System.getProperty("java.home"), "bin", "keytool").toString());
+        command.addAll(arguments);
+        Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
+        String said = new String(process.getInputStream().readAllBytes());
+        try {
+            if (process.waitFor() != 0) {
+                throw new IOException("keytool: " + said);
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new IOException("keytool was interrupted", e);
+        }
+    }
+}

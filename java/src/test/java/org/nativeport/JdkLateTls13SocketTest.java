@@ -1,0 +1,7 @@
+package org.nativeport;
+
+class JdkLateTls13SocketTest extends JdkLateTlsContract {
+    JdkLateTls13SocketTest() {
+        super("TLSv1.3");
+    }
+}

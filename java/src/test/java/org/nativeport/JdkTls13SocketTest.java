@@ -1,0 +1,7 @@
+package org.nativeport;
+
+class JdkTls13SocketTest extends JdkTlsSocketContract {
+    JdkTls13SocketTest() {
+        super("TLSv1.3");
+    }
+}

@@ -1,0 +1,67 @@
+package org.nativeport;
+
+import java.util.Set;
+import java.util.concurrent.Callable;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.FutureTask;
+
+/** Threads beside the one that tests. */
+final class Tasks {
+    private static final Set<String> WAITING = Set.of("park", "parkNanos", "poll", "read0", "write0");
+
+    private Tasks() {}
+
+    /** A computation on a thread of its own, and the thread. */
+    record Task<T>(Thread thread, FutureTask<T> result) {
+        /** The result, or the exception that the computation ended with. */
+        T get() throws Exception {
+            try {
+                return result.get();
+            } catch (ExecutionException e) {
+                if (e.getCause() instanceof Exception exception) {
+                    throw exception;
+                }
+                throw e;
+            }
+        }
+
+        /**
+         * Returns when the thread waits inside this library, for bytes, for room or for a lock, or when it has
+         * ended. What its stack says is the only sign of it that every implementation gives.
+         */
+        Task<T> awaitParked() {
+            while (!result.isDone()) {
+                StackTraceElement[] stack = thread.getStackTrace();
+                boolean waits = false;
+                for (StackTraceElement frame : stack) {
+                    waits |= WAITING.contains(frame.getMethodName());
+                    if (waits && frame.getClassName().startsWith("org.nativeport.internal")) {
+                        return this;
+                    }
+                }
+                Thread.yield();
+            }
+            return this;
+        }
+    }
+
+    static <T> Task<T> start(Callable<T> computation) {
+        FutureTask<T> result = new FutureTask<>(computation);
+        Thread thread = new Thread(result, "test-task");
+        thread.setDaemon(true);
+        thread.start();
+        return new Task<>(thread, result);
+    }
+
+    /** What may throw and returns nothing. */
+    interface Action {
+        void run() throws Exception;
+    }
+
+    static Task<Void> start(Action action) {
+        return start(() -> {
+            action.run();
+            return null;
+        });
+    }
+}
