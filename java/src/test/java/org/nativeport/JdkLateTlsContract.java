@@ -5,10 +5,16 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.io.FilterOutputStream;
+import java.io.IOException;
 import java.io.InputStream;
+import java.io.OutputStream;
+import java.net.InetSocketAddress;
 import java.net.Socket;
+import java.net.SocketException;
 import java.net.SocketTimeoutException;
 import java.util.Optional;
+import java.util.concurrent.CountDownLatch;
 import javax.net.ssl.SSLSocket;
 import org.junit.jupiter.api.Test;
 import org.nativeport.JdkConnections.Connector;
@@ -130,5 +136,54 @@ abstract class JdkLateTlsContract extends JdkTlsContract {
         closedAfterwards(ends.client());
         SSLSocket server = closedAfterwards(ends.server());
         assertThrows(IllegalArgumentException.class, () -> new SocketAdapter(server, Certificates.server()));
+    }
+
+    @Test
+    void closing_ends_although_there_is_no_room_for_the_close_notify() throws Exception {
+        Ends<Socket> ends = JdkConnections.plain(CloggedSocket::new);
+        CloggedSocket clogged = (CloggedSocket) closedAfterwards(ends.client());
+        socket = closedAfterwards(adapter(clogged));
+        JdkConnections.handshake(socket, closedAfterwards(JdkConnections.client(version, ends.server())));
+        clogged.clog();
+        socket.close();
+        clogged.closed.await();
+    }
+
+    /** A socket whose writes find no room, from a moment on, until it is closed. */
+    private static final class CloggedSocket extends Socket {
+        private final CountDownLatch closed = new CountDownLatch(1);
+        private volatile boolean clogged;
+
+        CloggedSocket(InetSocketAddress address) throws IOException {
+            super(address.getAddress(), address.getPort());
+        }
+
+        void clog() {
+            clogged = true;
+        }
+
+        @Override
+        public OutputStream getOutputStream() throws IOException {
+            return new FilterOutputStream(super.getOutputStream()) {
+                @Override
+                public void write(byte[] bytes, int offset, int length) throws IOException {
+                    if (clogged) {
+                        try {
+                            closed.await();
+                        } catch (InterruptedException e) {
+                            Thread.currentThread().interrupt();
+                        }
+                        throw new SocketException("Socket closed");
+                    }
+                    out.write(bytes, offset, length);
+                }
+            };
+        }
+
+        @Override
+        public void close() throws IOException {
+            closed.countDown();
+            super.close();
+        }
     }
 }
