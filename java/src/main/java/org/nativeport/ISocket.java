@@ -43,6 +43,9 @@ import javax.net.ssl.SSLPeerUnverifiedException;
  * what goes wrong in TLS later is a {@link javax.net.ssl.SSLException}. Arguments that are out of
  * range are an {@link IllegalArgumentException}, also on a closed socket.
  *
+ * <p>An option that an implementation does not leave to the program is a {@link SocketException}, and keeps
+ * its value; sizes of buffers are hints, which may be ignored.
+ *
  * <p>All times are milliseconds, and a time of 0 means "no limit"; only {@link #setSoLinger}
  * counts in seconds. Sizes are bytes.
  */
@@ -202,28 +205,28 @@ public interface ISocket extends Closeable {
     /**
      * Switches Nagle's algorithm off (true) or on (TCP_NODELAY). Returns at once.
      *
-     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
+     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
      */
     void setTcpNoDelay(boolean on) throws SocketException;
 
     /**
      * Whether Nagle's algorithm is off. Returns at once.
      *
-     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
+     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
      */
     boolean getTcpNoDelay() throws SocketException;
 
     /**
      * Has the operating system probe a silent peer (SO_KEEPALIVE). Returns at once.
      *
-     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
+     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
      */
     void setKeepAlive(boolean on) throws SocketException;
 
     /**
      * Whether a silent peer is probed. Returns at once.
      *
-     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
+     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
      */
     boolean getKeepAlive() throws SocketException;
 
@@ -233,7 +236,7 @@ public interface ISocket extends Closeable {
      * more: close may park up to so many seconds until the peer has acknowledged them. Returns at once.
      *
      * @param seconds counts only if {@code on}; more than 65,535 is taken as 65,535
-     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
+     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
      * @throws IllegalArgumentException if {@code on} and {@code seconds} is negative
      */
     void setSoLinger(boolean on, int seconds) throws SocketException;
@@ -241,7 +244,7 @@ public interface ISocket extends Closeable {
     /**
      * The linger time in seconds, -1 if off. Returns at once.
      *
-     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
+     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
      */
     int getSoLinger() throws SocketException;
 
@@ -249,7 +252,7 @@ public interface ISocket extends Closeable {
      * Asks for a size of the operating system's send buffer (SO_SNDBUF), which takes it as a
      * hint. Returns at once.
      *
-     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
+     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
      * @throws IllegalArgumentException if it is 0 or less
      */
     void setSendBufferSize(int bytes) throws SocketException;
@@ -258,7 +261,7 @@ public interface ISocket extends Closeable {
      * The size of the send buffer as the operating system states it, on Linux twice what was
      * asked for. Returns at once.
      *
-     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
+     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
      */
     int getSendBufferSize() throws SocketException;
 
@@ -266,7 +269,7 @@ public interface ISocket extends Closeable {
      * Asks for a size of the operating system's receive buffer (SO_RCVBUF), which takes it as a
      * hint. Returns at once.
      *
-     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
+     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
      * @throws IllegalArgumentException if it is 0 or less
      */
     void setReceiveBufferSize(int bytes) throws SocketException;
@@ -275,7 +278,7 @@ public interface ISocket extends Closeable {
      * The size of the receive buffer as the operating system states it, on Linux twice what was
      * asked for. Returns at once.
      *
-     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
+     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
      */
     int getReceiveBufferSize() throws SocketException;
 

@@ -3,10 +3,11 @@ package org.nativeport;
 import java.net.Socket;
 
 /** SocketAdapter over a plain socket of the JDK. */
-class JdkPlainSocketTest extends ISocketContract {
+class JdkPlainSocketTest extends JdkSocketContract {
     @Override
     Connection connect() throws Exception {
-        JdkConnections.Ends<Socket> ends = JdkConnections.plain(address -> new Socket(address.getAddress(), address.getPort()));
+        JdkConnections.Ends<Socket> ends =
+                JdkConnections.plain(address -> new Socket(address.getAddress(), address.getPort()));
         return new Connection(new SocketAdapter(ends.server()), ends.client());
     }
 }

@@ -638,7 +638,8 @@ public final class JdkSocket implements ISocket {
 
     /** False if the peer was silent for some time. The JDK goes on where it stopped. */
     private boolean tryHandshake(SSLSocket socket, Deadline deadline) throws IOException {
-        limitHandshakeReads(socket, deadline.isNone() ? 0 : Math.min(deadline.remainingMillis(), HANDSHAKE_READ_MILLIS));
+        int millis = deadline.isNone() ? 0 : Math.min(deadline.remainingMillis(), HANDSHAKE_READ_MILLIS);
+        limitHandshakeReads(socket, millis);
         try {
             socket.startHandshake();
             return true;
