@@ -297,8 +297,8 @@ public interface ISocket extends Closeable {
      * Does the TLS handshake, or waits until another thread has done it. May park for {@code
      * timeoutMillis}, which limits the call as a whole, however slowly the peer sends. Returns at
      * once if the handshake is done, and on a plain connection without TLS, which stays plain: ask
-     * {@link #isSecure}. There is no second handshake: TLS 1.3 has none, and renegotiation
-     * in TLS 1.2 is refused as an attack surface.
+     * {@link #isSecure}. It never does a second handshake: TLS 1.3 has none, and
+     * renegotiation in TLS 1.2 is an attack surface.
      *
      * <p>Of concurrent callers one does it, and all have the same result, each within its own time
      * limit. A plain connection that becomes TLS here first waits for reads and writes that are

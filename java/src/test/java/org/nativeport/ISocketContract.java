@@ -25,6 +25,7 @@ import java.net.StandardSocketOptions;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.Deque;
 import java.util.List;
 import java.util.Optional;
@@ -820,6 +821,41 @@ abstract class ISocketContract {
         assumeTrue(Runtime.version().feature() >= 21);
         // By name, as this compiles for 17.
         return (Thread) Thread.class.getMethod("startVirtualThread", Runnable.class).invoke(null, task);
+    }
+
+    @Test
+    void virtual_threads_that_wait_leave_their_carriers() throws Exception {
+        int more = 2 * Runtime.getRuntime().availableProcessors();
+        List<Connection> connections = new ArrayList<>(List.of(new Connection(socket, peer)));
+        for (int i = 0; i < more; i++) {
+            connections.add(connect());
+        }
+        List<Integer> received = Collections.synchronizedList(new ArrayList<>());
+        List<Thread> readers = new ArrayList<>();
+        for (Connection connection : connections) {
+            closedAfterwards(connection.peer());
+            ISocket waiting = closedAfterwards(connection.socket());
+            readers.add(virtualThread(() -> {
+                try {
+                    received.add(waiting.getInputStream().read());
+                } catch (IOException e) {
+                    received.add(-2);
+                }
+            }));
+        }
+        for (Thread reader : readers) {
+            while (reader.getState() != Thread.State.WAITING) {
+                Thread.yield();
+            }
+        }
+        virtualThread(() -> {}).join(); // would not run if they held all carriers
+        for (Connection connection : connections) {
+            connection.peer().getOutputStream().write('x');
+        }
+        for (Thread reader : readers) {
+            reader.join();
+        }
+        assertEquals(Collections.nCopies(connections.size(), (int) 'x'), received);
     }
 
     @Test
