@@ -3,6 +3,7 @@ package org.nativeport;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assumptions.assumeFalse;
 
 import java.io.IOException;
 import java.io.InputStream;
@@ -213,6 +214,37 @@ abstract class JdkTlsContract extends JdkSocketContract {
         Task<Void> handshake = Tasks.start(client::startHandshake);
         assertHandshakeFailsForGood();
         assertThrows(IOException.class, handshake::get);
+    }
+
+    /** The peer's TCP output ends, without a close_notify before it. */
+    private void peerEndsWithoutCloseNotify() throws Exception {
+        List<Socket> below = new ArrayList<>();
+        SSLSocket client = use(accept(address -> {
+            below.add(new Socket(address.getAddress(), address.getPort()));
+            return JdkConnections.client(version, below.get(0));
+        }));
+        JdkConnections.handshake(socket, client);
+        peerSends("abc");
+        below.get(0).shutdownOutput();
+    }
+
+    @Test
+    void a_peer_that_ends_without_close_notify_after_the_handshake_reads_as_the_end() throws Exception {
+        peerEndsWithoutCloseNotify();
+        InputStream in = socket.getInputStream();
+        assertEquals("abc", read(in, 3));
+        assertEquals(-1, in.read());
+        assertEquals(-1, in.read());
+        assertFalse(socket.isClosed());
+    }
+
+    @Test
+    void a_peer_that_ends_without_close_notify_reads_on_unless_tls_1_2_forbids_it() throws Exception {
+        assumeFalse(version.equals("TLSv1.2"));
+        peerEndsWithoutCloseNotify();
+        assertEquals(3, socket.getInputStream().readAllBytes().length);
+        socket.getOutputStream().write('x');
+        assertEquals('x', peer.getInputStream().read());
     }
 
     // ------------------------------------------------------------------ close
