@@ -3,7 +3,7 @@
  * {@link java.lang.System.Logger}; nothing but the JDK is needed at run time.
  */
 module org.nativeport {
-    requires static jdk.jfr;
+    requires jdk.jfr;
 
     exports org.nativeport;
 }

@@ -18,6 +18,7 @@ public final class Child {
             case "serve" -> serve(true);
             case "serve-without-keep-alive" -> serve(false);
             case "exit-under-load" -> exitUnderLoad();
+            case "unavailable" -> unavailable();
             case "reload" -> reload(Path.of(arguments[1]));
             default -> throw new IllegalArgumentException(arguments[0]);
         }
@@ -46,6 +47,30 @@ public final class Child {
         listener.start();
         System.out.println(listener.getLocalPort());
         System.out.flush();
+    }
+
+    /** Says why there is no native library, and uses sockets of the JDK. */
+    private static void unavailable() throws Exception {
+        if (NativeRuntime.isAvailable()) {
+            throw new AssertionError("it is available");
+        }
+        System.out.println(NativeRuntime.unavailabilityCause().get());
+        try {
+            new SocketClientConnectionListener(Served.config()).close();
+            throw new AssertionError("a listener was made");
+        } catch (UnsupportedOperationException reason) {
+            System.out.println(reason.getMessage());
+        }
+        try (java.net.ServerSocket server =
+                        new java.net.ServerSocket(0, 1, java.net.InetAddress.getLoopbackAddress());
+                Peer peer = Peer.connect(server.getLocalPort());
+                ISocket socket = new SocketAdapter(server.accept())) {
+            peer.out.write(7);
+            peer.flush();
+            if (socket.getInputStream().read() != 7) {
+                throw new AssertionError("another byte");
+            }
+        }
     }
 
     private static void exitUnderLoad() throws Exception {

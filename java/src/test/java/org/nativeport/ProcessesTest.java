@@ -26,15 +26,31 @@ class ProcessesTest {
     }
 
     private static Process start(String... arguments) throws IOException, URISyntaxException {
+        return start(List.of(), arguments);
+    }
+
+    private static Process start(List<String> options, String... arguments)
+            throws IOException, URISyntaxException {
         Path tests = main().resolveSibling("test-classes");
         List<String> command = new ArrayList<>();
         command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
         command.add("-Xmx256m");
+        command.addAll(options);
         command.add("-cp");
         command.add(main() + java.io.File.pathSeparator + tests);
         command.add("org.nativeport.Child");
         command.addAll(List.of(arguments));
         return new ProcessBuilder(command).redirectErrorStream(true).start();
+    }
+
+    /** Newer virtual machines warn first that native code is used. */
+    private static String firstNumber(BufferedReader said) throws IOException {
+        for (String line; (line = said.readLine()) != null; ) {
+            if (line.matches("[0-9]+")) {
+                return line;
+            }
+        }
+        throw new IOException("it has said nothing");
     }
 
     private static int exitCode(Process process) throws InterruptedException {
@@ -54,7 +70,7 @@ class ProcessesTest {
         Process process = start("serve");
         BufferedReader said =
                 new BufferedReader(new InputStreamReader(process.getInputStream()));
-        int port = Integer.parseInt(said.readLine());
+        int port = Integer.parseInt(firstNumber(said));
         try (Peer peer = Peer.client(port);
                 Peer other = Peer.connect(port)) {
             peer.send(new byte[] {1, 2});
@@ -87,5 +103,40 @@ class ProcessesTest {
         String said = output(process);
         assertEquals(0, code, said);
         assertTrue(said.contains("reloaded"), said);
+    }
+
+    @Test
+    void withoutTheLibraryTheReasonIsSaidAndSocketsOfTheJdkWork() throws Exception {
+        for (String[] each :
+                new String[][] {
+                    {"-Dos.arch=mips", "this jar has no native library for linux-mips"},
+                    {"-Dnativeport.library.path=/nowhere.so", "names /nowhere.so, which is no file"},
+                    {"-Dnativeport.library.path=" + main() + "/module-info.class", "module-info.class"},
+                    {"-Djava.io.tmpdir=/nowhere", "/nowhere"},
+                }) {
+            Process process = start(List.of(each[0]), "unavailable");
+            int code = exitCode(process);
+            String said = output(process);
+            assertEquals(0, code, said);
+            assertTrue(said.contains(each[1]), said);
+        }
+    }
+
+    @Test
+    void theSelfTestPasses() throws Exception {
+        Process process =
+                new ProcessBuilder(
+                                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                                "--module-path",
+                                main().toString(),
+                                "--module",
+                                "org.nativeport/org.nativeport.internal.SelfTest",
+                                "--self-test")
+                        .redirectErrorStream(true)
+                        .start();
+        int code = exitCode(process);
+        String said = output(process);
+        assertEquals(0, code, said);
+        assertTrue(said.contains("self-test passed"), said);
     }
 }
