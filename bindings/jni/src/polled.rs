@@ -216,7 +216,8 @@ impl Told {
         while count < records
             && let Some(event) = self.waiting.pop_front()
         {
-            let (conn, token) = (event.conn, event.token);
+            let conn = event.conn;
+            let token = event.handler.as_ref().map_or(0, |handler| handler.token());
             let mut record = Record { conn: conn.raw(), token: token as i32, ..Record::default() };
             match event.what {
                 What::Admit { protocol, first_byte } | What::Opened { protocol, first_byte } => {
@@ -233,7 +234,8 @@ impl Told {
                     let fit = all.min(self.entries - self.places.len());
                     let rest = What::Frames { first: first + fit, count: all - fit };
                     if fit < all {
-                        self.waiting.push_front(PolledEvent { conn, token, what: rest });
+                        let handler = event.handler.clone();
+                        self.waiting.push_front(PolledEvent { conn, handler, what: rest });
                     }
                     if fit == 0 {
                         break;
