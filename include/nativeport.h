@@ -1530,7 +1530,8 @@ np_status np_loop_new(np_runtime *runtime,
  * Blocking: yes, up to timeout_ms
  * Owns: the events are copied out; what they point to stays the library's
  * Null: none may be NULL
- * Fails: NP_ERR_STOPPED when the runtime has ended and everything was told, NP_ERR_STATE
+ * Fails: NP_ERR_STOPPED when all listeners have ended after a stop and everything was told
+ *   (np_runtime_wait then needs no more polls), NP_ERR_STATE
  *   while another thread polls it, NP_ERR_IN_CALLBACK, NP_ERR_ARGUMENT, also if capacity is 0
  */
 np_status np_loop_poll(np_loop *loop,

@@ -164,7 +164,6 @@ impl Listener {
 
     fn start_threads(&self) -> Result<(), Error> {
         let port = &self.port;
-        port.core.fix_loops()?;
         let (listeners, warnings) = crate::bind::bind(&port.settings)?;
         for warning in warnings {
             port.log.warn("listener", warning);
@@ -191,6 +190,8 @@ impl Listener {
         let number = addresses.first().map_or(0, SocketAddr::port);
         let scheduling =
             if port.core.raise_accepters { Scheduling::Raised } else { Scheduling::Batch };
+        // Not before: a start that fails leaves the runtime as it was.
+        port.core.fix_loops()?;
         // The port counts in its runtime from the first thread on: from here on it ends
         // by stop, also when a thread fails to start.
         port.begin(addresses);

@@ -304,13 +304,18 @@ impl Core {
 
     // Loops that the host polls.
 
-    /// From now on no loop is added.
+    /// From now on no loop is added; unless there is none, which is an error.
     pub fn fix_loops(&self) -> Result<(), Error> {
-        let doors = self.io_doors.get_or_init(|| std::mem::take(&mut *self.coming_doors.lock()));
-        if doors.is_empty() {
+        let mut coming = self.coming_doors.lock();
+        if self.io_doors.get().is_some() {
+            return Ok(());
+        }
+        if coming.is_empty() {
             let message = "nobody polls: a loop has to be made before the first listener starts";
             return Err(Error::new(Status::State, message));
         }
+        // Nobody else sets it: the lock is held.
+        let _ = self.io_doors.set(std::mem::take(&mut *coming));
         Ok(())
     }
 

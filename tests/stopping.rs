@@ -2,9 +2,12 @@
 
 mod support;
 
+use nativeport::config::Config;
 use nativeport::event::{CloseInfo, Event, Handler, Protocol};
 use nativeport::handles::{Conn, SendFlags};
 use nativeport::listener::Listener;
+use nativeport::polling::PollLoop;
+use nativeport::runtime::{Consumer, Runtime};
 
 use nativeport::status::{CloseReason, Status};
 use std::io::{Read, Write};
@@ -559,4 +562,24 @@ fn stop_wakes_a_paused_listener() {
     server.listener.stop(LONG).unwrap();
     server.listener.wait(None).unwrap();
     assert_over(&counts);
+}
+
+#[test]
+fn a_start_that_fails_leaves_a_polled_runtime_free_for_loops() {
+    let config = config("ioThreads=1", "", "");
+    let runtime = Runtime::with_consumer(&config, Consumer::Poll).unwrap();
+    let listener = Listener::new(&runtime, &config, 0).unwrap();
+    assert_eq!(listener.start().unwrap_err().status, Status::State);
+    let polled = PollLoop::new(&runtime, Box::new(vec![0; 64 << 10])).unwrap();
+    // Nor is it in use after a start that has failed for another reason.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let text =
+        format!("[Port]\nbindAddress=127.0.0.1\nport={}\n", taken.local_addr().unwrap().port());
+    let mut other = Config::new();
+    other.load_string(text.as_bytes(), "taken.ini").unwrap();
+    let blocked = Listener::new(&runtime, &other, 0).unwrap();
+    assert_eq!(blocked.start().unwrap_err().status, Status::AddressInUse);
+    polled.retire().unwrap();
+    let _polled = PollLoop::new(&runtime, Box::new(vec![0; 64 << 10])).unwrap();
+    listener.start().unwrap();
 }
