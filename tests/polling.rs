@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 struct Told;
 
@@ -63,7 +64,12 @@ fn a_connection_that_always_has_input_leaves_room_for_the_others() {
     let mut frames_by_conn: HashMap<u64, usize> = HashMap::new();
     while quiet_frames < 20 {
         rounds += 1;
-        assert!(rounds < 200_000, "starved: {quiet_frames} came, {frames_by_conn:?}");
+        assert!(rounds < 2000, "starved: {quiet_frames} came, {frames_by_conn:?}");
+        // The host works, and meanwhile those that are busy fill their sockets again.
+        let works_until = Instant::now() + Duration::from_millis(1);
+        while Instant::now() < works_until {
+            std::thread::yield_now();
+        }
         polled
             .poll(64, Some(1000), |mut batch| {
                 let events: Vec<_> = batch.by_ref().collect();

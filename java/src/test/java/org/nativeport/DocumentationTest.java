@@ -21,7 +21,7 @@ class DocumentationTest {
     private static final Pattern CLASS_NAME = Pattern.compile("(?m)^(?:public )?class (\\w+)");
 
     @ParameterizedTest
-    @ValueSource(strings = {"java-sockets.md"})
+    @ValueSource(strings = {"java-sockets.md", "migration.md"})
     void programs_compile(String page, @TempDir Path folder) throws Exception {
         String text = Files.readString(Path.of("..", "docs", page));
         List<Path> programs = new ArrayList<>();
