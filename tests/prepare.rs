@@ -16,8 +16,18 @@ const BASE: [&str; 18] = [
 const BUILDING: [&str; 4] = ["cc", "c++", "make", "git"];
 
 /// What further tools the tests are run with.
-const TESTING: [&str; 9] =
-    ["clang", "cmake", "curl", "javac", "openssl", "pkg-config", "python3", "shellcheck", "strace"];
+const TESTING: [&str; 9] = [
+    "clang",
+    "cmake",
+    "curl",
+    "javac",
+    "mvn",
+    "openssl",
+    "pkg-config",
+    "python3",
+    "shellcheck",
+    "strace",
+];
 
 struct Machine {
     folder: PathBuf,
