@@ -16,7 +16,7 @@ const BASE: [&str; 18] = [
 const BUILDING: [&str; 4] = ["cc", "c++", "make", "git"];
 
 /// What further tools the tests are run with.
-const TESTING: [&str; 9] = [
+const TESTING: [&str; 10] = [
     "clang",
     "cmake",
     "curl",
