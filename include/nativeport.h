@@ -753,7 +753,8 @@ np_status np_runtime_wait(np_runtime *runtime, uint64_t timeout_ms);
 /**
  * Stops with drain_ms 0, waits for the end and frees. Listeners of the runtime may be
  * freed before or after; they answer NP_ERR_STOPPED from then on. Where events are polled,
- * what the host has not polled is dropped.
+ * what the host has not polled is dropped; as this polls, what it has polled before is not valid
+ * any more: threads that poll end first.
  *
  * Thread: any, but not inside a callback; no other call with this pointer may be under way
  *   or follow
