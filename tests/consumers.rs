@@ -5,7 +5,7 @@
 mod c_programs;
 mod support;
 
-use c_programs::{build_c, root};
+use c_programs::{build_c, exists, folder, root, skipped};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -480,7 +480,10 @@ fn a_host_that_consumes_nothing_shuts_the_peers_window(way: &Way) {
     let before = host.stats()[3];
     let all: Vec<u8> = (0..FRAMES).flat_map(|n| frame(&numbered(n, LEN))).collect();
     // The writing comes to a halt, and does not move for a while.
-    client.socket().set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    let a_while = Some(Duration::from_millis(300));
+    client.socket().set_write_timeout(a_while).unwrap();
+    // A TLS client that cannot write tries to read.
+    client.socket().set_read_timeout(a_while).unwrap();
     let mut written = 0;
     while written < all.len() {
         match client.write(&all[written..(written + (64 << 10)).min(all.len())]) {
@@ -496,6 +499,7 @@ fn a_host_that_consumes_nothing_shuts_the_peers_window(way: &Way) {
     assert!(memory < before + (12 << 10), "{before} KiB have become {memory}");
     host.says("go");
     client.socket().set_write_timeout(Some(PATIENCE)).unwrap();
+    client.socket().set_read_timeout(Some(PATIENCE)).unwrap();
     client.write_all(&all[written..]).unwrap();
     client.finish();
     // The host has compared each byte.
@@ -696,6 +700,52 @@ fn everything_is_freed_in_any_order(way: &Way) {
         // Of polled events those are dropped that nobody polled.
         assert_eq!(opened, 3);
         assert!(closed == 3 || way.mode.ends_with("poll"), "{closed} ends were told");
+    }
+}
+
+// ---- under tools ----
+
+const MODES: [&str; 6] = ["callbacks", "workers", "poll", "inbox", "inbox-workers", "inbox-poll"];
+
+/// Some of what a host can do, in little time.
+fn a_short_life(way: &Way) {
+    connections_are_identified_and_echoed(way);
+    a_send_without_room_is_refused_and_told_of_room(way);
+    connections_are_closed_and_aborted_from_inside(way);
+}
+
+#[test]
+fn each_way_is_clean_under_valgrind() {
+    if !exists("valgrind") {
+        return skipped("valgrind is not installed; the ways of consuming were not tried under it");
+    }
+    let options = "-q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite";
+    let mut command: Vec<PathBuf> = ["valgrind"].map(PathBuf::from).to_vec();
+    command.extend(options.split(' ').map(PathBuf::from));
+    command.push(program());
+    for mode in MODES {
+        a_short_life(&Way { mode, secure: false, command: command.clone() });
+    }
+}
+
+#[test]
+fn each_way_is_clean_with_the_compilers_sanitizers() {
+    let flags = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+    let mut compiler = Command::new("cc");
+    compiler.args(flags).args(["-x", "c", "-", "-o"]).arg(folder("consumers-probe").join("probe"));
+    let mut compiler = compiler.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    compiler.stdin.take().unwrap().write_all(b"int main(void) { return 0; }\n").unwrap();
+    if !compiler.wait().unwrap().success() {
+        return skipped("the compiler has no sanitizers; the ways were not tried with them");
+    }
+    let command = vec![build_c("consumers-sanitized", &source(), &flags)];
+    for (mode, secure) in MODES.into_iter().flat_map(|mode| [(mode, false), (mode, true)]) {
+        let way = Way { mode, secure, command: command.clone() };
+        a_short_life(&way);
+        admission_is_decided_later_by_another_thread(&way);
+        with_half_close_the_host_answers_the_end_and_closes(&way);
+        a_stop_may_come_from_where_events_are_consumed(&way);
+        everything_is_freed_in_any_order(&way);
     }
 }
 
