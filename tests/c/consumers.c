@@ -697,6 +697,8 @@ static void start(const char *ini) {
 
 /* With events that are left to be dropped. */
 static void end_pollers(void) {
+    if (polls_no_more)
+        return;
     polls_no_more = 1;
     for (int i = 0; i < LOOPS && loops[i] != NULL; i++) {
         CHECK(np_loop_wake(loops[i]) == NP_OK);
@@ -719,6 +721,8 @@ static void free_all(const char *order) {
             runtime_is_gone = 1;
             break;
         case 'p':
+            /* A loop is freed when nobody polls it, and not before its runtime. */
+            end_pollers();
             for (int i = 0; i < LOOPS && loops[i] != NULL; i++) {
                 if (runtime_is_gone) {
                     CHECK(np_loop_free(loops[i]) == NP_OK);
