@@ -161,8 +161,7 @@ thread_local! {
 /// Compresses `data` onto the end of `out` if that makes it smaller; otherwise `out` is as
 /// it was and the answer is false.
 pub(crate) fn compress_smaller(data: &[u8], how: Writes, out: &mut Vec<u8>) -> bool {
-    // Level 0 only stores, which never is smaller. (And its code in zlib-rs 0.6.8 panics where
-    // the output is about as short as the input.)
+    // Level 0 only stores, which never is smaller.
     if how.level == 0 {
         return false;
     }
