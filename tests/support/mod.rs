@@ -77,6 +77,15 @@ pub fn is_polled(why: &str) -> bool {
     is_polled
 }
 
+/// True, visibly, where a test is about callbacks on the loop and events are told elsewhere.
+pub fn is_off_the_loop(why: &str) -> bool {
+    let is_off = consumer() != Consumer::Callbacks;
+    if is_off {
+        let _ = writeln!(std::io::stderr(), "skipped where events leave the loop: {why}");
+    }
+    is_off
+}
+
 /// A runtime for that consumer. Where events are polled, two threads of the test do it, and give
 /// them to the handlers as if they were callbacks.
 pub fn runtime_of(config: &Config) -> Runtime {
