@@ -175,16 +175,23 @@ pub(crate) fn compress_smaller(data: &[u8], how: Writes, out: &mut Vec<u8>) -> b
         }
         let Some((_, _, state)) = slot else { return false };
         state.reset();
-        // No more room than the payload itself takes: what does not fit is not smaller.
-        out.reserve_exact(data.len());
-        let smaller = loop {
+        // To the end, also of what does not get smaller (by an eighth at most): a state that is
+        // reset while output waits in it has less room for output from then on, and panics once
+        // that is not enough (zlib-rs 0.6.8).
+        out.reserve_exact(data.len() + data.len() / 8 + 64);
+        let whole = loop {
             let used = state.total_in() as usize;
             match state.compress_vec(&data[used..], out, FlushCompress::Finish) {
-                Ok(Status::StreamEnd) => break out.len() - start < data.len(),
-                Ok(_) if out.len() - start < data.len() && out.len() < out.capacity() => {}
+                Ok(Status::StreamEnd) => break true,
+                Ok(_) if out.len() == out.capacity() => out.reserve(1024),
+                Ok(Status::Ok) => {}
                 _ => break false,
             }
         };
+        if !whole {
+            *slot = None;
+        }
+        let smaller = whole && out.len() - start < data.len();
         if !smaller {
             out.truncate(start);
         }
@@ -286,6 +293,33 @@ mod tests {
             assert_eq!(out, b"x");
             assert!(compress_smaller(&[5; 2000], how, &mut out));
             assert_eq!(inflate(Reads::Auto, &out[1..], 2000).unwrap(), [5; 2000]);
+        }
+    }
+
+    #[test]
+    fn payloads_that_do_not_get_smaller_leave_a_state_that_works() {
+        let mut state = 1u64;
+        let mut noise: Vec<u8> = (0..70_000)
+            .map(|_| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                (state >> 32) as u8
+            })
+            .collect();
+        for level in 0..=9 {
+            let how = Writes { zlib: false, threshold_bytes: 0, level };
+            for number in 0..100 {
+                noise.rotate_left(1009);
+                let len = 700 * (number + 1);
+                assert!(!compress_smaller(&noise[..len], how, &mut Vec::new()));
+            }
+            let mut out = Vec::new();
+            let smaller = compress_smaller(&[5; 40_000], how, &mut out);
+            assert_eq!(smaller, level > 0, "level {level}");
+            if smaller {
+                assert!(inflate(Reads::Raw, &out, 40_000).unwrap() == [5; 40_000]);
+            }
         }
     }
 
