@@ -17,10 +17,11 @@ use crate::reactor::door::{Control, Door};
 use crate::runtime::{Core, IN_FORKED_CHILD, Runtime};
 use crate::status::{Error, Status};
 use crate::sys::is_forked_child;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Where bytes lie that an event tells of: valid until the next poll of the same loop.
@@ -277,6 +278,8 @@ pub struct PollLoop {
     door: Arc<Door>,
     /// `None` once the runtime is over.
     reactor: Mutex<Option<Loop>>,
+    /// The runtime is being freed: it polls to the end itself.
+    is_taken_over: AtomicBool,
 }
 
 /// The events of one poll.
@@ -310,7 +313,12 @@ impl PollLoop {
     ) -> Result<Arc<PollLoop>, Error> {
         let core = runtime.core().clone();
         let (door, reactor) = core.add_loop(buffer)?;
-        let made = Arc::new(PollLoop { core, door, reactor: Mutex::new(Some(reactor)) });
+        let made = Arc::new(PollLoop {
+            core,
+            door,
+            reactor: Mutex::new(Some(reactor)),
+            is_taken_over: AtomicBool::new(false),
+        });
         made.core.note_poll_loop(&made);
         Ok(made)
     }
@@ -332,7 +340,20 @@ impl PollLoop {
         if is_forked_child() {
             return Err(Status::State);
         }
-        let Some(mut guard) = self.reactor.try_lock() else { return Err(Status::State) };
+        if self.is_taken_over.load(Ordering::SeqCst) {
+            return Err(Status::Stopped);
+        }
+        let Some(guard) = self.reactor.try_lock() else { return Err(Status::State) };
+        self.poll_locked(guard, max, timeout_ms, take)
+    }
+
+    fn poll_locked<R>(
+        &self,
+        mut guard: MutexGuard<'_, Option<Loop>>,
+        max: usize,
+        timeout_ms: Option<u64>,
+        take: impl FnOnce(Batch<'_>) -> R,
+    ) -> Result<R, Status> {
         let Some(reactor) = &mut *guard else { return Err(Status::Stopped) };
         let until = timeout_ms.map(|ms| Instant::now().checked_add(Duration::from_millis(ms)));
         self.door.polled_by(this_thread());
@@ -377,13 +398,18 @@ impl PollLoop {
 
 /// The runtime ends without its host's polling to the end: what is left is told to nobody.
 pub(crate) fn poll_to_the_end(loops: &[Arc<PollLoop>]) {
-    loops.iter().for_each(|each| each.wake());
+    loops.iter().for_each(|each| each.is_taken_over.store(true, Ordering::SeqCst));
     loop {
         let mut left = 0;
         for each in loops {
-            // Whoever polls it just now returns soon: it has been woken.
-            drop(each.reactor.lock());
-            match each.poll(usize::MAX, Some(1), |batch| batch.for_each(drop)) {
+            // Whoever polls it just now returns when it is woken, and gets it no second time.
+            let guard = loop {
+                each.wake();
+                if let Some(guard) = each.reactor.try_lock_for(Duration::from_millis(10)) {
+                    break guard;
+                }
+            };
+            match each.poll_locked(guard, usize::MAX, Some(1), |batch| batch.for_each(drop)) {
                 Err(Status::Stopped) => {}
                 _ => left += 1,
             }

@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     /// `foreign` and in the queues of the loop, which adds its own part turn by turn. One
     /// count, so that nothing is seen twice or never while it moves.
     pub queued: AtomicUsize,
+    /// How much of it the account for `memoryLimit` knows of.
+    pub counted_bytes: AtomicUsize,
     /// Operations wait, or are about to.
     pub dirty: AtomicBool,
     /// A send was refused and a writable event is due.
@@ -106,6 +108,7 @@ impl Shared {
             protocol: birth.protocol,
             state: State::new(birth.asks_admission),
             queued: AtomicUsize::new(0),
+            counted_bytes: AtomicUsize::new(0),
             dirty: AtomicBool::new(false),
             wants_writable: AtomicBool::new(false),
             foreign: Mutex::default(),
@@ -283,7 +286,10 @@ impl Shared {
                 return Err(Status::WouldBlock);
             }
         }
-        if self.port.memory.is_over(self.queued_bytes() + before, before, more) {
+        // What has come since the loop's last account is in nobody's total yet.
+        let held = self.queued_bytes() + before;
+        let uncounted = held.saturating_sub(self.counted_bytes.load(Ordering::SeqCst));
+        if self.port.memory.is_over(held, uncounted, more) {
             let _ = self.push(State::fail, Op::Fail(CloseReason::MemoryLimit));
             return Err(Status::MemoryLimit);
         }

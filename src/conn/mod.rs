@@ -395,6 +395,9 @@ impl Conn {
         let input = self.kept.len() + self.opened.len() + self.decoder.held_bytes();
         let held = input + queued + waiting;
         self.out().counted_bytes = queued;
+        if let Some(shared) = &self.out_ref().shared {
+            shared.counted_bytes.store(queued, Ordering::SeqCst);
+        }
         let counted = held.saturating_sub(FREE_BYTES);
         let grew = counted > self.reported.held_bytes;
         let total = self.port.memory.account(self.reported.held_bytes, counted);
