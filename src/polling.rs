@@ -396,6 +396,16 @@ impl PollLoop {
     }
 }
 
+impl Drop for PollLoop {
+    fn drop(&mut self) {
+        // Nobody will poll it any more: its runtime must not wait for that.
+        if let Some(reactor) = self.reactor.get_mut().take() {
+            drop(reactor);
+            self.core.loop_ended();
+        }
+    }
+}
+
 /// The runtime ends without its host's polling to the end: what is left is told to nobody.
 pub(crate) fn poll_to_the_end(loops: &[Arc<PollLoop>]) {
     loops.iter().for_each(|each| each.is_taken_over.store(true, Ordering::SeqCst));
