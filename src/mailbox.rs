@@ -106,6 +106,10 @@ impl Letter {
             What::Closed { info, .. } => Event::Closed(info),
         };
         handler.on_event(conn, event);
+        // Before its place in the port is given back, with the parting: who waits for that may
+        // rely on the host's data being released.
+        drop(handler);
+        drop(what);
     }
 }
 
