@@ -76,6 +76,10 @@ impl Letter {
         matches!(self.what, What::Closed { .. })
     }
 
+    fn is_beginning(&self) -> bool {
+        matches!(self.what, What::Admit { .. } | What::Opened { .. })
+    }
+
     fn is_input(&self) -> bool {
         matches!(self.what, What::Frames { .. } | What::Data(_) | What::End)
     }
@@ -113,6 +117,24 @@ impl Letter {
     }
 }
 
+impl State {
+    /// Keeps in mind who knows of the connection, and addresses its end.
+    fn noted(&mut self, mut letter: Letter) -> Letter {
+        match letter.what {
+            What::Admit { .. } => self.asked = Some(letter.handler.clone()),
+            // Not the last owner: the port has it as long as there are connections.
+            What::Opened { .. } => self.asked = None,
+            What::Closed { .. } => {
+                if let Some(asked) = self.asked.take() {
+                    letter.handler = asked;
+                }
+            }
+            _ => {}
+        }
+        letter
+    }
+}
+
 /// What one connection has to tell.
 #[derive(Default)]
 pub(crate) struct Mailbox {
@@ -126,6 +148,10 @@ struct State {
     letters: VecDeque<Letter>,
     /// It is on its way to a worker, or at one.
     is_out: bool,
+    /// Who has been asked for admission, until it is told of the opening.
+    asked: Option<Arc<dyn Handler>>,
+    /// Its beginning was left out: nobody, or only who was asked, is told of its end.
+    beginning_left_out: bool,
 }
 
 impl Mailbox {
@@ -156,16 +182,22 @@ impl Mailbox {
         let ends = state.letters.back().is_some_and(Letter::is_closed);
         while let Some(letter) = state.letters.pop_front() {
             // Each is asked once: the host may change its mind at any moment.
-            let is_unwanted = !letter.is_closed() && shared.state.is_muted()
-                // It was paused, and will not live to see it resumed.
-                || letter.is_input() && ends && shared.state.is_paused();
+            let is_unwanted = match letter.what {
+                What::Closed { .. } => state.beginning_left_out && state.asked.is_none(),
+                _ => {
+                    shared.state.is_muted()
+                        // It was paused, and will not live to see it resumed.
+                        || letter.is_input() && ends && shared.state.is_paused()
+                }
+            };
             if is_unwanted {
+                state.beginning_left_out |= letter.is_beginning();
                 dropped.push(letter);
             } else if letter.is_input() && !ends && shared.holds_input() {
                 state.letters.push_front(letter);
                 break;
             } else {
-                return Some(letter);
+                return Some(state.noted(letter));
             }
         }
         state.is_out = false;

@@ -1,0 +1,90 @@
+//! Workers over real sockets: what holds only where events wait. `tests/consumers.rs` has the
+//! rest, and with `NP_CONSUMER=workers` so have all suites over sockets.
+
+mod support;
+
+use nativeport::event::{Event, Handler, Protocol};
+use nativeport::handles::Conn;
+use nativeport::listener::Listener;
+use nativeport::runtime::{Consumer, Runtime};
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use support::*;
+
+/// Notes what it is told; a stream keeps its worker until somebody lets it go.
+struct Noting {
+    name: &'static str,
+    told: Mutex<Sender<(&'static str, &'static str, Conn)>>,
+    go: Mutex<Receiver<()>>,
+}
+
+impl Handler for Noting {
+    fn on_event(&self, conn: Conn, event: Event<'_>) {
+        let what = match event {
+            Event::Admit { .. } => "admit",
+            Event::Opened { .. } => "opened",
+            Event::Data(_) => "data",
+            Event::Closed(_) => "closed",
+            _ => return,
+        };
+        self.told.lock().unwrap().send((self.name, what, conn)).unwrap();
+        if what == "data" {
+            let _ = self.go.lock().unwrap().recv_timeout(PATIENCE);
+        }
+    }
+}
+
+#[test]
+fn who_was_not_told_of_a_connections_beginning_is_not_told_of_its_end() {
+    for asks in [false, true] {
+        let config = config("workerThreads=1", "", "");
+        let runtime = Runtime::with_consumer(&config, Consumer::Workers).unwrap();
+        let listener = Listener::new(&runtime, &config, 0).unwrap();
+        let (sender, told) = channel();
+        let noting = |name| {
+            let (go, receiver) = channel();
+            let told = Mutex::new(sender.clone());
+            (go, Arc::new(Noting { name, told, go: Mutex::new(receiver) }))
+        };
+        let ((go, handler), (_go, admission)) = (noting("handler"), noting("admission"));
+        listener.on(Protocol::Client, handler.clone()).unwrap();
+        listener.on(Protocol::Unknown, handler).unwrap();
+        if asks {
+            listener.on_admit(admission).unwrap();
+        }
+        listener.start().unwrap();
+        let next = || told.recv_timeout(PATIENCE).unwrap();
+        let connect = |bytes: &[u8]| -> TcpStream {
+            let mut client = connect(listener.addresses()[0]);
+            client.write_all(bytes).unwrap();
+            client
+        };
+        let _framed = asks.then(|| connect(&[1]));
+        let admitted = asks.then(|| next().2);
+        let _stream = connect(b"G");
+        if asks {
+            next().2.admit().unwrap();
+        }
+        let (_, what, busy) = next();
+        assert_eq!(what, "opened");
+        assert_eq!(next(), ("handler", "data", busy));
+        // The only worker is busy: what is opened now waits, and is closed before it is told.
+        let _late = (!asks).then(|| connect(&[1]));
+        if let Some(conn) = admitted {
+            conn.admit().unwrap();
+        }
+        wait_until("the opening", || listener.stats().opened[Protocol::Client.index()] == 1);
+        let late = runtime.connections().into_iter().find(|conn| *conn != busy).unwrap();
+        late.close(1).unwrap();
+        go.send(()).unwrap();
+        if asks {
+            assert_eq!(next(), ("admission", "closed", late));
+        }
+        busy.close(1).unwrap();
+        assert_eq!(next(), ("handler", "closed", busy));
+        drop(listener);
+        assert!(told.try_recv().is_err(), "nobody is told of anything else");
+    }
+}
