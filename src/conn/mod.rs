@@ -300,11 +300,16 @@ impl Conn {
         matches!(self.phase, Phase::Open { .. })
             && !out.paused
             && out.verdict.is_none()
-            && !out.is_over_mark()
+            // What goes to an inbox makes nobody send more; its own window bounds it.
+            && (!out.is_over_mark() || self.has_inbox())
             && !out.shared.as_ref().is_some_and(|shared| {
                 let state = &shared.state;
                 state.is_closing() || state.is_paused() || shared.window_is_full()
             })
+    }
+
+    fn has_inbox(&self) -> bool {
+        self.out_ref().shared.as_ref().is_some_and(|shared| shared.inbox.is_some())
     }
 
     /// Whatever it did is done: what arrives is of no use any more.
