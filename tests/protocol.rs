@@ -288,11 +288,9 @@ fn a_request_and_the_peers_end_that_come_with_the_last_handshake_message_are_ser
         client.sock.shutdown(Shutdown::Write).unwrap();
         assert_eq!(read_to_end(&mut client), expected);
     }
-    wait_for_close(&server.listener, CloseReason::ClosedBeforeIdentified);
-    assert_eq!(
-        closes(&server.listener),
-        HashMap::from([("peer_closed", 2), ("closed_before_identified", 1)])
-    );
+    // The peer may see an end before it is counted.
+    let expected = HashMap::from([("peer_closed", 2), ("closed_before_identified", 1)]);
+    wait_until("their ends", || closes(&server.listener) == expected);
 }
 
 #[test]
