@@ -67,6 +67,9 @@ fn after_the_peers_end_a_refused_answer_is_told_of_room() {
     const FRAMES: u32 = 3000;
     (0..FRAMES).for_each(|n| client.write_all(&frame(&payload(n))).unwrap());
     client.shutdown(Shutdown::Write).unwrap();
+    // Before that nothing is answered: a full queue would stop the reading of a peer that only
+    // writes.
+    wait_until("the frames", || server.listener.stats().frames_in == u64::from(FRAMES));
     let answering = std::thread::spawn(move || {
         while let Ok((payload, _)) = conn.recv_frame(None) {
             while conn.send_frame(&payload, PLAIN) == Err(Status::WouldBlock) {
