@@ -201,7 +201,7 @@ fn a_byte_22_is_decided_at_the_second_byte() {
         let mut client = connect(server.address);
         let before = server.listener.stats().bytes_in;
         client.write_all(&[22]).unwrap();
-        wait_until("the first byte", || server.listener.stats().bytes_in == before + 1);
+        wait_until("the first byte", || server.listener.stats().bytes_in > before);
         // The one loop has had its turn with the first byte when this one is answered.
         framed(server.address);
         assert_eq!(log.drain(), []);
