@@ -61,8 +61,9 @@ impl Letter {
             }
             Event::Data(data) => What::Data(data.to_vec()),
             Event::End => What::End,
-            // Told with a parting, by `closed`.
-            Event::Writable | Event::Closed(_) => What::Writable,
+            Event::Writable => What::Writable,
+            // A defect of ours, caught where it happens: the end comes with a parting.
+            Event::Closed(_) => unreachable!("the end is made by Letter::closed"),
         };
         Letter { handler, what }
     }
