@@ -95,7 +95,7 @@
 #define NP_CONN_INFO_INIT \
     {sizeof(np_conn_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0, 0, {0}}, {0, 0, {0}}, \
      {0}, {0}, {0}, {0}, {0}}
-#define NP_STATS_INIT {sizeof(np_stats), 0, 0, 0, {0}, {0}, 0, 0, 0, 0, 0, 0, {0}, 0, 0}
+#define NP_STATS_INIT {sizeof(np_stats), 0, 0, 0, {0}, {0}, 0, 0, 0, 0, 0, 0, {0}, 0, 0, 0}
 
 #ifdef __cplusplus
 extern "C" {
@@ -1575,7 +1575,7 @@ np_status np_loop_free(np_loop *loop);
 #define NP_STATS_REASONS 128
 
 /**
- * Counters. They only grow, except open, unidentified,
+ * Counters. They only grow, except open, unidentified, connections,
  * memory_bytes and loops_held_up. Each is right, but they are not
  * all of the same instant, and what a connection did is counted at the end of its loop's
  * turn: a peer may see a moment earlier what is counted. Set struct_size (NP_STATS_INIT does).
@@ -1611,6 +1611,11 @@ typedef struct np_stats {
     uint64_t loops_held_up;
     /** Turns of loops that took a second or longer. */
     uint64_t slow_turns;
+    /**
+     * Connections that count against maxConnections at this moment: the unidentified, those not
+     * admitted yet, the open, and those that are ending.
+     */
+    uint64_t connections;
 } np_stats;
 
 /**

@@ -460,8 +460,10 @@ impl Gate {
         }
     }
 
-    pub fn unidentified(&self) -> u64 {
-        self.state.lock().unidentified
+    /// All of them, and the unidentified among them.
+    pub fn counts(&self) -> (u64, u64) {
+        let state = self.state.lock();
+        (state.connections, state.unidentified)
     }
 }
 
@@ -539,7 +541,7 @@ mod tests {
         assert!(Arc::ptr_eq(&doomed, &second) && reason == CloseReason::MaxHandshakes);
         assert_eq!(second.settle_at(3), Some(CloseReason::MaxHandshakes));
         gate.identified(&second);
-        assert_eq!(gate.unidentified(), 2);
+        assert_eq!(gate.counts(), (4, 2));
     }
 
     #[test]

@@ -71,6 +71,9 @@ pub struct Stats {
     pub loops_held_up: u64,
     /// Turns of loops that took a second or longer, ever; of the whole runtime.
     pub slow_turns: u64,
+    /// Connections that count against `maxConnections`, now: the unidentified, those that the host
+    /// has not admitted yet, the open, and those that are ending.
+    pub connections: u64,
 }
 
 impl Stats {
@@ -89,6 +92,7 @@ impl Stats {
             closes: [0; CLOSE_REASONS],
             loops_held_up: 0,
             slow_turns: 0,
+            connections: 0,
         }
     }
 
@@ -105,6 +109,7 @@ impl Stats {
     pub(crate) fn merge(&mut self, other: &Stats) {
         self.accepted += other.accepted;
         self.unidentified += other.unidentified;
+        self.connections += other.connections;
         self.frames_in += other.frames_in;
         self.frames_out += other.frames_out;
         self.bytes_in += other.bytes_in;
@@ -138,7 +143,9 @@ impl Stats {
             self.opened[i] += opened;
             self.open[i] += opened.saturating_sub(closed);
         }
-        self.unidentified += port.gate.unidentified();
+        let (connections, unidentified) = port.gate.counts();
+        self.connections += connections;
+        self.unidentified += unidentified;
     }
 }
 
@@ -187,6 +194,12 @@ pub(crate) fn prometheus(ports: &[(PortLabels, Stats)], runtime: &Stats) -> Stri
         "gauge",
         "Connections before their first byte.",
         each(|s| s.unidentified),
+    );
+    family(
+        "places_taken",
+        "gauge",
+        "Connections that count against maxConnections.",
+        each(|s| s.connections),
     );
     family("connections", "gauge", "Open connections.", by_protocol(|s, i| s.open[i]));
     family("opened_total", "counter", "Connections opened.", by_protocol(|s, i| s.opened[i]));

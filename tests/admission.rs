@@ -128,6 +128,27 @@ fn undecided_at_read_timeout_it_is_refused_with_admission_timeout() {
 }
 
 #[test]
+fn a_connection_that_waits_for_its_host_is_counted_with_all_and_with_no_others() {
+    let (server, asked, log) = asking("", "", |_| {});
+    let mut client = connect(server.address);
+    client.write_all(&[1]).unwrap();
+    let conn = asked_for(&asked);
+    let counts = || {
+        let stats = server.listener.stats();
+        (stats.connections, stats.unidentified, stats.open.iter().sum::<u64>())
+    };
+    assert_eq!(counts(), (1, 0, 0));
+    assert_eq!(server.runtime.stats().connections, 1);
+    conn.admit().unwrap();
+    assert_eq!(read_exact(&mut client, 1), [1]);
+    assert!(matches!(log.next(), Told::Opened(..)));
+    wait_until("it is open", || counts() == (1, 0, 1));
+    drop(client);
+    log.closed();
+    wait_until("it is gone", || counts() == (0, 0, 0));
+}
+
+#[test]
 fn an_admitted_connection_is_not_ended_by_read_timeout() {
     let (server, asked, _log) = asking("readTimeout=300ms", "", |_| {});
     let mut early = connect(server.address);

@@ -6,6 +6,7 @@ use nativeport::handles::Conn;
 use nativeport::listener::Listener;
 use nativeport::polling::{PollLoop, What};
 use nativeport::runtime::{Consumer, Runtime};
+use nativeport::status::CloseReason;
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -86,4 +87,79 @@ fn a_connection_that_always_has_input_leaves_room_for_the_others() {
     runtime.stop(0).unwrap();
     while polled.poll(64, Some(1000), |batch| batch.for_each(drop)).is_ok() {}
     busy.join().unwrap();
+}
+
+/// Gives the events of one poll, and the payloads of its frames.
+fn poll(polled: &PollLoop, timeout_ms: u64) -> (Vec<What>, usize) {
+    polled
+        .poll(64, Some(timeout_ms), |batch| {
+            let mut frames = 0;
+            let events: Vec<_> = batch.map(|event| event.what).collect();
+            for event in &events {
+                if let What::Frames { count, .. } = event {
+                    frames += count;
+                }
+            }
+            (events, frames)
+        })
+        .unwrap()
+}
+
+#[test]
+fn a_host_that_is_away_for_long_loses_no_connection_by_that() {
+    let text = b"[Port]\nport = 0\nbindAddress = 127.0.0.1\nreadTimeout = 2s\n\
+        frameTimeout = 2s\nidleTimeout = 2s\n";
+    let mut config = Config::new();
+    config.load_string(text, "test.ini").unwrap();
+    let runtime = Runtime::with_consumer(&config, Consumer::Poll).unwrap();
+    // Room for a few connections: the others wait for the next round.
+    let polled = PollLoop::new(&runtime, Box::new(vec![0; 65536])).unwrap();
+    let listener = Listener::new(&runtime, &config, 0).unwrap();
+    listener.on(Protocol::Client, Arc::new(Told)).unwrap();
+    listener.start().unwrap();
+    let address = listener.addresses()[0];
+
+    // One in three goes on while the host is away, one when it is back, one sends the first
+    // byte while it is away.
+    const EACH: usize = 10;
+    let connect = |bytes: &[u8]| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(bytes).unwrap();
+        stream
+    };
+    let cut = [1, 0, 0, 0, 2, 8];
+    let mut meanwhile: Vec<_> = (0..EACH).map(|_| connect(&cut)).collect();
+    let mut afterwards: Vec<_> = (0..EACH).map(|_| connect(&cut)).collect();
+    let mut silent: Vec<_> = (0..EACH).map(|_| connect(&[])).collect();
+    let mut opened = 0;
+    // The silent ones have been accepted when the others are open: they came later, so some
+    // rounds follow until there are as many as there should be.
+    while opened < 2 * EACH || listener.stats().accepted < 3 * EACH as u64 {
+        let (events, _) = poll(&polled, 10);
+        opened += events.iter().filter(|what| matches!(what, What::Opened { .. })).count();
+    }
+
+    // Away for longer than any of the deadlines.
+    std::thread::sleep(Duration::from_secs(3));
+    meanwhile.iter_mut().for_each(|stream| stream.write_all(&[9]).unwrap());
+    silent.iter_mut().for_each(|stream| stream.write_all(&[1, 0, 0, 0, 1, 7]).unwrap());
+
+    let (mut frames, mut sent) = (0, false);
+    while frames < 3 * EACH {
+        let (events, more) = poll(&polled, 10);
+        for what in events {
+            assert!(!matches!(what, What::Closed(_)), "after {frames} frames: {what:?}");
+        }
+        frames += more;
+        if !sent {
+            sent = true;
+            afterwards.iter_mut().for_each(|stream| stream.write_all(&[9]).unwrap());
+        }
+    }
+    // Whoever owes something while the host is there ends as always.
+    drop((silent, meanwhile, afterwards));
+    let _owing = connect(&cut);
+    let is_its_end = |what: &What| matches!(what, What::Closed(info) if info.reason == CloseReason::FrameTimeout);
+    let mut polls = 0..60;
+    assert!(polls.any(|_| poll(&polled, 1000).0.iter().any(is_its_end)));
 }

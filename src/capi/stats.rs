@@ -18,7 +18,7 @@ pub const NP_STATS_PROTOCOLS: u32 = 8;
 /// Size of the array by close reason in np_stats.
 pub const NP_STATS_REASONS: u32 = 128;
 
-/// Counters. They only grow, except open, unidentified,
+/// Counters. They only grow, except open, unidentified, connections,
 /// memory_bytes and loops_held_up. Each is right, but they are not
 /// all of the same instant, and what a connection did is counted at the end of its loop's
 /// turn: a peer may see a moment earlier what is counted. Set struct_size (NP_STATS_INIT does).
@@ -55,6 +55,9 @@ pub struct np_stats {
     pub loops_held_up: u64,
     /// Turns of loops that took a second or longer.
     pub slow_turns: u64,
+    /// Connections that count against maxConnections at this moment: the unidentified, those not
+    /// admitted yet, the open, and those that are ending.
+    pub connections: u64,
 }
 
 // SAFETY: repr(C), two numbers of four bytes, then numbers of eight.
@@ -63,7 +66,7 @@ unsafe impl Sized32 for np_stats {
 }
 
 const _: () = {
-    assert!(size_of::<np_stats>() == 1240);
+    assert!(size_of::<np_stats>() == 1248);
     assert!(NP_STATS_PROTOCOLS == 8 && NP_STATS_REASONS == 128);
 };
 
@@ -85,6 +88,7 @@ impl np_stats {
             closes: stats.closes,
             loops_held_up: stats.loops_held_up,
             slow_turns: stats.slow_turns,
+            connections: stats.connections,
         };
         for protocol in Protocol::ALL {
             out.open[protocol as usize] = stats.open[protocol.index()];

@@ -44,6 +44,9 @@ use time::Times;
 pub(crate) struct Turn {
     /// Monotonic milliseconds.
     pub now_ms: u64,
+    /// So long the loop has looked at no socket, in all: a callback took its time, or its host
+    /// did not poll.
+    pub away_ms: u64,
     /// Position of the loop in the counters of a port.
     pub loop_index: usize,
     /// Place of the present connection in its loop.

@@ -1,7 +1,7 @@
 //! Time, given from outside: stamps, and the deadline that comes first.
 
 use super::end::{Cut, Ending};
-use super::{Conn, Phase};
+use super::{Conn, Phase, Turn};
 use crate::event::Party;
 use crate::status::CloseReason;
 
@@ -15,15 +15,48 @@ pub(super) struct Times {
     pub frame_began: Option<(u64, u64)>,
     pub not_reading_since: Option<u64>,
     pub drain_deadline: Option<u64>,
+    /// How much of its loop's absence has been taken off.
+    away_ms: u64,
 }
 
 impl Times {
     pub fn new(now_ms: u64) -> Times {
-        Times { last_in: now_ms, frame_began: None, not_reading_since: None, drain_deadline: None }
+        Times {
+            last_in: now_ms,
+            frame_began: None,
+            not_reading_since: None,
+            drain_deadline: None,
+            away_ms: 0,
+        }
     }
 }
 
 impl Conn {
+    /// It begins to live in this loop.
+    pub fn moves_in(&mut self, turn: &Turn) {
+        self.times.away_ms = turn.away_ms;
+    }
+
+    /// Time in which its loop looked at nobody does not count against the peer.
+    pub fn note_absence(&mut self, turn: &Turn) {
+        let away_ms = turn.away_ms - std::mem::replace(&mut self.times.away_ms, turn.away_ms);
+        if away_ms == 0 {
+            return;
+        }
+        // Not into the future: it may have begun meanwhile, in a turn that took long.
+        let later = |at: u64| (at + away_ms).min(turn.now_ms).max(at);
+        let out = self.out();
+        out.progress_ms = later(out.progress_ms);
+        if self.times.not_reading_since.is_some() {
+            // The whole pause is taken off when it ends.
+            return;
+        }
+        self.times.last_in = later(self.times.last_in);
+        if let Some((began, _)) = &mut self.times.frame_began {
+            *began = later(*began);
+        }
+    }
+
     /// Time in which we do not read does not count against the peer.
     pub(super) fn note_times(&mut self, now_ms: u64) {
         let Phase::Open { protocol } = self.phase else { return };
@@ -51,10 +84,11 @@ impl Conn {
 
     /// When this connection has to be looked at if nothing happens, in monotonic ms.
     pub fn deadline_ms(&self) -> Option<u64> {
-        self.next_deadline().map(|(at, _)| at)
+        self.next_deadline(false).map(|(at, _)| at)
     }
 
-    pub fn next_deadline(&self) -> Option<(u64, CloseReason)> {
+    /// What has arrived and is `unread` may be what the peer owes: it is not judged before.
+    pub fn next_deadline(&self, unread: bool) -> Option<(u64, CloseReason)> {
         let rules = &self.port.rules;
         let out = self.out_ref();
         let after = |from: u64, ms: u64| (ms > 0).then(|| from.saturating_add(ms));
@@ -75,6 +109,8 @@ impl Conn {
                 );
                 note(after(self.accepted_ms, rules.read_timeout_ms), CloseReason::ReadTimeout);
             }
+            // One byte is all it takes, so nobody puts this off by sending.
+            Phase::Identify if unread => {}
             Phase::Identify => {
                 note(after(self.accepted_ms, rules.read_timeout_ms), CloseReason::ReadTimeout);
             }
@@ -87,7 +123,8 @@ impl Conn {
                 if out.waits_for_peer() {
                     note(after(out.progress_ms, rules.write_timeout_ms), CloseReason::WriteTimeout);
                 }
-                if self.times.not_reading_since.is_none() && protocol.is_framed() {
+                let reads = self.times.not_reading_since.is_none();
+                if reads && !unread && protocol.is_framed() {
                     if let Some((began, _)) = self.times.frame_began {
                         let arrived = self.decoder.held_bytes() as u64;
                         let extra = arrived / FRAME_SECOND_BYTES * 1000;
@@ -117,10 +154,13 @@ impl Conn {
         first
     }
 
-    /// Time has passed: ends the connection if its deadline is over.
-    pub fn on_time(&mut self, now_ms: u64) {
-        let Some((at, reason)) = self.next_deadline() else { return };
-        if at > now_ms {
+    /// Time has passed: ends the connection if its deadline is over. `unread`: the socket has
+    /// input.
+    pub fn on_time(&mut self, turn: &Turn, unread: bool) {
+        self.note_absence(turn);
+        let unread = unread && self.wants_read();
+        let Some((at, reason)) = self.next_deadline(unread) else { return };
+        if at > turn.now_ms {
             return;
         }
         if matches!(self.phase, Phase::Lingering { .. }) {

@@ -32,6 +32,8 @@ const TURN_READS: usize = 4;
 const TURN_READ_BYTES: usize = 1 << 20;
 /// A visit, and a read, needs so much room behind what events that are polled point to.
 const ROOM_BYTES: usize = 16 << 10;
+/// A loop that looks at no socket for so long is away: the time is ours and not its peers'.
+const AWAY_MS: u64 = 100;
 /// Reads of each connection that still lingers when the runtime is over.
 const LAST_READS: usize = 16;
 /// After an error of waiting: so long until the next try, so many of them per line in the log.
@@ -116,6 +118,7 @@ impl Loop {
             woken: false,
             turn: Turn {
                 now_ms,
+                away_ms: 0,
                 loop_index,
                 key: 0,
                 door: door.clone(),
@@ -353,12 +356,18 @@ impl Loop {
         let soon = Wheel::tick_of(self.turn.now_ms) + 2;
         let forgotten = |slot: &&Slot| slot.timer_tick == 0 || slot.timer_tick > soon;
         let slots = self.slots.iter().flatten().map(|slot| &**slot).filter(forgotten);
-        let deadlines = slots.filter_map(|slot| slot.conn.next_deadline());
+        let unread = |slot: &Slot| slot.readable && slot.conn.wants_read();
+        let deadlines = slots.filter_map(|slot| slot.conn.next_deadline(unread(slot)));
         deadlines.filter(|(at_ms, _)| at_ms.saturating_add(200) < self.turn.now_ms).collect()
     }
 
     fn wait(&mut self, events: &mut Events, limit: Option<Duration>) {
         let now_ms = self.core.now_ms();
+        // Nobody has looked at what arrives since the last turn began.
+        let away_ms = now_ms.saturating_sub(self.turn.now_ms);
+        if away_ms >= AWAY_MS {
+            self.turn.away_ms += away_ms;
+        }
         if let Some(took_ms) = self.door.turn_ends(now_ms) {
             let text = format!("a turn of a loop took {took_ms} ms: does a callback block?");
             self.core.log.warn("reactor", text);
@@ -465,6 +474,7 @@ impl Loop {
     fn settle_in(&mut self, key: usize) {
         let Some(slot) = &mut self.slots[key] else { return };
         let conn = &mut slot.conn;
+        conn.moves_in(&self.turn);
         if let Err(error) = conn.transport().register(self.poll.registry(), key) {
             conn.on_io_error(&error);
         }
@@ -504,7 +514,7 @@ impl Loop {
     /// A deadline of a connection may be over.
     fn expire(&mut self, key: usize) {
         let Some(slot) = &mut self.slots[key] else { return };
-        slot.conn.on_time(self.turn.now_ms);
+        slot.conn.on_time(&self.turn, slot.readable);
         self.touch(key);
     }
 
@@ -531,6 +541,7 @@ impl Loop {
         let Some(slot) = &mut self.slots[key] else { return };
         let Slot { conn, readable, read_closed, .. } = &mut **slot;
         let turn = &mut self.turn;
+        conn.note_absence(turn);
         let scratch = &mut (*self.scratch).as_mut()[self.base..];
         let mut input = Input { scratch, at: 0, filled: 0, is_polled };
         turn.key = key;

@@ -20,6 +20,8 @@ import java.util.Map;
  * @param loopsHeldUp loops whose present turn has lasted for a second or longer; of the whole
  *     runtime
  * @param slowTurns turns of loops that took a second or longer, ever; of the whole runtime
+ * @param connections connections that count against {@code maxConnections}, now: the unidentified,
+ *     those not admitted yet, the open, and those that are ending
  */
 public record Metrics(
         long accepted,
@@ -34,4 +36,5 @@ public record Metrics(
         long memoryBytes,
         long logDropped,
         long loopsHeldUp,
-        long slowTurns) {}
+        long slowTurns,
+        long connections) {}
