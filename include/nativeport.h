@@ -1204,8 +1204,9 @@ np_status np_conn_shutdown(np_conn conn);
 
 /**
  * Ends the connection after what was sent has left, bounded by writeTimeout. From its
- * return on no callback but on_close comes and sends answer NP_ERR_CLOSED. host_code is
- * a number of the host's own, for on_close and the log.
+ * return on sends answer NP_ERR_CLOSED and no callback but on_close comes, except one that
+ * another thread is in, or is just calling: what must outlive every callback is freed in
+ * on_close. host_code is a number of the host's own, for on_close and the log.
  *
  * Thread: any
  * Blocking: no

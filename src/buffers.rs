@@ -3,9 +3,9 @@
 
 use std::cell::RefCell;
 
-/// Larger buffers are given back to the allocator. (Gathering stops at 256 KiB; sealing
+/// Larger buffers are given back to the allocator. (Of 64 KiB that are gathered, or sealed, which
 /// adds a little.)
-const KEEP_EACH_BYTES: usize = 320 << 10;
+const KEEP_EACH_BYTES: usize = 96 << 10;
 /// What one thread keeps in all.
 const KEEP_ALL_BYTES: usize = 8 << 20;
 

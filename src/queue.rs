@@ -8,8 +8,11 @@ use std::io::IoSlice;
 
 /// One vectored send takes at most so many slices.
 pub(crate) const SLICES: usize = 64;
-/// Gathered bytes are held in pieces up to this size; beyond it they are flushed at once.
+/// Gathered bytes are flushed at once from here on.
 pub(crate) const GATHER_BYTES: usize = 256 << 10;
+/// They are held in pieces of this size: one that doubled as it grew would hold up to twice of what
+/// waits, which a peer that never reads makes last. Four TLS records are sealed at a time.
+pub(crate) const PIECE_BYTES: usize = 64 << 10;
 
 /// Bytes in order, in the memory in which they came.
 #[derive(Default)]
@@ -58,20 +61,25 @@ impl Piece {
 }
 
 impl Queue {
-    pub fn append(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
+    pub fn append(&mut self, mut bytes: &[u8]) {
         self.bytes += bytes.len();
-        if let Some(Piece { data: Data::Gathered(last), .. }) = self.pieces.back_mut()
-            && last.len() + bytes.len() <= GATHER_BYTES
-        {
-            last.extend_from_slice(bytes);
-            return;
+        if let Some(Piece { data: Data::Gathered(last), .. }) = self.pieces.back_mut() {
+            let (fits, rest) =
+                bytes.split_at(bytes.len().min(PIECE_BYTES.saturating_sub(last.len())));
+            last.extend_from_slice(fits);
+            bytes = rest;
         }
-        let mut fresh = buffers::take();
-        fresh.extend_from_slice(bytes);
-        self.pieces.push_back(Piece { data: Data::Gathered(fresh), sent: 0 });
+        while !bytes.is_empty() {
+            let (fits, rest) = bytes.split_at(bytes.len().min(PIECE_BYTES));
+            let mut fresh = buffers::take();
+            if !self.pieces.is_empty() && fresh.capacity() < PIECE_BYTES {
+                // Behind others it is going to be full.
+                fresh.reserve_exact(PIECE_BYTES);
+            }
+            fresh.extend_from_slice(fits);
+            self.pieces.push_back(Piece { data: Data::Gathered(fresh), sent: 0 });
+            bytes = rest;
+        }
     }
 
     pub fn push(&mut self, data: Data) {
@@ -196,7 +204,28 @@ mod tests {
         queue.append(b"ab");
         queue.append(b"cd");
         assert_eq!((queue.pieces.len(), queue.front()), (1, Some(&b"abcd"[..])));
-        queue.append(&[0; GATHER_BYTES - 3]);
-        assert_eq!(queue.pieces.len(), 2);
+    }
+
+    #[test]
+    fn what_waits_takes_hardly_more_memory_than_its_size() {
+        let (mut queue, mut all) = (Queue::default(), Vec::new());
+        while queue.bytes < 4 * GATHER_BYTES {
+            let bytes = vec![queue.pieces.len() as u8; 16_388];
+            queue.append(&bytes);
+            all.extend_from_slice(&bytes);
+        }
+        let held = |piece: &Piece| match &piece.data {
+            Data::Gathered(bytes) => bytes.capacity(),
+            _ => 0,
+        };
+        let held: usize = queue.pieces.iter().map(held).sum();
+        assert!(held < queue.bytes + 2 * PIECE_BYTES, "{held} for {}", queue.bytes);
+        let mut sent = Vec::new();
+        while let Some(front) = queue.front() {
+            sent.extend_from_slice(front);
+            let len = front.len();
+            queue.advance(len);
+        }
+        assert_eq!(sent, all);
     }
 }

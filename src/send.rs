@@ -10,7 +10,7 @@ use crate::buffers;
 use crate::frame::{HEADER_BYTES, MAX_PAYLOAD_BYTES, encode};
 use crate::handles::SendFlags;
 use crate::listener::Port;
-use crate::queue::{Data, GATHER_BYTES, Lent, Queue, SLICES};
+use crate::queue::{Data, GATHER_BYTES, Lent, PIECE_BYTES, Queue, SLICES};
 use crate::reactor::transport::Transport;
 use crate::shared::Shared;
 use crate::status::{CloseReason, Status};
@@ -28,7 +28,7 @@ const THROUGH_SINGLE_BYTES: usize = 256 << 10;
 /// What one connection may send in one turn.
 const TURN_BYTES: usize = 1 << 20;
 /// Sealed at a time: a few records, so that blocked output waits unsealed.
-const SEAL_BYTES: usize = 64 << 10;
+const SEAL_BYTES: usize = PIECE_BYTES;
 
 /// Something to do for a connection, left by another thread or done in its own callback.
 pub(crate) enum Op {

@@ -377,7 +377,7 @@ fn two_hundred_peers_that_never_read_cost_their_high_water_mark_and_end_by_write
     // for each wave.
     for number in 1..=3 {
         let most = wave(number * PEERS);
-        assert!(most < (bound >> 10) as i64 * 2, "wave {number}: {most} KiB");
+        assert!(most < (bound >> 10) as i64 * 3 / 2, "wave {number}: {most} KiB");
     }
     drop((bystander, server));
     spammer.join().unwrap();
