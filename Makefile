@@ -4,6 +4,7 @@
 #   make              the libraries; a program in build for each of examples-c
 #   make install      installs the libraries, their headers, and what pkg-config and CMake need:
 #                     make install PREFIX=/usr/local LIBDIR=/usr/local/lib DESTDIR=
+#   make install-strip  the same without what only a debugger reads
 #   make uninstall    removes them again
 #   make java         java/target/nativeport-VERSION.jar, with the native library in it
 #   make demo-java    an echo server in Java, shown and left running
@@ -37,7 +38,7 @@ SERVERS = build/echo build/threads build/workers build/poll build/blocking
 SHARED = $(CARGO_TARGET_DIR)/release/libnativeport.so
 ARCHIVE = build/libnativeport.a
 
-.PHONY: all java java-library demo-java install uninstall demo demo-once test test-long bench bench-quick header simulate fuzz screenshot clean FORCE
+.PHONY: all java java-library demo-java install install-strip uninstall demo demo-once test test-long bench bench-quick header simulate fuzz screenshot clean FORCE
 all: $(ARCHIVE) build/serve build/client build/echo-cpp $(SERVERS)
 
 build/serve: $(SERVE) $(wildcard examples-c/serve/*.h) include/nativeport.h $(LIBRARY) | build
@@ -88,11 +89,14 @@ build:
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 INSTALL = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' SHARED='$(SHARED)' \
-    ARCHIVE='$(ARCHIVE)' scripts/install
+    ARCHIVE='$(ARCHIVE)' STRIP='$(STRIP_INSTALLED)' scripts/install
 
 # Installs what make has built, and builds only if it has not: root may have no Rust.
 install: $(if $(wildcard $(SHARED)),$(if $(wildcard $(ARCHIVE)),,$(ARCHIVE)),$(ARCHIVE))
 	@$(INSTALL)
+
+install-strip:
+	@$(MAKE) --no-print-directory install STRIP_INSTALLED=1
 
 uninstall:
 	@$(INSTALL) --uninstall

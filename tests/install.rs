@@ -170,6 +170,21 @@ fn versions() -> String {
 }
 
 #[test]
+fn install_strip_leaves_out_what_only_a_debugger_reads() {
+    if !has_tools() {
+        return;
+    }
+    let prefix = folder("install_strip");
+    make("install-strip", &[("PREFIX", &prefix)]);
+    let installed = prefix.join("lib").join(soname());
+    let has_lines = |file: &Path| readelf("-SW", file).contains(".debug_line");
+    assert!(has_lines(&library()) && !has_lines(&installed));
+    assert!(!has_lines(&prefix.join("lib/libnativeport.a")));
+    let defined = ["-D", "--defined-only"];
+    assert_eq!(exported(&defined, &installed), exported(&defined, &library()));
+}
+
+#[test]
 fn pkg_config_finds_the_shared_library_where_the_prefix_was_moved_to() {
     if !has_tools() || !has_pkg_config() {
         return;

@@ -98,7 +98,8 @@ fn the_library_gives_back_every_byte() {
     let archive = env::current_exe().unwrap().with_file_name("libnativeport.a");
     let libraries = [archive.to_str().unwrap(), "-lpthread", "-ldl", "-lm"];
     let program = compile(&source("np.c"), "np", &libraries.map(String::from));
-    for arguments in [&[][..], &["--each"], &["--tls"]] {
+    let ways = ["--each", "--tls", "--workers", "--poll", "--inbox"];
+    for arguments in ways.iter().map(std::slice::from_ref).chain([&[][..]]) {
         Server::start(Command::new(&program).args(arguments)).gives_back_every_byte();
     }
 }
