@@ -638,6 +638,7 @@ template <typename T> using on_writable_of = decltype(&T::on_writable);
 template <typename T> using on_close_of = decltype(&T::on_close);
 template <typename T> using on_admit_of = decltype(&T::on_admit);
 template <typename T> using on_log_of = decltype(&T::on_log);
+template <typename T> using inbox_of = std::enable_if_t<T::inbox>;
 
 /** Whether T has such a public member function, be it static. */
 template <template <typename> class Member, typename T, typename = void>
@@ -645,6 +646,10 @@ inline constexpr bool has = false;
 template <template <typename> class Member, typename T>
 inline constexpr bool has<Member, T, std::void_t<Member<T>>> =
     std::is_member_function_pointer_v<Member<T>> || std::is_pointer_v<Member<T>>;
+
+/** Whether T says of itself that it wants an inbox. */
+template <typename T, typename = void> inline constexpr bool wants_inbox = false;
+template <typename T> inline constexpr bool wants_inbox<T, std::void_t<inbox_of<T>>> = true;
 
 template <typename T>
 inline constexpr bool takes_events =
@@ -655,13 +660,16 @@ inline constexpr bool takes_events =
 
 /**
  * The public member functions of an object as a handler: those that are named and called like
- * the members of handler, one for each name. The handler shares the object.
+ * the members of handler, one for each name. The handler shares the object. With a public
+ * `static constexpr bool inbox = true` its connections have an inbox.
  */
 template <typename T> handler handler_of(std::shared_ptr<T> object) {
-    static_assert(detail::has<detail::on_frames_of, T> || detail::has<detail::on_data_of, T>,
+    static_assert(detail::wants_inbox<T> || detail::has<detail::on_frames_of, T>
+                      || detail::has<detail::on_data_of, T>,
                   "a handler has a public on_frames(connection, frames_view) "
-                  "or on_data(connection, bytes_view)");
+                  "or on_data(connection, bytes_view), or an inbox");
     handler made;
+    made.inbox = detail::wants_inbox<T>;
     if constexpr (detail::has<detail::on_open_of, T>)
         made.on_open = [object](connection conn, protocol what, std::uint8_t first_byte) {
             object->on_open(conn, what, first_byte);
@@ -1311,11 +1319,16 @@ public:
      */
     explicit loop(const runtime &runtime, std::size_t max_events = 256,
                   std::size_t buffer_size = NP_LOOP_BUFFER_SIZE)
+        : loop(runtime, max_events, nullptr, buffer_size) {}
+
+    /** The same with a buffer of the host's, which outlives the runtime's last poll. */
+    loop(const runtime &runtime, std::size_t max_events, std::uint8_t *buffer,
+         std::size_t buffer_size)
         : events_(max_events), loop_(nullptr, runtime.runtime_.get_deleter()) {
         np_loop *made = nullptr;
         np_error details = NP_ERROR_INIT;
         loop_.get_deleter().left->make_room();
-        detail::require(np_loop_new(runtime.handle(), nullptr, buffer_size, &made, &details),
+        detail::require(np_loop_new(runtime.handle(), buffer, buffer_size, &made, &details),
                         details);
         loop_.reset(made);
     }

@@ -141,6 +141,29 @@ void a_thread_for_each_connection_takes_what_waits_in_inboxes() {
     }
 }
 
+/* Says of itself that it has an inbox. */
+struct receiver {
+    static constexpr bool inbox = true;
+    told<std::string> &ended;
+
+    void on_close(connection, const close_info &info) { ended.tell(std::string(info.reason_name())); }
+};
+
+void an_object_may_have_an_inbox() {
+    told<std::string> ended;
+    const server server([&](struct server &self) {
+        self.listener.on(protocol::client, std::make_shared<receiver>(receiver{ended}));
+    });
+    client framed(server.listener);
+    framed.send_frame("waits");
+    std::vector<connection> open;
+    while (open.empty())
+        open = server.runtime.connections();
+    CHECK(open[0].recv_frame(patience)->text() == "waits");
+    framed.end();
+    CHECK(open[0].recv_frame(patience).status() == NP_ERR_CLOSED && ended.next() == "peer_closed");
+}
+
 void an_inbox_tells_that_nothing_has_come_and_that_nothing_will() {
     told<connection> opened;
     told<std::int32_t> in_callback;
@@ -238,6 +261,7 @@ void a_half_closed_connection_stays_until_the_host_closes_it() {
 
 /* One port and a loop, which the test polls itself. */
 struct polled {
+    std::array<std::uint8_t, NP_LOOP_BUFFER_MIN_SIZE> memory;
     nativeport::config config;
     nativeport::runtime runtime;
     loop events;
@@ -245,8 +269,8 @@ struct polled {
 
     template <typename SetUp>
     explicit polled(SetUp set_up, const std::string &keys = "", std::size_t max_events = 1)
-        : config(one_port(keys)), runtime(config, consumer::poll), events(runtime, max_events),
-          listener(runtime, config) {
+        : memory(), config(one_port(keys)), runtime(config, consumer::poll),
+          events(runtime, max_events, memory.data(), memory.size()), listener(runtime, config) {
         set_up(*this);
         listener.start();
     }
@@ -296,8 +320,12 @@ void every_event_shows_what_its_kind_has() {
     CHECK(opened.frames().empty() && opened.data().empty());
     CHECK(!opened.close() && !opened.log());
     std::string data;
-    while (data.size() < 5)
-        data += host.next(event_kind::data).data().text();
+    while (data.size() < 5) {
+        const bytes_view more = host.next(event_kind::data).data();
+        const std::uint8_t *const begin = host.memory.data();
+        CHECK(more.data() >= begin && more.data() < begin + host.memory.size());
+        data += more.text();
+    }
     CHECK(data == "GET /" && opened.conn().send_bytes("an answer"));
     web.end();
     CHECK(host.next(event_kind::end).conn() == opened.conn());
@@ -593,6 +621,7 @@ int main() {
     callbacks_on_workers_may_block();
     a_callback_that_throws_on_a_worker_ends_its_connection();
     a_thread_for_each_connection_takes_what_waits_in_inboxes();
+    an_object_may_have_an_inbox();
     an_inbox_tells_that_nothing_has_come_and_that_nothing_will();
     an_inbox_leaves_no_room_for_callbacks_of_input();
     a_half_closed_connection_stays_until_the_host_closes_it();
