@@ -1,6 +1,10 @@
-//! Buffers for gathered output: one pool per thread, so that idle connections hold none
-//! and busy ones do not grow theirs anew in each turn.
+//! Buffers that are used again. Those for gathered output lie in a pool per thread, so that idle
+//! connections hold none and busy ones do not grow theirs anew in each turn. Those that travel
+//! between threads, of letters and sends, lie in one pool for all: what one thread allocates and
+//! another frees is given back to the system and faulted in again each time, which costs workers
+//! a third of their time.
 
+use parking_lot::Mutex;
 use std::cell::RefCell;
 
 /// Larger buffers are given back to the allocator. (Of 64 KiB that are gathered, or sealed, which
@@ -43,9 +47,71 @@ pub(crate) fn give(mut buffer: Vec<u8>) {
     });
 }
 
+/// Smaller ones are cheap anywhere, larger ones are rare: 4 KiB to 2 MiB, a class for each power
+/// of two.
+const FIRST_CLASS: u32 = 12;
+const CLASSES: usize = 10;
+/// What is kept of those that travel.
+const KEEP_TRAVELLERS_BYTES: usize = 8 << 20;
+
+/// Held for a push or a pop: innermost.
+static TRAVELLERS: Mutex<Travellers> =
+    Mutex::new(Travellers { spare: [const { Vec::new() }; CLASSES], bytes: 0 });
+
+struct Travellers {
+    spare: [Vec<Vec<u8>>; CLASSES],
+    bytes: usize,
+}
+
+/// The class of the smallest buffers that hold so much.
+fn class_for(bytes: usize) -> Option<usize> {
+    let class = bytes.checked_next_power_of_two()?.ilog2().checked_sub(FIRST_CLASS)?;
+    (class < CLASSES as u32).then_some(class as usize)
+}
+
+/// An empty buffer with room for so many bytes, for another thread.
+pub(crate) fn for_travel(bytes: usize) -> Vec<u8> {
+    let Some(class) = class_for(bytes) else { return Vec::with_capacity(bytes) };
+    let mut travellers = TRAVELLERS.lock();
+    if let Some(buffer) = travellers.spare[class].pop() {
+        travellers.bytes -= buffer.capacity();
+        return buffer;
+    }
+    drop(travellers);
+    Vec::with_capacity(1 << (class as u32 + FIRST_CLASS))
+}
+
+/// Gives a buffer back that has arrived.
+pub(crate) fn has_arrived(mut buffer: Vec<u8>) {
+    let capacity = buffer.capacity();
+    // Only those of exactly a class: they are what is asked for.
+    let Some(class) = class_for(capacity).filter(|_| capacity.is_power_of_two()) else { return };
+    buffer.clear();
+    let mut travellers = TRAVELLERS.lock();
+    if travellers.bytes + capacity <= KEEP_TRAVELLERS_BYTES {
+        travellers.bytes += capacity;
+        travellers.spare[class].push(buffer);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_buffer_for_travel_has_room_and_comes_back_from_whatever_thread() {
+        for bytes in [0, 1, 4095, 4096, 4097, 65_540, 2 << 20, (2 << 20) + 1, 5 << 20] {
+            let mut buffer = for_travel(bytes);
+            assert!(buffer.is_empty() && buffer.capacity() >= bytes, "{bytes}");
+            assert!(buffer.capacity() <= (2 * bytes).max(4096), "{bytes}");
+            buffer.resize(bytes, 7);
+            std::thread::spawn(move || has_arrived(buffer)).join().unwrap();
+            assert!(for_travel(bytes).is_empty());
+        }
+        let kept = || TRAVELLERS.lock().bytes;
+        (0..10).for_each(|_| has_arrived(Vec::with_capacity(2 << 20)));
+        assert!(kept() <= KEEP_TRAVELLERS_BYTES);
+    }
 
     #[test]
     fn a_buffer_comes_back_empty_with_its_capacity_and_a_large_one_does_not() {

@@ -5,6 +5,7 @@
 //! never single frames. What waits is bounded by `receiveWindow`: the loop does not read the
 //! socket while it is used up.
 
+use crate::buffers;
 use crate::conn::Parting;
 use crate::event::{CloseInfo, Event, FrameSpan, Frames, Handler, Protocol};
 use crate::shared::Shared;
@@ -51,7 +52,7 @@ impl Letter {
             Event::Frames(frames) => {
                 let total = frames.iter().map(|frame| frame.data.len()).sum();
                 let (mut bytes, mut spans) =
-                    (Vec::with_capacity(total), Vec::with_capacity(frames.len()));
+                    (buffers::for_travel(total), Vec::with_capacity(frames.len()));
                 for frame in frames.iter() {
                     let (start, len) = (bytes.len(), frame.data.len());
                     spans.push(FrameSpan { buffer: 0, compressed: frame.compressed, start, len });
@@ -59,7 +60,11 @@ impl Letter {
                 }
                 What::Frames { bytes, spans }
             }
-            Event::Data(data) => What::Data(data.to_vec()),
+            Event::Data(data) => {
+                let mut bytes = buffers::for_travel(data.len());
+                bytes.extend_from_slice(data);
+                What::Data(bytes)
+            }
             Event::End => What::End,
             Event::Writable => What::Writable,
             // A defect of ours, caught where it happens: the end comes with a parting.
@@ -114,7 +119,10 @@ impl Letter {
         // Before its place in the port is given back, with the parting: who waits for that may
         // rely on the host's data being released.
         drop(handler);
-        drop(what);
+        match what {
+            What::Frames { bytes, .. } | What::Data(bytes) => buffers::has_arrived(bytes),
+            _ => drop(what),
+        }
     }
 }
 

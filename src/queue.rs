@@ -30,6 +30,7 @@ struct Piece {
 pub(crate) enum Data {
     /// Small pieces one behind the other, in a buffer of the pool.
     Gathered(Vec<u8>),
+    /// A large piece, in a buffer that may have come from another thread.
     Own(Vec<u8>),
     Lent(Lent),
 }
@@ -113,8 +114,10 @@ impl Queue {
                 return;
             }
             bytes -= rest;
-            if let Some(Piece { data: Data::Gathered(buffer), .. }) = self.pieces.pop_front() {
-                buffers::give(buffer);
+            match self.pieces.pop_front().map(|piece| piece.data) {
+                Some(Data::Gathered(buffer)) => buffers::give(buffer),
+                Some(Data::Own(buffer)) => buffers::has_arrived(buffer),
+                Some(Data::Lent(_)) | None => {}
             }
         }
         // An idle connection holds no memory for its queue.

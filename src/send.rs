@@ -278,7 +278,7 @@ impl Outbound {
             queue.append(&header);
             queue.append(frame);
         } else {
-            let mut own = Vec::with_capacity(HEADER_BYTES + frame.len());
+            let mut own = buffers::for_travel(HEADER_BYTES + frame.len());
             own.extend_from_slice(&header);
             own.extend_from_slice(frame);
             self.queue().push(Data::Own(own));
@@ -319,7 +319,9 @@ impl Outbound {
                 sent -= skip;
                 let rest = &slice[skip..];
                 if rest.len() >= OWN_BYTES {
-                    self.queue().push(Data::Own(rest.to_vec()));
+                    let mut own = buffers::for_travel(rest.len());
+                    own.extend_from_slice(rest);
+                    self.queue().push(Data::Own(own));
                 } else if !rest.is_empty() {
                     self.queue().append(rest);
                 }
@@ -476,6 +478,7 @@ impl Outbound {
                 self.frames_out += frames;
                 if bytes.len() < OWN_BYTES {
                     self.queue().append(&bytes);
+                    buffers::has_arrived(bytes);
                 } else {
                     self.queue().push(Data::Own(bytes));
                 }

@@ -5,10 +5,11 @@
 //! two know of each other) also comes first on the wire. The loop merges foreign
 //! operations before it applies one of its own, and a closed connection takes no more.
 
+use crate::buffers;
 use crate::conn::FREE_BYTES;
 use crate::dispatch;
 use crate::event::Protocol;
-use crate::frame::{MAX_PAYLOAD_BYTES, encode};
+use crate::frame::{HEADER_BYTES, MAX_PAYLOAD_BYTES, encode};
 use crate::handles::{ConnInfo, SendFlags, UserData};
 use crate::inbox::Inbox;
 use crate::listener::Port;
@@ -218,7 +219,7 @@ impl Shared {
 
     pub fn send_frames<'a>(
         self: &Arc<Shared>,
-        frames: impl Iterator<Item = &'a [u8]>,
+        frames: impl Iterator<Item = &'a [u8]> + Clone,
         flags: SendFlags,
     ) -> (usize, Result<(), Status>) {
         #[cfg(test)]
@@ -227,6 +228,11 @@ impl Shared {
         let (mut wire, mut count) = (Vec::new(), 0);
         let mut result = self.state.may_send(self.protocol, true);
         if result.is_ok() {
+            if writes.is_none() {
+                // No more than what can be taken together; whatever its size, one frame can.
+                let all: usize = frames.clone().map(|frame| HEADER_BYTES + frame.len()).sum();
+                wire = buffers::for_travel(all.min(self.port.rules.send_queue_limit_bytes));
+            }
             for frame in frames {
                 result = match frame.len() {
                     len if len > MAX_PAYLOAD_BYTES => Err(Status::FrameTooLarge),
@@ -254,7 +260,9 @@ impl Shared {
             return Ok(());
         }
         self.room_for(0, data.len())?;
-        self.push_bytes(Op::Bytes { bytes: data.to_vec(), frames: 0 }, false)
+        let mut bytes = buffers::for_travel(data.len());
+        bytes.extend_from_slice(data);
+        self.push_bytes(Op::Bytes { bytes, frames: 0 }, false)
     }
 
     pub fn send_owned(
@@ -327,6 +335,7 @@ impl Shared {
                         Op::Bytes { bytes: more, frames: more_frames },
                     ) if bytes.len() + more.len() <= Op::JOINED_MAX_BYTES => {
                         bytes.extend_from_slice(&more);
+                        buffers::has_arrived(more);
                         *frames += more_frames;
                     }
                     (_, op) => foreign.ops.push(op),

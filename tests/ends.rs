@@ -184,7 +184,7 @@ fn queued_output_without_progress_for_write_timeout_is_reset() {
         let (server, log) = noted(&keys, TLS_SECTION);
         let plain = if tls { tls_framed(server.address).sock } else { framed(server.address) };
         let conn = log.opened();
-        (0..64).for_each(|_| conn.send_frame(&[7; 1 << 20], PLAIN).unwrap());
+        conn.send_frame(&vec![7; 64 << 20], PLAIN).unwrap();
         let info = log.closed();
         assert_eq!((info.reason, info.by), (CloseReason::WriteTimeout, Party::Library));
         assert!(info.unsent_bytes > 0);
@@ -194,10 +194,10 @@ fn queued_output_without_progress_for_write_timeout_is_reset() {
 
 #[test]
 fn write_timeout_bounds_the_flush_of_a_close() {
-    let (server, log) = noted("writeTimeout=400ms\ncompression=off\nsendQueueLimit=1G", "");
+    let (server, log) = noted("writeTimeout=2s\ncompression=off\nsendQueueLimit=1G", "");
     let mut client = framed(server.address);
     let conn = log.opened();
-    (0..64).for_each(|_| conn.send_frame(&[7; 1 << 20], PLAIN).unwrap());
+    conn.send_frame(&vec![7; 64 << 20], PLAIN).unwrap();
     conn.close(3).unwrap();
     let info = log.closed();
     assert_eq!((info.reason, info.host_code), (CloseReason::HostClosed, 3));
