@@ -70,6 +70,8 @@ pub(crate) struct Loop {
     due: Vec<(usize, u64)>,
     /// How often waiting has failed, in a row.
     failures: u32,
+    /// When it last looked at what arrives, in monotonic milliseconds.
+    looked_ms: u64,
 }
 
 /// What is ready at one connection's socket.
@@ -129,6 +131,7 @@ impl Loop {
             touched: Vec::new(),
             due: Vec::new(),
             failures: 0,
+            looked_ms: now_ms,
             core,
             door,
         }
@@ -289,6 +292,7 @@ impl Loop {
     /// One turn of the loop, with what is ready.
     pub fn turn(&mut self, ready: impl Iterator<Item = Readiness>) {
         self.turn.now_ms = self.core.now_ms();
+        self.looked_ms = self.turn.now_ms;
         self.door.turn_begins(self.turn.now_ms);
         while let Ok(control) = self.receiver.try_recv() {
             self.obey(control);
@@ -363,8 +367,7 @@ impl Loop {
 
     fn wait(&mut self, events: &mut Events, limit: Option<Duration>) {
         let now_ms = self.core.now_ms();
-        // Nobody has looked at what arrives since the last turn began.
-        let away_ms = now_ms.saturating_sub(self.turn.now_ms);
+        let away_ms = now_ms.saturating_sub(self.looked_ms);
         if away_ms >= AWAY_MS {
             self.turn.away_ms += away_ms;
         }
