@@ -3,6 +3,7 @@ package org.nativeport;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.io.BufferedReader;
 import java.io.IOException;
@@ -15,6 +16,8 @@ import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.RepeatedTest;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+import org.nativeport.internal.Library;
 
 /** How a virtual machine ends in which the library works. */
 @Timeout(180)
@@ -31,6 +34,11 @@ class ProcessesTest {
 
     private static Process start(List<String> options, String... arguments)
             throws IOException, URISyntaxException {
+        return run(java(options, "org.nativeport.Child", arguments));
+    }
+
+    private static List<String> java(List<String> options, String main, String... arguments)
+            throws URISyntaxException {
         Path tests = main().resolveSibling("test-classes");
         List<String> command = new ArrayList<>();
         command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
@@ -38,8 +46,12 @@ class ProcessesTest {
         command.addAll(options);
         command.add("-cp");
         command.add(main() + java.io.File.pathSeparator + tests);
-        command.add("org.nativeport.Child");
+        command.add(main);
         command.addAll(List.of(arguments));
+        return command;
+    }
+
+    private static Process run(List<String> command) throws IOException {
         return new ProcessBuilder(command).redirectErrorStream(true).start();
     }
 
@@ -120,6 +132,48 @@ class ProcessesTest {
             assertEquals(0, code, said);
             assertTrue(said.contains(each[1]), said);
         }
+    }
+
+    @Test
+    void aTemporaryFolderThatIsMountedNoexecIsNamedAndBothWaysOutOfItWork(
+            @TempDir Path noexec, @TempDir Path other) throws Exception {
+        assumeTrue(mayMount(noexec), "nothing can be mounted here: unshare -rm fails");
+        String folder = "-Djava.io.tmpdir=" + noexec;
+
+        Process process = run(mountedNoexec(noexec, java(List.of(folder), "org.nativeport.Child", "unavailable")));
+        int code = exitCode(process);
+        String said = output(process);
+        assertEquals(0, code, said);
+        assertTrue(said.contains("the temporary folder " + noexec + " is mounted noexec"), said);
+
+        Path library = Path.of("META-INF", "native", Library.platform(), "libnativeport_jni.so");
+        for (String way :
+                new String[] {
+                    "-Djava.io.tmpdir=" + other,
+                    "-D" + Library.PATH_PROPERTY + "=" + main().resolve(library),
+                }) {
+            process = run(mountedNoexec(
+                    noexec, java(List.of(folder, way), "org.nativeport.internal.SelfTest", "--self-test")));
+            code = exitCode(process);
+            assertEquals(0, code, output(process));
+        }
+    }
+
+    private static boolean mayMount(Path folder) throws InterruptedException {
+        try {
+            return run(mountedNoexec(folder, List.of("true"))).waitFor() == 0;
+        } catch (IOException absent) {
+            return false;
+        }
+    }
+
+    /** The command, in a name space of its own where the folder is mounted so that nothing in it may be executed. */
+    private static List<String> mountedNoexec(Path folder, List<String> command) {
+        List<String> all = new ArrayList<>();
+        all.addAll(List.of("unshare", "-rm", "sh", "-c", "mount -t tmpfs -o noexec tmpfs \"$0\" && exec \"$@\""));
+        all.add(folder.toString());
+        all.addAll(command);
+        return all;
     }
 
     @Test
