@@ -2,11 +2,14 @@ package org.nativeport;
 
 import java.io.IOException;
 import java.io.InputStream;
+import java.io.OutputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.attribute.PosixFilePermissions;
 import java.security.GeneralSecurityException;
 import java.security.KeyStore;
 import java.util.ArrayList;
+import java.util.Base64;
 import java.util.List;
 import javax.net.ssl.KeyManagerFactory;
 import javax.net.ssl.SSLContext;
@@ -29,6 +32,28 @@ final class Certificates {
     /** Identifies itself, if it is asked to, and trusts the server's certificate. */
     static SSLContext client() {
         return context(CLIENT, SERVER);
+    }
+
+    /** Writes the server's identity as a classic server wants it, and returns the password. */
+    static String writeServerStore(Path file) throws IOException, GeneralSecurityException {
+        try (OutputStream out = Files.newOutputStream(file)) {
+            SERVER.store(out, PASSWORD);
+        }
+        return new String(PASSWORD);
+    }
+
+    /** Writes the server's identity as nativeport wants it. */
+    static void writeServerPem(Path certificate, Path privateKey) throws IOException, GeneralSecurityException {
+        Files.writeString(certificate, pem("CERTIFICATE", SERVER.getCertificate("key").getEncoded()));
+        // A key that others can read is refused.
+        Files.createFile(privateKey, PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rw-------")));
+        Files.writeString(privateKey, pem("PRIVATE KEY", SERVER.getKey("key", PASSWORD).getEncoded()));
+    }
+
+    private static String pem(String label, byte[] content) {
+        return "-----BEGIN " + label + "-----\n"
+                + Base64.getMimeEncoder().encodeToString(content)
+                + "\n-----END " + label + "-----\n";
     }
 
     private static SSLContext context(KeyStore own, KeyStore trusted) {
