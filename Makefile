@@ -7,6 +7,7 @@
 #   make install-strip  the same without what only a debugger reads
 #   make uninstall    removes them again
 #   make java         java/target/nativeport-VERSION.jar, with the native library in it
+#   make java-install the same without its tests, also into the local repository of Maven
 #   make demo-java    an echo server in Java, shown and left running
 #   make demo         shows what the server does, and leaves it running
 #   make test         runs every check and every test
@@ -38,7 +39,8 @@ SERVERS = build/echo build/threads build/workers build/poll build/blocking
 SHARED = $(CARGO_TARGET_DIR)/release/libnativeport.so
 ARCHIVE = build/libnativeport.a
 
-.PHONY: all java java-library demo-java install install-strip uninstall demo demo-once test test-long bench bench-quick header simulate fuzz screenshot clean FORCE
+.PHONY: all java java-library java-install demo-java install install-strip uninstall demo demo-once \
+    test test-long bench bench-quick header simulate fuzz screenshot clean FORCE
 all: $(ARCHIVE) build/serve build/client build/echo-cpp $(SERVERS)
 
 build/serve: $(SERVE) $(wildcard examples-c/serve/*.h) include/nativeport.h $(LIBRARY) | build
@@ -77,6 +79,10 @@ java-library:
 # Builds the jar and runs its tests.
 java: java-library
 	$(MVN) -q -f java/pom.xml package
+
+# Builds the jar, and makes it a dependency that projects of Maven on this machine can name.
+java-install: java-library
+	$(MVN) -q -f java/pom.xml install -DskipTests
 
 # Builds the Java echo server, and runs it until Ctrl-C.
 demo-java: java-library
