@@ -43,8 +43,11 @@ import org.nativeport.SocketClientConnectionListener;
  * (version 2) goes first and tells Jetty the client's address and its TLS; then two virtual
  * threads copy, one each way, and the end of either way is handed on as an end.
  *
- * <p>What that costs: every byte crosses the kernel once more each way, and is copied
- * by Java in between. RATIOS Where that is too much, give Jetty a port of its own.
+ * <p>What that costs, against Jetty on a port of its own without TLS: every byte crosses the kernel once more each way
+ * and is copied by Java in between, and each request wakes two more threads. On two cores with JDK 25 a small GET took 3.5
+ * times the CPU (115 µs, of which Jetty alone needs 33) and 3 times as long until the answer; 1 MiB posted and
+ * sent back took twice the CPU (3.4 ms against 1.5) and about as long. Where that is too much, give Jetty a port of
+ * its own.
  */
 public class Web implements ConnectionHandler {
     /** For each way of a connection, also while it is idle. */

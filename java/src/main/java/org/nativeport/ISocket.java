@@ -354,7 +354,8 @@ public interface ISocket extends Closeable {
 
     /**
      * This connection as a {@link Socket}, for code that wants one: the same streams, time-outs,
-     * options and life cycle, and closing either closes both. Returns the same object at
+     * options and life cycle, and closing either closes both. The streams are the very objects that this
+     * socket gives, so that it costs nothing for each byte or call of them. Returns the same object at
      * each call, at once. It is no {@link javax.net.ssl.SSLSocket}, also with TLS; it has no channel, no
      * urgent data, and cannot be bound or connected, as it is already.
      */

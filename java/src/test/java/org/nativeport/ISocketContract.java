@@ -750,6 +750,8 @@ abstract class ISocketContract {
     void as_socket_is_one_socket_with_the_same_streams_and_life_cycle() throws Exception {
         Socket view = socket.asSocket();
         assertSame(view, socket.asSocket());
+        assertSame(socket.getInputStream(), view.getInputStream());
+        assertSame(socket.getOutputStream(), view.getOutputStream());
         peerSends("abc");
         assertEquals("a", read(socket.getInputStream(), 1));
         assertEquals("bc", read(view.getInputStream(), 2));
