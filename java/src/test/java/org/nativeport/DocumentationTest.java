@@ -17,7 +17,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /** What the documentation shows of Java is true: programs compile without a warning, and what is a copy agrees. */
-@Timeout(120)
+@Timeout(180)
 class DocumentationTest {
     private static final Path ROOT = Path.of("..");
     private static final Pattern CLASS_NAME = Pattern.compile("(?m)^(?:public )?class (\\w+)");

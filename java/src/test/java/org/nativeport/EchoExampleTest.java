@@ -10,7 +10,7 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 
 /** examples-java/Echo.java does what it says. */
-@Timeout(120)
+@Timeout(180)
 class EchoExampleTest {
     @Test
     void framedClientsGetTheirTransactionsBackAndBrowsersAPage(@TempDir Path folder) throws Exception {

@@ -14,7 +14,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /** One client, and the terminal server of examples-java/migration before and after: it cannot tell them apart. */
-@Timeout(120)
+@Timeout(180)
 class MigrationExampleTest {
     @TempDir Path folder;
 

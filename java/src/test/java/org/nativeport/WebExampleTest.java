@@ -23,7 +23,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 import org.nativeport.Tasks.Task;
 
 /** examples-java/web/Web.java, Jetty 12 behind a port, does what it says. */
-@Timeout(120)
+@Timeout(180)
 @EnabledForJreRange(min = JRE.JAVA_21)
 class WebExampleTest {
     @TempDir Path folder;
