@@ -20,7 +20,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.nativeport.internal.Library;
 
 /** How a virtual machine ends in which the library works. */
-@Timeout(180)
+@Timeout(600)
 class ProcessesTest {
     /** The folder with the classes of the library. */
     private static Path main() throws URISyntaxException {
@@ -66,7 +66,7 @@ class ProcessesTest {
     }
 
     private static int exitCode(Process process) throws InterruptedException {
-        if (!process.waitFor(60, TimeUnit.SECONDS)) {
+        if (!process.waitFor(300, TimeUnit.SECONDS)) {
             process.destroyForcibly();
             throw new AssertionError("it has not ended");
         }
