@@ -167,6 +167,63 @@ class EndsTest {
         }
     }
 
+    /** What a handler on the loop's thread writes beyond the send queue waits in Java. */
+    @Test
+    void whatAFrameHandlerWroteIsSentBehindClose() throws Exception {
+        for (String how : List.of("close", "shutdown")) {
+            try (Served served = Served.plain("sendQueueLimit", "64K", "compression", "off");
+                    Peer peer = Peer.client(served.port());
+                    SocketClientCommunication client = served.nextClient()) {
+                client.onFrame(
+                        frame -> {
+                            for (int i = 0; i < 30; i++) {
+                                client.write(LARGE);
+                            }
+                            if (how.equals("close")) {
+                                client.close();
+                            } else {
+                                client.shutdownOutput();
+                            }
+                            assertThrows(SocketException.class, () -> client.write(LARGE));
+                        });
+                peer.send(new byte[1]);
+                for (int i = 0; i < 30; i++) {
+                    assertEquals(LARGE.length, peer.receive().length);
+                }
+                peer.expectEnd();
+                client.close();
+                CloseInfo ended = Served.ended(client);
+                assertEquals("host_closed", ended.reason());
+                assertEquals(0, ended.unsentBytes());
+            }
+        }
+    }
+
+    @Test
+    void whatAFrameHandlerWroteAndThePeerDidNotReadIsCounted() throws Exception {
+        try (Served served = Served.plain("sendQueueLimit", "64K", "compression", "off");
+                Peer peer = Peer.client(served.port());
+                SocketClientCommunication client = served.nextClient()) {
+            CompletableFuture<Void> written = new CompletableFuture<>();
+            client.onFrame(
+                    frame -> {
+                        for (int i = 0; i < 30; i++) {
+                            client.write(LARGE);
+                        }
+                        client.close();
+                        written.complete(null);
+                    });
+            peer.send(new byte[1]);
+            written.get(Served.SECONDS, TimeUnit.SECONDS);
+            peer.reset();
+            CloseInfo ended = Served.ended(client);
+            assertEquals("peer_reset", ended.reason());
+            // One more byte answered the identification.
+            assertEquals(
+                    1 + 30L * (4 + LARGE.length), ended.bytesOut() + ended.unsentBytes());
+        }
+    }
+
     @Test
     void aPeerThatEndsInsideATransactionIsAnEofException() throws Exception {
         try (Served served = Served.plain();

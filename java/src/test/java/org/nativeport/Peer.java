@@ -1,6 +1,8 @@
 package org.nativeport;
 
 import java.io.BufferedOutputStream;
+import java.io.ByteArrayInputStream;
+import java.io.ByteArrayOutputStream;
 import java.io.Closeable;
 import java.io.DataInputStream;
 import java.io.DataOutputStream;
@@ -10,8 +12,8 @@ import java.net.Socket;
 import java.security.SecureRandom;
 import java.security.cert.X509Certificate;
 import java.util.List;
-import java.util.zip.Deflater;
-import java.util.zip.Inflater;
+import java.util.zip.DeflaterOutputStream;
+import java.util.zip.InflaterInputStream;
 import javax.net.ssl.SNIHostName;
 import javax.net.ssl.SSLContext;
 import javax.net.ssl.SSLParameters;
@@ -22,13 +24,17 @@ import javax.net.ssl.X509ExtendedTrustManager;
 /** The other end: a client over a socket of the JDK that speaks the wire protocol by itself. */
 final class Peer implements Closeable {
     private static final int TIMEOUT_MILLIS = 20_000;
+    private static final SSLContext TRUSTING = trusting();
 
     final Socket socket;
+    /** Below TLS; the same as {@link #socket} without. */
+    private final Socket plain;
     final DataInputStream in;
     final DataOutputStream out;
 
-    private Peer(Socket socket) throws IOException {
+    private Peer(Socket socket, Socket plain) throws IOException {
         this.socket = socket;
+        this.plain = plain;
         socket.setSoTimeout(TIMEOUT_MILLIS);
         socket.setTcpNoDelay(true);
         in = new DataInputStream(socket.getInputStream());
@@ -37,27 +43,33 @@ final class Peer implements Closeable {
 
     /** Connects, and sends nothing. */
     static Peer connect(int port) throws IOException {
-        return new Peer(new Socket(InetAddress.getLoopbackAddress(), port));
+        Socket socket = new Socket(InetAddress.getLoopbackAddress(), port);
+        return new Peer(socket, socket);
     }
 
     /** Connects with TLS, trusting anybody. */
     static Peer connectTls(int port) throws IOException {
+        Socket plain = new Socket(InetAddress.getLoopbackAddress(), port);
         SSLSocket socket =
                 (SSLSocket)
-                        trusting()
-                                .getSocketFactory()
-                                .createSocket(
-                                        new Socket(InetAddress.getLoopbackAddress(), port),
-                                        "localhost",
-                                        port,
-                                        true);
+                        TRUSTING.getSocketFactory().createSocket(plain, "localhost", port, true);
         SSLParameters parameters = socket.getSSLParameters();
         // The JDK does not send a name without a dot by itself.
         parameters.setServerNames(List.of(new SNIHostName("localhost")));
         socket.setSSLParameters(parameters);
-        Peer peer = new Peer(socket);
+        Peer peer = new Peer(socket, plain);
         socket.startHandshake();
         return peer;
+    }
+
+    /** Connects, plain or with TLS. */
+    static Peer connect(int port, boolean tls) throws IOException {
+        return tls ? connectTls(port) : connect(port);
+    }
+
+    /** Connects, plain or with TLS, and identifies itself as a framed client. */
+    static Peer client(int port, boolean tls) throws IOException {
+        return connect(port, tls).identify(1);
     }
 
     /** Connects and identifies itself as a framed client. */
@@ -85,14 +97,12 @@ final class Peer implements Closeable {
 
     /** The same, compressed. */
     Peer putCompressed(byte[] payload) throws IOException {
-        Deflater deflater = new Deflater();
-        deflater.setInput(payload);
-        deflater.finish();
-        byte[] packed = new byte[payload.length + 64];
-        int length = deflater.deflate(packed);
-        deflater.end();
-        out.writeInt(length | 1 << 31);
-        out.write(packed, 0, length);
+        ByteArrayOutputStream packed = new ByteArrayOutputStream();
+        try (var deflated = new DeflaterOutputStream(packed)) {
+            deflated.write(payload);
+        }
+        out.writeInt(packed.size() | 1 << 31);
+        packed.writeTo(out);
         return this;
     }
 
@@ -112,12 +122,34 @@ final class Peer implements Closeable {
         if (header >= 0) {
             return payload;
         }
-        Inflater inflater = new Inflater();
-        inflater.setInput(payload);
-        byte[] inflated = new byte[1 << 24];
-        int length = inflater.inflate(inflated);
-        inflater.end();
-        return java.util.Arrays.copyOf(inflated, length);
+        try (var inflated = new InflaterInputStream(new ByteArrayInputStream(payload))) {
+            return inflated.readAllBytes();
+        }
+    }
+
+    /** Sends nothing more; answers are still read. */
+    void finish() throws IOException {
+        flush();
+        socket.shutdownOutput();
+    }
+
+    /** Ends without a word: the other end gets a reset. */
+    void reset() throws IOException {
+        if (plain != socket) {
+            plain.setSoLinger(true, 0);
+            plain.close();
+        } else {
+            socket.setSoLinger(true, 0);
+        }
+        socket.close();
+    }
+
+    /** The other end's output ends here, in order. */
+    void expectEnd() throws IOException {
+        int next = in.read();
+        if (next != -1) {
+            throw new AssertionError("a byte " + next + " in place of the end");
+        }
     }
 
     @Override

@@ -6,9 +6,19 @@ import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 
-/** A listener on a free port of this machine, whose connections the test takes from queues. */
+/**
+ * A listener on a free port of this machine, whose connections the test takes from queues. Made by {@link #by} it also runs a
+ * program for each of them.
+ */
 final class Served implements Closeable {
     static final int SECONDS = 20;
+
+    /** Who decides about admissions: nobody, the callback itself, or the test. */
+    private enum Admissions {
+        NONE,
+        AT_ONCE,
+        LATER
+    }
 
     final SocketClientConnectionListener listener;
     final BlockingQueue<SocketClientCommunication> clients = new LinkedBlockingQueue<>();
@@ -17,59 +27,109 @@ final class Served implements Closeable {
     final BlockingQueue<ISocket> relays = new LinkedBlockingQueue<>();
     final BlockingQueue<Admission> admissions = new LinkedBlockingQueue<>();
 
-    private Served(ServerConfig config, boolean asksForAdmission, boolean relays)
+    private Served(
+            ServerConfig config, Admissions asked, boolean relays, Way way, Way.Program program)
             throws IOException {
         listener =
                 new SocketClientConnectionListener(
                         config,
                         new ConnectionHandler() {
                             @Override
-                            public void onClientConnect(SocketClientCommunication client) {
+                            public void onClientConnect(SocketClientCommunication client)
+                                    throws Exception {
                                 clients.add(client);
+                                if (way != null) {
+                                    way.consume(client, program);
+                                }
                             }
 
                             @Override
                             public void onRemoteApplicationConnect(
-                                    SocketClientCommunication application) {
+                                    SocketClientCommunication application) throws Exception {
                                 applications.add(application);
+                                if (way != null) {
+                                    way.consume(application, program);
+                                }
                             }
 
                             @Override
-                            public void onUnknownConnect(ISocket socket, int firstByte) {
+                            public void onUnknownConnect(ISocket socket, int firstByte)
+                                    throws Exception {
                                 unknown.add(socket);
+                                if (way != null) {
+                                    way.consume(socket, program);
+                                }
                             }
 
                             @Override
                             public boolean decidesAdmission() {
-                                return asksForAdmission;
+                                return asked != Admissions.NONE;
                             }
 
                             @Override
                             public void onAdmission(Admission admission) {
+                                if (asked == Admissions.AT_ONCE) {
+                                    decide(admission);
+                                }
                                 admissions.add(admission);
                             }
                         });
         if (relays) {
-            listener.setRemoteAssistanceServer(this.relays::add);
+            listener.setRemoteAssistanceServer(
+                    socket -> {
+                        this.relays.add(socket);
+                        if (way != null) {
+                            way.consume(socket, program);
+                        }
+                    });
         }
         listener.start();
     }
 
+    /** Those who say nothing that is known are refused. */
+    private static void decide(Admission admission) {
+        if (admission.getInfo().protocol() == Protocol.UNKNOWN) {
+            admission.refuse("no".getBytes());
+        } else {
+            admission.admit();
+        }
+    }
+
+    /** Runs a program in this way for everyone who comes. */
+    static Served by(Way way, boolean tls, Way.Program program, String... settings)
+            throws IOException {
+        return new Served(configOf(tls, settings), Admissions.NONE, true, way, program);
+    }
+
+    /** The same for those whom the callback for admissions lets in: all who say what is known. */
+    static Served admittedAtOnce(Way way, boolean tls, Way.Program program) throws IOException {
+        return new Served(configOf(tls), Admissions.AT_ONCE, true, way, program);
+    }
+
+    /** The same for those whom the test lets in. */
+    static Served admittedLater(Way way, boolean tls, Way.Program program) throws IOException {
+        return new Served(configOf(tls), Admissions.LATER, true, way, program);
+    }
+
+    private static ServerConfig configOf(boolean tls, String... settings) {
+        return tls ? tlsConfig(settings) : config(settings);
+    }
+
     /** Settings of the port are pairs of key and value. */
     static Served plain(String... settings) throws IOException {
-        return new Served(config(settings), false, true);
+        return new Served(config(settings), Admissions.NONE, true, null, null);
     }
 
     static Served withoutRelay() throws IOException {
-        return new Served(config(), false, false);
+        return new Served(config(), Admissions.NONE, false, null, null);
     }
 
     static Served withAdmission(String... settings) throws IOException {
-        return new Served(config(settings), true, true);
+        return new Served(config(settings), Admissions.LATER, true, null, null);
     }
 
     static Served tls(String... settings) throws IOException {
-        return new Served(tlsConfig(settings), false, true);
+        return new Served(tlsConfig(settings), Admissions.NONE, true, null, null);
     }
 
     /** TLS of one version, {@code "1.2"} or {@code "1.3"}. */
@@ -82,7 +142,7 @@ final class Served implements Closeable {
                         .set("TLS", "maxVersion", version)
                         .set("TLS", "alpn", "http/1.1")
                         .build();
-        return new Served(config, false, true);
+        return new Served(config, Admissions.NONE, true, null, null);
     }
 
     static ServerConfig config(String... settings) {

@@ -5,6 +5,7 @@ import java.net.SocketException;
 import java.net.SocketTimeoutException;
 import java.util.ArrayDeque;
 import java.util.Arrays;
+import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.TimeUnit;
@@ -34,6 +35,9 @@ public final class NativeConnection {
 
     /** What an item of the input queue counts beyond its bytes, so that small ones are bounded too. */
     private static final int ITEM = 64;
+
+    /** In front of each frame on the wire, in bytes. */
+    private static final int HEADER = 4;
 
     /** A stream is sent in pieces of this size, so that the send queue stays near its limit. */
     private static final int PIECE = 65536;
@@ -76,9 +80,11 @@ public final class NativeConnection {
     private final ReentrantLock writeLock = new ReentrantLock();
     private final Condition writable = writeLock.newCondition();
     private final ArrayDeque<Unsent> unsent = new ArrayDeque<>();
+    /** What ends the output as soon as nothing is unsent: {@code CLOSE}, {@code SHUTDOWN} or 0. Under {@code writeLock}. */
+    private int endBehindUnsent;
     private volatile boolean outputShutdown;
 
-    /** A frame that waits for room in the native send queue. */
+    /** A frame that waits for room in the native send queue. Without a future the program was told that it is taken. */
     private record Unsent(byte[] data, int flags, CompletableFuture<Void> taken) {}
 
     NativeConnection(long id, NativeLoop loop, Port port, ConnectionInfo info) {
@@ -638,6 +644,10 @@ public final class NativeConnection {
                 }
             }
             if (unsent.isEmpty()) {
+                if (endBehindUnsent != 0) {
+                    Native.connControl(id, endBehindUnsent, 0);
+                    endBehindUnsent = 0;
+                }
                 setPaused(PAUSED_BY_OUTPUT, false);
                 writable.signalAll();
             }
@@ -654,15 +664,18 @@ public final class NativeConnection {
     }
 
     private void failUnsent(IOException failure) {
-        ArrayDeque<Unsent> failed;
+        List<Unsent> failed;
         writeLock.lock();
         try {
-            failed = new ArrayDeque<>(unsent);
+            failed = unsent.stream().filter(frame -> frame.taken != null).toList();
             unsent.clear();
         } finally {
             writeLock.unlock();
         }
-        failed.removeIf(frame -> frame.taken == null);
+        fail(failed, failure);
+    }
+
+    private void fail(List<Unsent> failed, IOException failure) {
         if (!failed.isEmpty()) {
             port.runtime.callback(
                     () -> failed.forEach(frame -> frame.taken.completeExceptionally(failure)));
@@ -788,7 +801,11 @@ public final class NativeConnection {
                 return;
             }
             outputShutdown = true;
-            check(Native.connControl(id, Native.SHUTDOWN, 0));
+            if (unsent.isEmpty()) {
+                check(Native.connControl(id, Native.SHUTDOWN, 0));
+            } else {
+                endBehindUnsent = Native.SHUTDOWN;
+            }
         } finally {
             writeLock.unlock();
         }
@@ -818,23 +835,41 @@ public final class NativeConnection {
         if (!closing.compareAndSet(false, true)) {
             return;
         }
-        Native.connControl(id, how, 0);
+        closeOutput(how);
         input.clear();
         wakeReader();
-        signalWriters();
     }
 
-    private void signalWriters() {
-        boolean some;
+    /** What a handler has written is owed to the peer, also if it found no room: a close goes behind it. */
+    private void closeOutput(int how) {
+        List<Unsent> failed;
         writeLock.lock();
         try {
+            failed = unsent.stream().filter(frame -> frame.taken != null).toList();
+            unsent.removeAll(failed);
+            if (how == Native.CLOSE && !unsent.isEmpty()) {
+                endBehindUnsent = Native.CLOSE;
+            } else {
+                Native.connControl(id, how, 0);
+            }
             writable.signalAll();
-            some = !unsent.isEmpty();
         } finally {
             writeLock.unlock();
         }
-        if (some) {
-            failUnsent(new SocketException("Socket closed"));
+        fail(failed, new SocketException("Socket closed"));
+    }
+
+    /** Bytes on the wire of what was taken here and not by the native. */
+    long owedBytes() {
+        writeLock.lock();
+        try {
+            long bytes = 0;
+            for (Unsent frame : unsent) {
+                bytes += frame.taken == null ? HEADER + frame.data.length : 0;
+            }
+            return bytes;
+        } finally {
+            writeLock.unlock();
         }
     }
 

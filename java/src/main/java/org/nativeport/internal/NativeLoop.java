@@ -244,7 +244,7 @@ public final class NativeLoop implements Runnable {
                         output.getInt(extra + 20),
                         output.getLong(extra + 24),
                         output.getLong(extra + 32),
-                        output.getLong(extra + 40),
+                        output.getLong(extra + 40) + connection.owedBytes(),
                         Duration.ofMillis(output.getLong(extra + 48)),
                         text(extra + 56));
         connection.end(info);
