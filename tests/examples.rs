@@ -143,6 +143,52 @@ fn a_client_that_does_not_read_is_held_back_and_answered_when_it_does() {
     }
 }
 
+/// As many descriptors as this process may have, for it and for the programs that it starts.
+fn raise_descriptors() -> usize {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a plain system call that writes to `limit`.
+    assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) }, 0);
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: a plain system call that reads `limit`.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+    usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
+}
+
+/// 10,000 of them with `NP_LONG=1`: `--nocapture` shows what they cost.
+#[test]
+fn blocking_answers_very_many_connections_each_by_its_thread() {
+    let wanted = if std::env::var_os("NP_LONG").is_some() { 10_000 } else { 300 };
+    // The rest is for whatever else is open here and there.
+    let count = wanted.min(raise_descriptors() - 200);
+    if count < wanted {
+        skipped(&format!("only {count} of {wanted} connections: there are no more descriptors"));
+    }
+    let files = Files::new("very_many");
+    let keys = "queueLength=4096\nmaxHandshakes=0\nmaxHandshakesPerAddress=0\n";
+    let config = files.write("server.ini", &format!("[Port]\n{LOOPBACK}{keys}"));
+    let (server, address) = listening(programs(), "blocking", &config);
+    let before = (server.status("Threads"), server.status("VmRSS"));
+    let mut clients: Vec<TcpStream> = (0..count).map(|_| framed(address)).collect();
+    wait_until("a thread for each", || {
+        server.status("Threads") == before.0 + count as u64 || before.0 == 0
+    });
+    let payload = |round: u32, n: usize| format!("round {round} of client {n}").into_bytes();
+    for round in 0..3 {
+        for (n, client) in clients.iter_mut().enumerate() {
+            client.write_all(&frame(&payload(round, n))).unwrap();
+        }
+        for (n, client) in clients.iter_mut().enumerate() {
+            assert_eq!(read_frame(client), payload(round, n));
+        }
+    }
+    let now = (server.status("Threads"), server.status("VmRSS"));
+    println!("{count} connections: {} threads, {} KiB resident ({before:?} before)", now.0, now.1);
+    drop(clients);
+    wait_until("the ends of the threads", || server.status("Threads") <= before.0);
+    server.signal(libc::SIGTERM);
+    assert_eq!(server.end().code(), 0);
+}
+
 #[test]
 fn workers_answers_others_while_one_callback_blocks() {
     let files = Files::new("workers");

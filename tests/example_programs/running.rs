@@ -60,6 +60,15 @@ impl Running {
         assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
     }
 
+    /// A number that the system tells of it, such as `Threads`, or `VmRSS` in KiB; 0 where it does not.
+    pub fn status(&self, key: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        let number = |rest: &str| rest.split_whitespace().next()?.parse().ok();
+        lines.find_map(number).unwrap_or(0)
+    }
+
     /// Waits for its end.
     pub fn end(mut self) -> Ended {
         let stdout = rest(&self.stdout);

@@ -11,6 +11,7 @@ import java.security.KeyStore;
 import java.util.ArrayList;
 import java.util.Base64;
 import java.util.List;
+import javax.net.ssl.KeyManager;
 import javax.net.ssl.KeyManagerFactory;
 import javax.net.ssl.SSLContext;
 import javax.net.ssl.TrustManagerFactory;
@@ -22,16 +23,20 @@ final class Certificates {
     private static final KeyStore SERVER = make("server");
     private static final KeyStore CLIENT = make("client");
 
+    // Opening a key is slow on purpose, and done once. Contexts are new ones each time, so that no session is resumed.
+    private static final KeyManager[] SERVER_KEYS = keys(SERVER);
+    private static final KeyManager[] CLIENT_KEYS = keys(CLIENT);
+
     private Certificates() {}
 
     /** Identifies itself as localhost and trusts the client's certificate. */
     static SSLContext server() {
-        return context(SERVER, CLIENT);
+        return context(SERVER_KEYS, CLIENT);
     }
 
     /** Identifies itself, if it is asked to, and trusts the server's certificate. */
     static SSLContext client() {
-        return context(CLIENT, SERVER);
+        return context(CLIENT_KEYS, SERVER);
     }
 
     /** Writes the server's identity as a classic server wants it, and returns the password. */
@@ -56,17 +61,25 @@ final class Certificates {
                 + "\n-----END " + label + "-----\n";
     }
 
-    private static SSLContext context(KeyStore own, KeyStore trusted) {
+    private static KeyManager[] keys(KeyStore own) {
         try {
             KeyManagerFactory keys = KeyManagerFactory.getInstance(KeyManagerFactory.getDefaultAlgorithm());
             keys.init(own, PASSWORD);
+            return keys.getKeyManagers();
+        } catch (GeneralSecurityException e) {
+            throw new IllegalStateException(e);
+        }
+    }
+
+    private static SSLContext context(KeyManager[] own, KeyStore trusted) {
+        try {
             KeyStore anchors = KeyStore.getInstance("PKCS12");
             anchors.load(null, null);
             anchors.setCertificateEntry("trusted", trusted.getCertificate("key"));
             TrustManagerFactory trust = TrustManagerFactory.getInstance(TrustManagerFactory.getDefaultAlgorithm());
             trust.init(anchors);
             SSLContext context = SSLContext.getInstance("TLS");
-            context.init(keys.getKeyManagers(), trust.getTrustManagers(), null);
+            context.init(own, trust.getTrustManagers(), null);
             return context;
         } catch (GeneralSecurityException | IOException e) {
             throw new IllegalStateException(e);

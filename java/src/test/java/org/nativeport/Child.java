@@ -8,6 +8,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import org.nativeport.internal.SelfTest;
 
 /** Programs that a test starts in a virtual machine of their own: how it ends is what is tested. */
 public final class Child {
@@ -17,14 +18,23 @@ public final class Child {
         switch (arguments[0]) {
             case "serve" -> serve(true);
             case "serve-without-keep-alive" -> serve(false);
-            case "exit-under-load" -> exitUnderLoad();
+            case "exit-under-load" -> exitUnderLoad(arguments[1]);
             case "unavailable" -> unavailable();
-            case "reload" -> reload(Path.of(arguments[1]));
+            case "self-test" -> System.exit(SelfTest.run(new String[] {"--self-test"}, System.out));
+            case "reload" -> reload(Path.of(arguments[1]), Integer.parseInt(arguments[2]));
+            case "hold" -> ChildServers.hold(arguments[1], Boolean.parseBoolean(arguments[2]));
+            case "many" -> ChildServers.many(Way.valueOf(arguments[1]));
+            case "exhaust" -> ChildServers.exhaust(Way.valueOf(arguments[1]));
             default -> throw new IllegalArgumentException(arguments[0]);
         }
     }
 
-    /** Main returns while a listener is started. */
+    static void say(String line) {
+        System.out.println(line);
+        System.out.flush();
+    }
+
+    /** Main returns while a listener is started and clients send and receive. */
     private static void serve(boolean keepAlive) throws Exception {
         ServerConfig config = Served.config();
         NativeRuntime runtime = NativeRuntime.builder(config).keepAlive(keepAlive).build();
@@ -45,8 +55,9 @@ public final class Child {
                             }
                         });
         listener.start();
-        System.out.println(listener.getLocalPort());
-        System.out.flush();
+        load(Peer.client(listener.getLocalPort()));
+        load(Peer.client(listener.getLocalPort()));
+        say("port " + listener.getLocalPort());
     }
 
     /** Says why there is no native library, and uses sockets of the JDK. */
@@ -54,12 +65,12 @@ public final class Child {
         if (NativeRuntime.isAvailable()) {
             throw new AssertionError("it is available");
         }
-        System.out.println(NativeRuntime.unavailabilityCause().get());
+        say(NativeRuntime.unavailabilityCause().get().toString());
         try {
             new SocketClientConnectionListener(Served.config()).close();
             throw new AssertionError("a listener was made");
         } catch (UnsupportedOperationException reason) {
-            System.out.println(reason.getMessage());
+            say(reason.getMessage());
         }
         try (java.net.ServerSocket server =
                         new java.net.ServerSocket(0, 1, java.net.InetAddress.getLoopbackAddress());
@@ -73,46 +84,87 @@ public final class Child {
         }
     }
 
-    private static void exitUnderLoad() throws Exception {
-        Served served = Served.plain();
+    /** Ends from main, from a callback, or from a handler on the thread of a loop. */
+    private static void exitUnderLoad(String from) throws Exception {
+        Way.Program program =
+                (client, transaction) -> {
+                    if (transaction.length == 3) {
+                        System.exit(3);
+                    }
+                    return transaction;
+                };
+        Served served = Served.by(from.equals("loop") ? Way.FAST : Way.CALLBACK, false, program);
         for (int i = 0; i < 4; i++) {
-            Peer peer = Peer.client(served.port());
-            SocketClientCommunication client = served.nextClient();
-            client.onFrame(client::write);
-            load(peer);
-            peer.receive();
+            load(Peer.client(served.port()));
         }
-        System.exit(3);
+        Peer last = Peer.client(served.port());
+        last.send(new byte[1]);
+        last.receive();
+        if (from.equals("main")) {
+            System.exit(3);
+        }
+        last.send(new byte[3]);
     }
 
     /** Sends and receives until the connection or the program ends. */
     private static void load(Peer peer) {
-        Runnable sender =
-                () -> {
-                    try {
-                        for (;;) {
-                            peer.send(new byte[1000]);
-                        }
-                    } catch (IOException end) {
-                        return;
-                    }
-                };
-        Thread thread = new Thread(sender, "load");
+        daemon(() -> {
+            for (;;) {
+                peer.send(new byte[1000]);
+            }
+        });
+        daemon(() -> {
+            for (;;) {
+                peer.receive();
+            }
+        });
+    }
+
+    private static void daemon(Tasks.Action action) {
+        Thread thread =
+                new Thread(
+                        () -> {
+                            try {
+                                action.run();
+                            } catch (Exception end) {
+                                return;
+                            }
+                        },
+                        "load");
         thread.setDaemon(true);
         thread.start();
     }
 
-    /** Twenty class loaders, one after the other, each with a runtime and a peer that sends. */
-    private static void reload(Path classes) throws Exception {
+    /** Class loaders, one after the other, each with a runtime and a peer that sends. */
+    private static void reload(Path classes, int count) throws Exception {
         URL[] urls = {classes.toUri().toURL()};
         List<WeakReference<ClassLoader>> loaders = new ArrayList<>();
+        // What the virtual machine itself opens and starts, it has after the first ones.
         long descriptors = 0;
-        for (int i = 0; i < 20; i++) {
+        List<String> threads = List.of();
+        for (int i = 0; i < count; i++) {
             loaders.add(serveFrom(urls));
             if (i == 1) {
+                awaitCollected(loaders);
                 descriptors = openDescriptors();
+                threads = threads();
             }
         }
+        awaitCollected(loaders);
+        for (int tries = 0; openDescriptors() > descriptors || !threads().equals(threads); tries++) {
+            if (tries == 200) {
+                throw new AssertionError(
+                        "from " + descriptors + " to " + openDescriptors() + " descriptors, from "
+                                + threads + " to " + threads());
+            }
+            // The system takes a moment to end what was told to end.
+            Thread.sleep(50);
+        }
+        say("reloaded " + count);
+    }
+
+    private static void awaitCollected(List<WeakReference<ClassLoader>> loaders)
+            throws InterruptedException {
         for (int i = 0; i < loaders.size(); i++) {
             for (int tries = 0; loaders.get(i).get() != null; tries++) {
                 if (tries == 100) {
@@ -122,11 +174,26 @@ public final class Child {
                 Thread.sleep(50);
             }
         }
-        long now = openDescriptors();
-        if (now > descriptors + 5) {
-            throw new AssertionError("from " + descriptors + " to " + now + " descriptors");
+    }
+
+    /** The threads of this process by name, without those of which the virtual machine has as many as it likes. */
+    private static List<String> threads() throws IOException {
+        List<String> names = new ArrayList<>();
+        try (var tasks = Files.list(Path.of("/proc/self/task"))) {
+            for (Path task : tasks.toList()) {
+                try {
+                    String name = Files.readString(task.resolve("comm")).strip();
+                    if (!name.matches("C[12] .*|G1 .*|GC .*|VM .*|Attach .*")) {
+                        names.add(name);
+                    }
+                } catch (IOException gone) {
+                    // It has ended since the folder was read.
+                    continue;
+                }
+            }
         }
-        System.out.println("reloaded");
+        names.sort(null);
+        return names;
     }
 
     private static long openDescriptors() throws IOException {

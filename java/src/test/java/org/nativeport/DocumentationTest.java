@@ -118,6 +118,7 @@ class DocumentationTest {
     private static String compile(Path program) throws IOException, InterruptedException {
         Process javac = new ProcessBuilder(
                         Path.of(System.getProperty("java.home"), "bin", "javac").toString(),
+                        "-J-XX:TieredStopAtLevel=1",
                         "--release", "17", "-Xlint:all", "-Werror",
                         "-cp", Path.of("target", "classes").toString(),
                         "-d", program.getParent().toString(),

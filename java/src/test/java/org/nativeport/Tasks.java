@@ -53,6 +53,18 @@ final class Tasks {
         return new Task<>(thread, result);
     }
 
+    /** Starts a thread, a virtual one where they exist and it is wanted. */
+    static Thread thread(Runnable task, boolean virtual) throws ReflectiveOperationException {
+        if (virtual && Runtime.version().feature() >= 21) {
+            // By name, as this compiles for 17.
+            return (Thread) Thread.class.getMethod("startVirtualThread", Runnable.class).invoke(null, task);
+        }
+        Thread thread = new Thread(task, "test-thread");
+        thread.setDaemon(true);
+        thread.start();
+        return thread;
+    }
+
     /** What may throw and returns nothing. */
     interface Action {
         void run() throws Exception;

@@ -1,17 +1,28 @@
 package org.nativeport.internal;
 
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.io.IOException;
+import java.net.Socket;
 import java.nio.ByteBuffer;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Random;
+import java.util.concurrent.ConcurrentLinkedDeque;
+import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.BeforeAll;
-import org.junit.jupiter.api.RepeatedTest;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.nativeport.ConnectionHandler;
+import org.nativeport.LongForm;
+import org.nativeport.ServerConfig;
+import org.nativeport.SocketClientCommunication;
+import org.nativeport.SocketClientConnectionListener;
 
 /** Natives with whatever values: a status, and never a crash. */
-@Timeout(120)
+@Timeout(900)
 class NativeTest {
     private static final int WORDS = Native.WORDS;
 
@@ -26,13 +37,83 @@ class NativeTest {
         assertEquals(Status.OK, Native.initialize(Native.AGREEMENT));
     }
 
-    @RepeatedTest(20)
+    @Test
     void randomNumbersAndArraysInAnyOrderAreAnsweredByAStatus() {
-        Random random = new Random();
-        long seed = random.nextLong();
-        random.setSeed(seed);
-        for (int i = 0; i < 20_000; i++) {
+        long seed = new Random().nextLong();
+        Random random = new Random(seed);
+        for (int i = 0; i < LongForm.count(400_000, 10_000_000); i++) {
             call(random, seed);
+        }
+    }
+
+    @Test
+    void handlesOfConnectionsThatHaveEndedHarmNobodyWhoIsThere() throws Exception {
+        ConcurrentLinkedDeque<Long> stale = new ConcurrentLinkedDeque<>();
+        AtomicLong calls = new AtomicLong();
+        long most = LongForm.count(200_000, 10_000_000);
+        ConnectionHandler echo =
+                new ConnectionHandler() {
+                    @Override
+                    public void onClientConnect(SocketClientCommunication client)
+                            throws IOException {
+                        try (client) {
+                            for (byte[] next; (next = client.read()) != null; ) {
+                                client.write(next);
+                            }
+                        }
+                        // It is told last, when the handle is about to be nobody's.
+                        client.whenClosed().thenRun(() -> stale.add(client.getInfo().id()));
+                    }
+                };
+        ServerConfig config = ServerConfig.parse("[Port]\nport=0\nbindAddress=127.0.0.1\n", "stale.ini");
+        try (var listener = new SocketClientConnectionListener(config, echo)) {
+            listener.start();
+            List<Thread> callers = new ArrayList<>();
+            for (int i = 0; i < 2; i++) {
+                Thread caller = new Thread(() -> callStale(stale, calls, most), "stale-calls");
+                caller.setDaemon(true);
+                callers.add(caller);
+                caller.start();
+            }
+            // Slots are used again and again meanwhile, and everyone gets his answer and his end.
+            int connections = 0;
+            while (calls.get() < most || connections < 100) {
+                try (Socket peer = new Socket("127.0.0.1", listener.getLocalPort())) {
+                    peer.getOutputStream().write(new byte[] {1, 0, 0, 0, 2, 7, (byte) connections});
+                    peer.shutdownOutput();
+                    assertArrayEquals(
+                            new byte[] {1, 0, 0, 0, 2, 7, (byte) connections},
+                            peer.getInputStream().readAllBytes());
+                }
+                connections++;
+            }
+            for (Thread caller : callers) {
+                caller.join();
+            }
+            LongForm.figure(calls + " calls with handles of " + stale.size() + " ended of " + connections + " connections");
+        }
+    }
+
+    private static void callStale(ConcurrentLinkedDeque<Long> stale, AtomicLong calls, long most) {
+        Random random = new Random();
+        byte[] data = new byte[16];
+        while (calls.get() < most) {
+            Long last = stale.peekLast();
+            if (last == null) {
+                Thread.onSpinWait();
+                continue;
+            }
+            // Also that of one which had the same place and is long gone.
+            long id = random.nextBoolean() ? last : last - ((long) random.nextInt(1000) << 32);
+            switch (random.nextInt(6)) {
+                case 0 -> Native.sendFrame(id, data, 0, data.length, 0);
+                case 1 -> Native.sendFrames(id, data, 0, new int[] {3, 4}, 0, 2, 0);
+                case 2 -> Native.sendBytes(id, data, 0, data.length);
+                case 3 -> Native.connControl(id, random.nextInt(12), 1);
+                case 4 -> Native.connRefuse(id, data);
+                default -> Native.connStats(id, new long[6]);
+            }
+            calls.incrementAndGet();
         }
     }
 

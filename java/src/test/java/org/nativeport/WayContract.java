@@ -24,35 +24,25 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.LockSupport;
-import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
-import org.junit.jupiter.params.Parameter;
-import org.junit.jupiter.params.ParameterizedClass;
-import org.junit.jupiter.params.provider.Arguments;
-import org.junit.jupiter.params.provider.MethodSource;
 import org.nativeport.Tasks.Task;
 
 /**
  * One program over each way of consuming, plain and with TLS: what {@code tests/consumers.rs} asks of hosts in C.
  * Where a way differs by design, the test says so.
  */
-@ParameterizedClass(name = "{0}, TLS: {1}")
-@MethodSource("ways")
 @Timeout(120)
 @SuppressWarnings("try") // a resource that is there and not used
-class WaysTest {
+abstract class WayContract {
     private static final byte[] FAREWELL = "after the end".getBytes();
 
-    @Parameter(0)
-    Way way;
+    private final Way way;
+    private final boolean tls;
 
-    @Parameter(1)
-    boolean tls;
-
-    static Stream<Arguments> ways() {
-        return Stream.of(Way.values())
-                .flatMap(way -> Stream.of(Arguments.of(way, false), Arguments.of(way, true)));
+    WayContract(Way way, boolean tls) {
+        this.way = way;
+        this.tls = tls;
     }
 
     private Served serve(Way.Program program, String... settings) throws IOException {
@@ -81,7 +71,7 @@ class WaysTest {
     }
 
     /** Its number, then the last byte of that again and again. */
-    private static byte[] numbered(int number, int size) {
+    static byte[] numbered(int number, int size) {
         byte[] bytes = new byte[size];
         Arrays.fill(bytes, (byte) number);
         ByteBuffer.wrap(bytes).putInt(number);

@@ -1,0 +1,162 @@
+package org.nativeport;
+
+import static org.nativeport.Child.say;
+
+import java.io.BufferedReader;
+import java.io.DataInputStream;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.locks.LockSupport;
+
+/** Servers that run as a {@link Child}, under orders that come as lines. */
+final class ChildServers {
+    private static final BufferedReader ORDERS =
+            new BufferedReader(new InputStreamReader(System.in));
+
+    private ChildServers() {}
+
+    /** The next order; null when the one who gives them has gone. */
+    private static String order() throws IOException {
+        return ORDERS.readLine();
+    }
+
+    // ------------------------------------------------------------------ hold
+
+    /** Compares what comes, beginning when it is told to go. */
+    private static final class Checking implements Way.Program {
+        final CountDownLatch go = new CountDownLatch(1);
+        final AtomicInteger right = new AtomicInteger();
+        private final Map<Long, AtomicInteger> next = new ConcurrentHashMap<>();
+
+        @Override
+        public byte[] answer(SocketClientCommunication client, byte[] transaction)
+                throws Exception {
+            go.await();
+            check(client.getInfo().id(), transaction);
+            return null;
+        }
+
+        void check(long connection, byte[] transaction) {
+            int number = next.computeIfAbsent(connection, id -> new AtomicInteger()).getAndIncrement();
+            if (!Arrays.equals(WayContract.numbered(number, transaction.length), transaction)) {
+                throw new AssertionError("another transaction in place of " + number);
+            }
+            right.incrementAndGet();
+        }
+
+        void check(ISocket socket, long connection) throws IOException {
+            try (socket;
+                    DataInputStream in = new DataInputStream(socket.getInputStream())) {
+                for (int length; (length = in.read()) >= 0; ) {
+                    byte[] transaction = new byte[length << 24 | in.read() << 16 | in.readUnsignedShort()];
+                    in.readFully(transaction);
+                    check(connection, transaction);
+                }
+            }
+        }
+    }
+
+    /**
+     * Consumes nothing, whatever comes, until it is told to go. {@code what} is a way of consuming that is held
+     * up in it; NOBODY: a connection that nobody reads; STREAM: a stream that nobody reads.
+     */
+    static void hold(String what, boolean tls) throws Exception {
+        Checking checking = new Checking();
+        boolean isUnread = what.equals("NOBODY") || what.equals("STREAM");
+        Way way = isUnread ? null : Way.valueOf(what);
+        Served served =
+                Served.by(way, tls, checking, "receiveWindow", "256K", "frameTimeout", "0");
+        say("port " + served.port());
+        for (String order; (order = order()) != null; ) {
+            if (order.equals("stats")) {
+                Metrics metrics = served.listener.getServerSocket().getMetrics();
+                say("stats " + metrics.bytesIn() + " " + metrics.memoryBytes());
+                continue;
+            }
+            checking.go.countDown();
+            long connection = 0;
+            for (ISocket socket; (socket = served.relays.poll()) != null; connection++) {
+                checking.check(socket, connection);
+            }
+            for (SocketClientCommunication client; (client = served.clients.poll()) != null; ) {
+                if (isUnread) {
+                    Way.CALLBACK.consume(client, checking);
+                }
+                Served.ended(client);
+            }
+            say("right " + checking.right);
+        }
+        served.close();
+    }
+
+    // ------------------------------------------------------------------ many
+
+    /** Sends everything back, on as many connections as come. */
+    static void many(Way way) throws Exception {
+        Served served =
+                Served.by(
+                        way,
+                        false,
+                        Way.ECHO,
+                        "queueLength",
+                        "4096",
+                        "maxHandshakes",
+                        "0",
+                        "maxHandshakesPerAddress",
+                        "0");
+        say("port " + served.port());
+        while (order() != null) {
+            say("consumed " + served.clients.size());
+        }
+        served.close();
+    }
+
+    // --------------------------------------------------------------- exhaust
+
+    /**
+     * Sends everything back, except for two orders: "exhaust" takes memory until there is none, and fails;
+     * "hoard" takes all of it too, and keeps it for a while.
+     */
+    static void exhaust(Way way) throws Exception {
+        Served served = Served.by(way, false, ChildServers::answerOrExhaust);
+        say("port " + served.port());
+        while (order() != null) {
+            say("open " + served.listener.getServerSocket().getMetrics().open().get(Protocol.CLIENT));
+        }
+        served.close();
+    }
+
+    private static byte[] answerOrExhaust(SocketClientCommunication client, byte[] transaction) {
+        String text = transaction.length > 20 ? "" : new String(transaction);
+        if (text.equals("exhaust")) {
+            List<byte[]> all = new ArrayList<>();
+            for (;;) {
+                all.add(new byte[16_384]);
+            }
+        }
+        if (text.equals("hoard")) {
+            Object[] all = null;
+            // Down to the last bytes, each piece a link of a chain.
+            for (int size = 1 << 20; size > 0; size /= 4) {
+                try {
+                    for (;;) {
+                        all = new Object[] {all, new byte[size]};
+                    }
+                } catch (OutOfMemoryError full) {
+                    continue;
+                }
+            }
+            LockSupport.parkNanos(TimeUnit.MILLISECONDS.toNanos(1500));
+            return all == null ? null : transaction;
+        }
+        return transaction;
+    }
+}

@@ -1,0 +1,224 @@
+package org.nativeport;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.condition.EnabledForJreRange;
+import org.junit.jupiter.api.condition.JRE;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.nativeport.Tasks.Task;
+
+/** Servers under pressure, each in a process of its own: nobody consumes, very many come, memory is exhausted. */
+@Timeout(900)
+class PressureTest {
+    /** A heap that is there from the beginning, so that what grows is not it. */
+    private static final List<String> FIXED_HEAP =
+            List.of("-Xms64m", "-Xmx64m", "-XX:+AlwaysPreTouch", "-XX:+UseSerialGC");
+
+    private static void closeAll(List<Peer> peers) throws IOException {
+        for (Peer peer : peers) {
+            peer.close();
+        }
+    }
+
+    // --------------------------------------------------------- back-pressure
+
+    @ParameterizedTest
+    @CsvSource({
+        "NOBODY, false", "THREAD, false", "CALLBACK, true", "FAST, false", "ASYNC, false",
+        "STREAM, false", "STREAM, true", "NOBODY, true", "FAST, true"
+    })
+    void whoConsumesNothingKeepsThePeersOutAndTheProcessFlat(String what, boolean tls)
+            throws Exception {
+        int connections = 4;
+        int count = 3000;
+        int size = 10_000;
+        List<Peer> peers = new ArrayList<>();
+        try (ChildProcess child =
+                ChildProcess.start(FIXED_HEAP, "hold", what, Boolean.toString(tls))) {
+            int port = child.hearsNumber("port");
+            for (int i = 0; i < connections; i++) {
+                Peer peer = Peer.connect(port, tls);
+                peers.add(peer);
+                if (what.equals("STREAM")) {
+                    peer.out.write(2);
+                    peer.flush();
+                } else {
+                    peer.identify(1);
+                }
+            }
+            child.says("stats");
+            child.hears("stats");
+            long before = child.status("RssAnon");
+            List<Task<Void>> senders = new ArrayList<>();
+            for (Peer peer : peers) {
+                senders.add(
+                        Tasks.start(
+                                () -> {
+                                    for (int i = 0; i < count; i++) {
+                                        peer.put(WayContract.numbered(i, size));
+                                    }
+                                    peer.finish();
+                                }));
+            }
+            for (Task<Void> sender : senders) {
+                // 30 MB fit no window, and no buffer of the system.
+                assertThrows(
+                        TimeoutException.class,
+                        () -> sender.result().get(300, TimeUnit.MILLISECONDS));
+            }
+            child.says("stats");
+            String[] stats = child.hears("stats").split(" ");
+            // One turn's input may be on its way when a window is found to be used up.
+            long most = connections * ((256L << 10) + (2 << 20));
+            assertTrue(Long.parseLong(stats[0]) < most, stats[0] + " bytes were taken");
+            long grown = child.status("RssAnon") - before;
+            assertTrue(grown < 32 << 10, "the process has grown by " + grown + " KiB");
+            LongForm.figure(
+                    what + (tls ? " with TLS" : "") + ", nothing consumed of 120 MB: took " + stats[0]
+                            + " bytes, grew by " + grown + " KiB");
+            child.says("go");
+            assertEquals(connections * count, child.hearsNumber("right"));
+            for (Task<Void> sender : senders) {
+                sender.get();
+            }
+            for (Peer peer : peers) {
+                peer.expectEnd();
+            }
+        } finally {
+            closeAll(peers);
+        }
+    }
+
+    // ------------------------------------------------------------------ many
+
+    @Test
+    void everyConnectionMayHaveAThreadOfItsOwn() throws Exception {
+        assertAllAreAnswered(List.of("-Xmx1g", "-Xss256k"), Way.THREAD, LongForm.count(300, 10_000));
+    }
+
+    @Test
+    @EnabledForJreRange(min = JRE.JAVA_21)
+    void virtualThreadsThatReadOnTwoCarriersAllMakeProgress() throws Exception {
+        List<String> options =
+                List.of(
+                        "-Xmx1g",
+                        "-Djdk.virtualThreadScheduler.parallelism=2",
+                        "-Djdk.virtualThreadScheduler.maxPoolSize=2");
+        assertAllAreAnswered(options, Way.CALLBACK, LongForm.count(1000, 10_000));
+    }
+
+    private static void assertAllAreAnswered(List<String> options, Way way, int count)
+            throws Exception {
+        List<Peer> peers = new ArrayList<>();
+        try (ChildProcess child = ChildProcess.start(options, "many", way.name())) {
+            int port = child.hearsNumber("port");
+            long begun = System.nanoTime();
+            for (int i = 0; i < count; i++) {
+                peers.add(Peer.client(port));
+            }
+            // All have been handed over to something that reads.
+            do {
+                child.says("count");
+            } while (child.hearsNumber("consumed") < count);
+            for (int round = 0; round < 3; round++) {
+                byte[] text = ("round " + round).getBytes();
+                for (Peer peer : peers) {
+                    peer.send(text);
+                }
+                for (Peer peer : peers) {
+                    assertArrayEquals(text, peer.receive());
+                }
+            }
+            LongForm.figure(
+                    count + " connections by " + way + ": " + child.status("Threads") + " threads, "
+                            + child.status("VmRSS") / 1024 + " MiB resident, three rounds within "
+                            + TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - begun) + " ms");
+        } finally {
+            closeAll(peers);
+        }
+    }
+
+    // ---------------------------------------------------------------- memory
+
+    @ParameterizedTest
+    @EnumSource(Way.class)
+    void aHandlerThatExhaustsTheHeapCostsNoMoreThanConnections(Way way) throws Exception {
+        List<String> options = List.of("-Xmx40m", "-XX:+UseSerialGC");
+        try (ChildProcess child = ChildProcess.start(options, "exhaust", way.name())) {
+            int port = child.hearsNumber("port");
+            for (int i = 0; i < LongForm.count(2, 20); i++) {
+                try (Peer victim = Peer.client(port);
+                        Peer other = Peer.client(port)) {
+                    victim.send("exhaust".getBytes());
+                    assertEnded(victim);
+                    assertAnswered(other);
+                }
+                try (Peer hoarder = Peer.client(port)) {
+                    // Others send, come and go while there is no memory.
+                    List<Task<Void>> others = new ArrayList<>();
+                    for (int n = 0; n < 8; n++) {
+                        Peer peer = Peer.client(port);
+                        others.add(Tasks.start(() -> exchangeWhilePossible(peer)));
+                    }
+                    hoarder.send("hoard".getBytes());
+                    for (Task<Void> each : others) {
+                        each.get();
+                    }
+                    try {
+                        hoarder.receive();
+                    } catch (IOException ended) {
+                        // It may be the one that pays.
+                        assertTrue(child.isAlive(), child.said());
+                    }
+                }
+                try (Peer newcomer = Peer.client(port)) {
+                    assertAnswered(newcomer);
+                }
+            }
+            // All have ended: nobody's end was lost.
+            do {
+                child.says("count");
+            } while (child.hearsNumber("open") > 0);
+            child.saysNoMore();
+            assertEquals(0, child.exitCode(), child.said());
+        }
+    }
+
+    private static void assertAnswered(Peer peer) throws Exception {
+        byte[] bytes = TransactionsTest.random(5000);
+        peer.send(bytes);
+        assertArrayEquals(bytes, peer.receive());
+    }
+
+    private static void assertEnded(Peer peer) {
+        try {
+            peer.expectEnd();
+        } catch (IOException reset) {
+            // As good.
+            return;
+        }
+    }
+
+    private static void exchangeWhilePossible(Peer peer) throws Exception {
+        try (peer) {
+            for (int i = 0; i < 200; i++) {
+                assertAnswered(peer);
+            }
+        } catch (IOException ended) {
+            // There was no memory for it.
+            return;
+        }
+    }
+}
