@@ -77,7 +77,8 @@ public final class SocketClientCommunication implements ClientCommunicationInter
                 () -> {
                     try {
                         result.complete(read());
-                    } catch (IOException | RuntimeException failure) {
+                    } catch (Throwable failure) {
+                        // Nobody else would hear of it.
                         result.completeExceptionally(failure);
                     }
                 });

@@ -110,6 +110,12 @@ final class ChildProcess implements AutoCloseable {
         input.println(line);
     }
 
+    /** The number by which it answers. */
+    int asks(String line, String words) throws InterruptedException {
+        says(line);
+        return hearsNumber(words);
+    }
+
     /** There are no more lines for it. */
     void saysNoMore() {
         input.close();

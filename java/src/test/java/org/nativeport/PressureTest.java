@@ -129,9 +129,7 @@ class PressureTest {
                 peers.add(Peer.client(port));
             }
             // All have been handed over to something that reads.
-            do {
-                child.says("count");
-            } while (child.hearsNumber("consumed") < count);
+            Tasks.await("a reader for each", () -> child.asks("count", "consumed") == count);
             for (int round = 0; round < 3; round++) {
                 byte[] text = ("round " + round).getBytes();
                 for (Peer peer : peers) {
@@ -188,9 +186,7 @@ class PressureTest {
                 }
             }
             // All have ended: nobody's end was lost.
-            do {
-                child.says("count");
-            } while (child.hearsNumber("open") > 0);
+            Tasks.await("the ends of all", () -> child.asks("count", "open") == 0);
             child.saysNoMore();
             assertEquals(0, child.exitCode(), child.said());
         }

@@ -4,10 +4,14 @@ import java.util.Set;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.FutureTask;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
 
 /** Threads beside the one that tests. */
 final class Tasks {
     private static final Set<String> WAITING = Set.of("park", "parkNanos", "poll", "read0", "write0");
+
+    private static final int PATIENCE_SECONDS = 120;
 
     private Tasks() {}
 
@@ -63,6 +67,22 @@ final class Tasks {
         thread.setDaemon(true);
         thread.start();
         return thread;
+    }
+
+    /** What may become true. */
+    interface Condition {
+        boolean isTrue() throws Exception;
+    }
+
+    /** Looks again and again, as there is nothing to wait on. */
+    static void await(String what, Condition condition) throws Exception {
+        long begun = System.nanoTime();
+        while (!condition.isTrue()) {
+            if (System.nanoTime() - begun > TimeUnit.SECONDS.toNanos(PATIENCE_SECONDS)) {
+                throw new AssertionError("waited in vain for " + what);
+            }
+            LockSupport.parkNanos(TimeUnit.MILLISECONDS.toNanos(1));
+        }
     }
 
     /** What may throw and returns nothing. */

@@ -136,11 +136,11 @@ abstract class WayContract {
                 }
             }
             // A peer may see the end before it is counted.
-            Metrics metrics;
-            do {
-                metrics = served.listener.getServerSocket().getMetrics();
-            } while (metrics.open().values().stream().anyMatch(open -> open > 0));
-            metrics.opened().forEach((protocol, opened) -> assertEquals(1, opened, protocol.name()));
+            ServerSocketInterface2 port = served.listener.getServerSocket();
+            Tasks.await(
+                    "the last end",
+                    () -> port.getMetrics().open().values().stream().allMatch(open -> open == 0));
+            port.getMetrics().opened().forEach((protocol, opened) -> assertEquals(1, opened, protocol.name()));
         }
     }
 
@@ -319,9 +319,7 @@ abstract class WayContract {
                 // All of it fits the window: the end comes before the first answer is sent.
                 sender.get();
                 ServerSocketInterface2 port = served.listener.getServerSocket();
-                while (port.getMetrics().framesIn() < count) {
-                    Thread.onSpinWait();
-                }
+                Tasks.await("all of it", () -> port.getMetrics().framesIn() == count);
                 go.countDown();
             }
             receiveNumbered(peer, count, 4096);

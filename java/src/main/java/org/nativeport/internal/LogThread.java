@@ -63,8 +63,13 @@ final class LogThread implements Runnable {
 
     private void add(Line line) {
         if (!queue.offer(line)) {
-            dropped.incrementAndGet();
+            lose();
         }
+    }
+
+    /** A line could not be written. */
+    void lose() {
+        dropped.incrementAndGet();
     }
 
     /** Behind the last line the thread ends. May wait for room. */

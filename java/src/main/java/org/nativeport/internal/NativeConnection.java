@@ -144,20 +144,21 @@ public final class NativeConnection {
         keptOwner = null;
         inputEnded = true;
         wakeReader();
-        IOException failure = null;
-        writeLock.lock();
         try {
-            writable.signalAll();
-            if (!unsent.isEmpty()) {
-                failure = CloseReason.forWriter(how, closing.get());
+            boolean isOwed;
+            writeLock.lock();
+            try {
+                writable.signalAll();
+                isOwed = !unsent.isEmpty();
+            } finally {
+                writeLock.unlock();
+            }
+            if (isOwed) {
+                failUnsent(CloseReason.forWriter(how, closing.get()));
             }
         } finally {
-            writeLock.unlock();
+            port.runtime.complete(ended, how);
         }
-        if (failure != null) {
-            failUnsent(failure);
-        }
-        port.runtime.callback(() -> ended.complete(how));
     }
 
     private void taken(byte[] item) {
@@ -423,8 +424,8 @@ public final class NativeConnection {
         try {
             handler.onFrame(view);
         } catch (Throwable failure) {
-            port.runtime.callbackFailed("onFrame of connection " + Long.toHexString(id), failure);
             abort();
+            port.runtime.callbackFailed("onFrame of connection " + Long.toHexString(id), failure);
         } finally {
             loop.view.clear();
         }
@@ -842,21 +843,30 @@ public final class NativeConnection {
 
     /** What a handler has written is owed to the peer, also if it found no room: a close goes behind it. */
     private void closeOutput(int how) {
-        List<Unsent> failed;
+        List<Unsent> failed = List.of();
         writeLock.lock();
         try {
-            failed = unsent.stream().filter(frame -> frame.taken != null).toList();
-            unsent.removeAll(failed);
-            if (how == Native.CLOSE && !unsent.isEmpty()) {
-                endBehindUnsent = Native.CLOSE;
-            } else {
+            boolean atOnce = how == Native.ABORT || unsent.isEmpty();
+            if (atOnce) {
+                // First, as it needs no memory: a handler may have used up all of it.
                 Native.connControl(id, how, 0);
             }
             writable.signalAll();
+            if (!unsent.isEmpty()) {
+                failed = unsent.stream().filter(frame -> frame.taken != null).toList();
+                unsent.removeAll(failed);
+            }
+            if (!atOnce && unsent.isEmpty()) {
+                Native.connControl(id, how, 0);
+            } else if (!atOnce) {
+                endBehindUnsent = how;
+            }
         } finally {
             writeLock.unlock();
         }
-        fail(failed, new SocketException("Socket closed"));
+        if (!failed.isEmpty()) {
+            fail(failed, new SocketException("Socket closed"));
+        }
     }
 
     /** Bytes on the wire of what was taken here and not by the native. */

@@ -51,6 +51,20 @@ public final class NativeLoop implements Runnable {
     /** How often a loop looks whether a stopping listener has ended. */
     private static final long LOOK_MS = 20;
 
+    /** Told in place of how a connection ended when there is no memory for that. */
+    private static final CloseInfo UNTOLD =
+            new CloseInfo(
+                    CloseReason.INTERNAL.word(),
+                    CloseReason.INTERNAL.number,
+                    CloseInfo.Party.LIBRARY,
+                    0,
+                    -1,
+                    0,
+                    0,
+                    0,
+                    Duration.ZERO,
+                    "there was no memory to tell how it ended");
+
     /** What a handler is shown. */
     final Frame view = new Frame(this);
 
@@ -118,7 +132,12 @@ public final class NativeLoop implements Runnable {
                     recordFailed(i * RECORD, failure);
                 }
             }
-            runtime.lookAtStopping(this);
+            try {
+                runtime.lookAtStopping(this);
+            } catch (OutOfMemoryError none) {
+                // It is looked at again after the next poll.
+                continue;
+            }
         }
         runTasks();
         runtime.loopEnded(this);
@@ -141,8 +160,8 @@ public final class NativeLoop implements Runnable {
             Native.connControl(conn, Native.ABORT, 0);
             runtime.callbackFailed("an event of connection " + Long.toHexString(conn), failure);
         } catch (Throwable again) {
-            // There is no memory even to tell it. The connection is counted by its reason.
-            failure.addSuppressed(again);
+            // There is no memory even to tell it. The connection is counted by its reason, and the loop goes on.
+            return;
         }
     }
 
@@ -233,22 +252,30 @@ public final class NativeLoop implements Runnable {
             return;
         }
         connections[(int) conn] = null;
-        int extra = output.getInt(at + 28);
-        int reason = output.getInt(extra);
-        CloseInfo info =
-                new CloseInfo(
-                        CloseReason.word(reason),
-                        reason,
-                        CloseInfo.Party.values()[output.getInt(extra + 4) - 1],
-                        output.getInt(extra + 16),
-                        output.getInt(extra + 20),
-                        output.getLong(extra + 24),
-                        output.getLong(extra + 32),
-                        output.getLong(extra + 40) + connection.owedBytes(),
-                        Duration.ofMillis(output.getLong(extra + 48)),
-                        text(extra + 56));
+        CloseInfo info;
+        try {
+            info = closeInfo(connection, output.getInt(at + 28));
+        } catch (OutOfMemoryError none) {
+            // Whoever waits must not wait for ever.
+            info = UNTOLD;
+        }
         connection.end(info);
         connection.port.closed(connection, info);
+    }
+
+    private CloseInfo closeInfo(NativeConnection connection, int extra) {
+        int reason = output.getInt(extra);
+        return new CloseInfo(
+                CloseReason.word(reason),
+                reason,
+                CloseInfo.Party.values()[output.getInt(extra + 4) - 1],
+                output.getInt(extra + 16),
+                output.getInt(extra + 20),
+                output.getLong(extra + 24),
+                output.getLong(extra + 32),
+                output.getLong(extra + 40) + connection.owedBytes(),
+                Duration.ofMillis(output.getLong(extra + 48)),
+                text(extra + 56));
     }
 
     private String text(int at) {

@@ -169,7 +169,7 @@ public final class Port {
     /** On a loop's thread. */
     void noteEnded() {
         runtime.keepAlive(this, false);
-        runtime.callback(() -> ended.complete(null));
+        runtime.complete(ended, null);
         endedLatch.countDown();
     }
 

@@ -132,12 +132,25 @@ public final class RuntimeCore {
         }
     }
 
+    /** Completes it on a thread that may wait; on this one if there is no memory or no thread for that: whoever waits must not wait for ever. */
+    <T> void complete(CompletableFuture<T> future, T value) {
+        try {
+            callback(() -> future.complete(value));
+        } catch (OutOfMemoryError none) {
+            future.complete(value);
+        }
+    }
+
     /** Code of the host has failed; by an end of the connection, most likely, if it is an IOException. */
     public void callbackFailed(String what, Throwable failure) {
-        if (failure instanceof IOException) {
-            log.debug(what + " ended: " + failure);
-        } else {
-            log.error(what + " failed", failure);
+        try {
+            if (failure instanceof IOException) {
+                log.debug(what + " ended: " + failure);
+            } else {
+                log.error(what + " failed", failure);
+            }
+        } catch (OutOfMemoryError none) {
+            log.lose();
         }
     }
 
@@ -253,18 +266,21 @@ public final class RuntimeCore {
         if (runningLoops.decrementAndGet() > 0) {
             return;
         }
-        for (Port port : ports.values()) {
-            release(port.id);
-            forget(port);
+        try {
+            for (Port port : ports.values()) {
+                release(port.id);
+                forget(port);
+            }
+            release(id);
+            endKeepAlive();
+            log.end();
+            complete(ended, null);
+            if (ownExecutor != null) {
+                ownExecutor.shutdown();
+            }
+        } finally {
+            endedLatch.countDown();
         }
-        release(id);
-        endKeepAlive();
-        log.end();
-        callback(() -> ended.complete(null));
-        if (ownExecutor != null) {
-            ownExecutor.shutdown();
-        }
-        endedLatch.countDown();
     }
 
     /** What has ended, or does so at once. */
