@@ -76,6 +76,10 @@ final class ChildServers {
                 Served.by(way, tls, checking, "receiveWindow", "256K", "frameTimeout", "0");
         say("port " + served.port());
         for (String order; (order = order()) != null; ) {
+            if (order.equals("count")) {
+                say("came " + (served.clients.size() + served.relays.size()));
+                continue;
+            }
             if (order.equals("stats")) {
                 Metrics metrics = served.listener.getServerSocket().getMetrics();
                 say("stats " + metrics.bytesIn() + " " + metrics.memoryBytes());

@@ -135,11 +135,9 @@ final class Peer implements Closeable {
 
     /** Ends without a word: the other end gets a reset. */
     void reset() throws IOException {
-        if (plain != socket) {
+        if (!plain.isClosed()) {
             plain.setSoLinger(true, 0);
             plain.close();
-        } else {
-            socket.setSoLinger(true, 0);
         }
         socket.close();
     }

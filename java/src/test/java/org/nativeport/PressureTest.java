@@ -36,13 +36,13 @@ class PressureTest {
 
     @ParameterizedTest
     @CsvSource({
-        "NOBODY, false", "THREAD, false", "CALLBACK, true", "FAST, false", "ASYNC, false",
-        "STREAM, false", "STREAM, true", "NOBODY, true", "FAST, true"
+        "NOBODY, false", "NOBODY, true", "THREAD, true", "CALLBACK, false", "FAST, true",
+        "ASYNC, false", "STREAM, true"
     })
     void whoConsumesNothingKeepsThePeersOutAndTheProcessFlat(String what, boolean tls)
             throws Exception {
-        int connections = 4;
-        int count = 3000;
+        int connections = 2;
+        int count = LongForm.count(3000, 20_000);
         int size = 10_000;
         List<Peer> peers = new ArrayList<>();
         try (ChildProcess child =
@@ -58,6 +58,7 @@ class PressureTest {
                     peer.identify(1);
                 }
             }
+            Tasks.await("all of them", () -> child.asks("count", "came") == connections);
             child.says("stats");
             child.hears("stats");
             long before = child.status("RssAnon");
@@ -73,7 +74,7 @@ class PressureTest {
                                 }));
             }
             for (Task<Void> sender : senders) {
-                // 30 MB fit no window, and no buffer of the system.
+                // 30 MB and more fit no window, and no buffer of the system.
                 assertThrows(
                         TimeoutException.class,
                         () -> sender.result().get(300, TimeUnit.MILLISECONDS));
@@ -84,9 +85,9 @@ class PressureTest {
             long most = connections * ((256L << 10) + (2 << 20));
             assertTrue(Long.parseLong(stats[0]) < most, stats[0] + " bytes were taken");
             long grown = child.status("RssAnon") - before;
-            assertTrue(grown < 32 << 10, "the process has grown by " + grown + " KiB");
+            assertTrue(grown < 24 << 10, "the process has grown by " + grown + " KiB");
             LongForm.figure(
-                    what + (tls ? " with TLS" : "") + ", nothing consumed of 120 MB: took " + stats[0]
+                    what + (tls ? " with TLS" : "") + ", nothing consumed of 400 MB: took " + stats[0]
                             + " bytes, grew by " + grown + " KiB");
             child.says("go");
             assertEquals(connections * count, child.hearsNumber("right"));
@@ -156,7 +157,7 @@ class PressureTest {
         List<String> options = List.of("-Xmx40m", "-XX:+UseSerialGC");
         try (ChildProcess child = ChildProcess.start(options, "exhaust", way.name())) {
             int port = child.hearsNumber("port");
-            for (int i = 0; i < LongForm.count(2, 20); i++) {
+            for (int i = 0; i < LongForm.count(1, 10); i++) {
                 try (Peer victim = Peer.client(port);
                         Peer other = Peer.client(port)) {
                     victim.send("exhaust".getBytes());

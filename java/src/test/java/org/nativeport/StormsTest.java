@@ -29,7 +29,7 @@ class StormsTest {
     void whateverIsEndedInAnyStateByAnyThreadEndsOnce(boolean tls) throws Exception {
         long seed = new Random().nextLong();
         Random random = new Random(seed);
-        for (int round = 0; round < LongForm.count(10, 400); round++) {
+        for (int round = 0; round < LongForm.count(8, 200); round++) {
             try (Storm storm = new Storm(tls, random)) {
                 storm.blow();
             } catch (AssertionError | Exception failure) {
