@@ -14,7 +14,7 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 
 /** What Java Flight Recorder gets to see. */
-@Timeout(60)
+@Timeout(240)
 class RecordingTest {
     @Test
     void aConnectionItsHandshakeAndItsEndAreEvents(@TempDir Path folder) throws Exception {

@@ -145,16 +145,17 @@ public final class NativeConnection {
         inputEnded = true;
         wakeReader();
         try {
-            boolean isOwed;
+            List<Unsent> failed;
             writeLock.lock();
             try {
                 writable.signalAll();
-                isOwed = !unsent.isEmpty();
+                failed = removeUntaken();
+                unsent.clear();
             } finally {
                 writeLock.unlock();
             }
-            if (isOwed) {
-                failUnsent(CloseReason.forWriter(how, closing.get()));
+            if (!failed.isEmpty()) {
+                fail(failed, CloseReason.forWriter(how, closing.get()));
             }
         } finally {
             port.runtime.complete(ended, how);
@@ -625,6 +626,7 @@ public final class NativeConnection {
     /** On the loop's thread: there is room again. */
     void becomeWritable() {
         ArrayDeque<CompletableFuture<Void>> done = null;
+        List<Unsent> failed = List.of();
         IOException failure = null;
         writeLock.lock();
         try {
@@ -636,6 +638,7 @@ public final class NativeConnection {
                 }
                 if (status < 0) {
                     failure = failure(status);
+                    failed = removeUntaken();
                     break;
                 }
                 unsent.remove();
@@ -659,28 +662,24 @@ public final class NativeConnection {
             ArrayDeque<CompletableFuture<Void>> all = done;
             port.runtime.callback(() -> all.forEach(each -> each.complete(null)));
         }
-        if (failure != null) {
-            failUnsent(failure);
+        if (!failed.isEmpty()) {
+            fail(failed, failure);
         }
     }
 
-    private void failUnsent(IOException failure) {
-        List<Unsent> failed;
-        writeLock.lock();
-        try {
-            failed = unsent.stream().filter(frame -> frame.taken != null).toList();
-            unsent.clear();
-        } finally {
-            writeLock.unlock();
+    /** Under {@code writeLock}: those of which the program still waits to hear. */
+    private List<Unsent> removeUntaken() {
+        if (unsent.isEmpty()) {
+            return List.of();
         }
-        fail(failed, failure);
+        List<Unsent> untaken = unsent.stream().filter(frame -> frame.taken != null).toList();
+        unsent.removeIf(frame -> frame.taken != null);
+        return untaken;
     }
 
     private void fail(List<Unsent> failed, IOException failure) {
-        if (!failed.isEmpty()) {
-            port.runtime.callback(
-                    () -> failed.forEach(frame -> frame.taken.completeExceptionally(failure)));
-        }
+        port.runtime.callback(
+                () -> failed.forEach(frame -> frame.taken.completeExceptionally(failure)));
     }
 
     /** Sends bytes of a stream, those of one call together. May park until all are taken. */
@@ -843,7 +842,7 @@ public final class NativeConnection {
 
     /** What a handler has written is owed to the peer, also if it found no room: a close goes behind it. */
     private void closeOutput(int how) {
-        List<Unsent> failed = List.of();
+        List<Unsent> failed;
         writeLock.lock();
         try {
             boolean atOnce = how == Native.ABORT || unsent.isEmpty();
@@ -852,10 +851,7 @@ public final class NativeConnection {
                 Native.connControl(id, how, 0);
             }
             writable.signalAll();
-            if (!unsent.isEmpty()) {
-                failed = unsent.stream().filter(frame -> frame.taken != null).toList();
-                unsent.removeAll(failed);
-            }
+            failed = removeUntaken();
             if (!atOnce && unsent.isEmpty()) {
                 Native.connControl(id, how, 0);
             } else if (!atOnce) {

@@ -132,7 +132,10 @@ public final class RuntimeCore {
         }
     }
 
-    /** Completes it on a thread that may wait; on this one if there is no memory or no thread for that: whoever waits must not wait for ever. */
+    /**
+     * Completes it on a thread that may wait. On this one if there is no memory or no thread for
+     * that: whoever waits must not wait for ever.
+     */
     <T> void complete(CompletableFuture<T> future, T value) {
         try {
             callback(() -> future.complete(value));
