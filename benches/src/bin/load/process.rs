@@ -4,16 +4,22 @@ use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
 
-/// CPU time of all threads of a process, in nanoseconds resolution.
+/// CPU time of a process in nanoseconds' resolution: of all its threads, also of those that
+/// have ended.
 pub fn cpu_time(pid: u32) -> io::Result<Duration> {
-    let mut nanoseconds = 0;
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        // A thread that ends meanwhile has no file any more.
-        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
-        let first = text.split_whitespace().next().and_then(|word| word.parse::<u64>().ok());
-        nanoseconds += first.ok_or_else(|| io::Error::other("schedstat cannot be read"))?;
+    let (mut clock, mut time) = (0, libc::timespec { tv_sec: 0, tv_nsec: 0 });
+    let pid = i32::try_from(pid).map_err(io::Error::other)?;
+    // SAFETY: both pointers are to variables that live here.
+    unsafe {
+        match libc::clock_getcpuclockid(pid, &mut clock) {
+            0 => {}
+            error => return Err(io::Error::from_raw_os_error(error)),
+        }
+        if libc::clock_gettime(clock, &mut time) != 0 {
+            return Err(io::Error::last_os_error());
+        }
     }
-    Ok(Duration::from_nanos(nanoseconds))
+    Ok(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
 }
 
 /// Private memory of a process that is in use, in bytes.
