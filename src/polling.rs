@@ -10,7 +10,7 @@ use crate::buffers;
 use crate::conn::Parting;
 use crate::dispatch::InHost;
 use crate::event::{CloseInfo, Event, Handler, Protocol};
-use crate::handles::Conn;
+use crate::handles::{Conn, SendFlags};
 use crate::log::OwnedRecord;
 use crate::reactor::Loop;
 use crate::reactor::door::{Control, Door};
@@ -367,6 +367,25 @@ impl PollLoop {
         drop(guard);
         self.core.loop_ended();
         Err(Status::Stopped)
+    }
+
+    /// Sends frames between two polls, and gives how many were taken, also on an error. Like
+    /// [`Conn::send_frames`], which it is for other threads than the one that polls and for
+    /// connections of other loops; for its own ones it is as cheap as in a callback.
+    pub fn send_frames<'a>(
+        &self,
+        conn: Conn,
+        frames: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
+        flags: SendFlags,
+    ) -> (usize, Result<(), Status>) {
+        if self.door.is_polled_by(this_thread())
+            && let Some(mut guard) = self.reactor.try_lock()
+            && let Some(reactor) = &mut *guard
+            && let Some(answer) = reactor.send_frames(conn, frames.clone(), flags)
+        {
+            return answer;
+        }
+        conn.send_frames(frames, flags)
     }
 
     /// Lets a poll return early, or the next one.

@@ -23,8 +23,9 @@ use crate::dispatch;
 use crate::event::{CloseInfo, Event, Handler, Party, Protocol};
 #[cfg(test)]
 use crate::faults::Stage;
+use crate::frame::HEADER_BYTES;
 use crate::frame::decode::{Decoder, Workspace};
-use crate::handles;
+use crate::handles::{self, SendFlags};
 use crate::listener::Port;
 use crate::mailbox::Letter;
 use crate::polling;
@@ -33,7 +34,7 @@ use crate::reactor::transport::Transport;
 use crate::runtime::Consumer;
 use crate::send::{Fin, Outbound};
 use crate::shared::Shared;
-use crate::status::CloseReason;
+use crate::status::{CloseReason, Status};
 use end::Ending;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -209,6 +210,32 @@ impl Conn {
     /// True if this is the connection that `shared` stands for.
     pub fn is(&self, shared: &Arc<Shared>) -> bool {
         self.out_ref().id == shared.id
+    }
+
+    /// Frames of the host's between two rounds of its polls: as many as there is room for. `None`
+    /// if there is none.
+    pub fn send_frames<'a>(
+        &mut self,
+        now_ms: u64,
+        frames: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
+        flags: SendFlags,
+    ) -> Option<(usize, Result<(), Status>)> {
+        let limit_bytes = self.port.rules.send_queue_limit_bytes;
+        let out = self.out();
+        out.now_ms = now_ms;
+        let mut queued_bytes = out.shared.as_ref()?.queued_bytes();
+        let fit = frames.clone().take_while(|frame| {
+            let fits = queued_bytes < limit_bytes;
+            queued_bytes += HEADER_BYTES + frame.len();
+            fits
+        });
+        let fit = fit.count();
+        if fit == 0 {
+            return None;
+        }
+        let answer = out.send_frames(frames.take(fit), flags);
+        out.show_queued();
+        Some(answer)
     }
 
     /// After each turn: carries out what the host and the peer asked for, flushes, and says

@@ -11,9 +11,10 @@ mod wheel;
 use crate::conn::{Conn, Fate, Newcomer, Turn};
 use crate::dispatch;
 use crate::frame::decode::{INFLATE_TURN_BYTES, Workspace};
-use crate::handles;
+use crate::handles::{self, SendFlags};
 use crate::polling::{self, Sink};
 use crate::runtime::Core;
+use crate::status::Status;
 use crate::sync::channel::Receiver;
 use door::{Control, Door, least_loaded};
 use mio::{Events, Poll, Token};
@@ -191,12 +192,16 @@ impl Loop {
         sink.begin_round();
         (self.base, self.max_events) = (0, max_events);
         polling::install(sink);
+        // What the host has sent since the last round leaves before this loop waits.
+        self.turn.now_ms = self.core.now_ms();
+        self.settle_touched();
         let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         let goes_on = loop {
             if self.core.life.is_over() {
                 break false;
             }
             let left = match until {
+                _ if polling::events() > 0 => Some(Duration::ZERO),
                 None | Some(None) => None,
                 Some(Some(until)) => Some(until.saturating_duration_since(Instant::now())),
             };
@@ -219,6 +224,30 @@ impl Loop {
         }
         self.sink = Some(polling::uninstall());
         goes_on || self.sink.as_ref().is_some_and(|sink| sink.len() > 0)
+    }
+
+    /// Sends frames on a connection of this loop, between two rounds: as in its callback, but no
+    /// more than there is room for. Gives how many were taken; `None`: this is to be done from
+    /// outside.
+    pub fn send_frames<'a>(
+        &mut self,
+        conn: handles::Conn,
+        frames: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
+        flags: SendFlags,
+    ) -> Option<(usize, Result<(), Status>)> {
+        let shared = handles::lookup(conn.raw()).ok()?;
+        let key = shared.key;
+        let slot = self.slots.get_mut(key)?.as_mut()?;
+        if !slot.conn.is(&shared) {
+            return None;
+        }
+        let now_ms = self.core.now_ms();
+        let answer = dispatch::caught(|| slot.conn.send_frames(now_ms, frames, flags));
+        self.touch(key);
+        answer.unwrap_or_else(|| {
+            conn.on_defect();
+            Some((0, Err(Status::Internal)))
+        })
     }
 
     /// One round with what is ready, and its events with what they point to.
@@ -326,6 +355,10 @@ impl Loop {
             }
         }
         self.due = due;
+        self.settle_touched();
+    }
+
+    fn settle_touched(&mut self) {
         let mut touched = std::mem::take(&mut self.touched);
         for key in touched.drain(..) {
             self.careful(key, Loop::settle);

@@ -23,7 +23,7 @@ use nativeport::log::OwnedRecord;
 use nativeport::polling::{Place, PollLoop, PolledEvent, PolledFrame, What};
 use nativeport::runtime::Runtime;
 use nativeport::status::{Error, Status};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::ptr::{copy_nonoverlapping, with_exposed_provenance};
@@ -71,6 +71,8 @@ pub struct Memory {
 
 // SAFETY: whoever makes one keeps the buffer, and Java only reads it between polls.
 unsafe impl Send for Memory {}
+// SAFETY: a shared one is two numbers; the bytes are reached through an exclusive one only.
+unsafe impl Sync for Memory {}
 
 impl AsMut<[u8]> for Memory {
     fn as_mut(&mut self) -> &mut [u8] {
@@ -83,7 +85,9 @@ impl AsMut<[u8]> for Memory {
 /// A loop and its buffers.
 pub struct Polled {
     poll: Arc<PollLoop>,
-    told: Mutex<Told>,
+    /// Held while somebody polls.
+    polling: Mutex<()>,
+    told: RwLock<Told>,
     records: usize,
     /// Keep the buffers from being collected.
     _buffers: [Global<JByteBuffer<'static>>; 2],
@@ -129,7 +133,7 @@ impl Polled {
             return Err(Error::new(Status::Argument, "this is no size for a buffer of a loop"));
         }
         let poll = PollLoop::new(runtime, Box::new(input))?;
-        let told = Mutex::new(Told {
+        let told = RwLock::new(Told {
             input,
             output,
             entries,
@@ -138,14 +142,15 @@ impl Polled {
             places: Vec::new(),
             free: 0,
         });
-        Ok(Polled { poll, told, records, _buffers: buffers })
+        Ok(Polled { poll, polling: Mutex::new(()), told, records, _buffers: buffers })
     }
 
     /// Waits for events, at most so many milliseconds (less than 0: no limit), and gives how many
     /// records tell of them.
     pub fn poll(&self, timeout_ms: i64) -> Result<usize, Status> {
-        let mut told = self.told.try_lock().ok_or(Status::State)?;
-        let told = &mut *told;
+        let _one_at_a_time = self.polling.try_lock().ok_or(Status::State)?;
+        // Those who send what the last poll told are soon done.
+        let told = &mut *self.told.write();
         if told.waiting.is_empty() {
             told.places.clear();
             told.frames.clear();
@@ -173,7 +178,7 @@ impl Polled {
         entry: i32,
         f: impl FnOnce(*const u8, usize) -> Result<R, Status>,
     ) -> Result<R, Status> {
-        let told = self.told.try_lock().ok_or(Status::State)?;
+        let told = self.told.try_read().ok_or(Status::State)?;
         let place = usize::try_from(entry).ok().and_then(|entry| told.places.get(entry));
         let place = place.ok_or(Status::NotFound)?;
         // Valid while the lock is held: the next poll needs it.
@@ -188,7 +193,7 @@ impl Polled {
         count: i32,
         flags: SendFlags,
     ) -> Result<usize, Status> {
-        let told = self.told.try_lock().ok_or(Status::State)?;
+        let told = self.told.try_read().ok_or(Status::State)?;
         let (first, count) = (usize::try_from(first), usize::try_from(count));
         let range = first.ok().zip(count.ok());
         let range = range.and_then(|(first, count)| Some(first..first.checked_add(count)?));
@@ -200,7 +205,7 @@ impl Polled {
                 std::slice::from_raw_parts(with_exposed_provenance(place.address), len)
             },
         });
-        match conn.send_frames(payloads, flags) {
+        match self.poll.send_frames(conn, payloads, flags) {
             (0, Err(status)) => Err(status),
             (taken, _) => Ok(taken),
         }

@@ -4,7 +4,7 @@ import java.io.IOException;
 
 /**
  * Takes the connections of a listener. Each call is on a callback thread of the runtime (virtual
- * where the JDK has them) and may wait as long as it likes; calls for different connections run at the same time.
+ * where the JDK has them) and may wait as long as it likes, unless {@link #connectsOnLoop} says otherwise; calls for different connections run at the same time.
  * Whoever gets a connection owns it, and closes it. An exception is logged and ends the connection.
  */
 public interface ConnectionHandler {
@@ -36,6 +36,17 @@ public interface ConnectionHandler {
      */
     default void onUnknownConnect(ISocket socket, int firstByte) throws Exception {
         socket.close();
+    }
+
+    /**
+     * Whether {@link #onClientConnect} and {@link #onRemoteApplicationConnect} are called on the thread of
+     * the connection's loop: for handlers that only set {@link
+     * SocketClientCommunication#onFrame} and the like, which saves each connection two changes of thread. What was said above
+     * does not hold for them then: they must return soon and must not wait, as nothing of the other
+     * connections of that loop moves meanwhile. Asked once, when the listener starts; false unless overridden.
+     */
+    default boolean connectsOnLoop() {
+        return false;
     }
 
     /**

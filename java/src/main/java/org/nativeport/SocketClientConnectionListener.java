@@ -151,6 +151,8 @@ public class SocketClientConnectionListener
 
     /** Hands what comes from loops' threads to callback threads. */
     private final class Dispatch implements Port.Arrivals {
+        private final boolean onLoop = connectsOnLoop();
+
         @Override
         public void admit(NativeConnection connection) {
             Admission admission = new Admission(connection);
@@ -168,22 +170,26 @@ public class SocketClientConnectionListener
 
         @Override
         public void opened(NativeConnection connection) {
+            if (onLoop && connection.info().protocol().isFramed()) {
+                handOver(connection);
+            } else {
+                runtime.core().callback(() -> handOver(connection));
+            }
+        }
+
+        private void handOver(NativeConnection connection) {
+            // It was closed meanwhile, by the end of the runtime for one.
+            if (connection.isClosed()) {
+                return;
+            }
             RuntimeCore core = runtime.core();
-            core.callback(
-                    () -> {
-                        // It was closed meanwhile, by the end of the runtime for one.
-                        if (connection.isClosed()) {
-                            return;
-                        }
-                        try {
-                            call(core, connection);
-                        } catch (Throwable failure) {
-                            connection.close();
-                            core.callbackFailed(
-                                    "the callback for " + connection.info().remoteAddress(),
-                                    failure);
-                        }
-                    });
+            try {
+                call(core, connection);
+            } catch (Throwable failure) {
+                connection.close();
+                core.callbackFailed(
+                        "the callback for " + connection.info().remoteAddress(), failure);
+            }
         }
     }
 
@@ -230,6 +236,11 @@ public class SocketClientConnectionListener
         } else {
             handler.onUnknownConnect(socket, firstByte);
         }
+    }
+
+    @Override
+    public boolean connectsOnLoop() {
+        return handler != null && handler.connectsOnLoop();
     }
 
     @Override

@@ -1,6 +1,7 @@
 package org.nativeport.internal;
 
 import java.io.IOException;
+import java.lang.ref.Cleaner;
 import java.net.SocketException;
 import java.net.SocketTimeoutException;
 import java.util.ArrayDeque;
@@ -52,8 +53,9 @@ public final class NativeConnection {
     private final ConnectionInfo info;
 
     private final AtomicBoolean closing = new AtomicBoolean();
-    private final CompletableFuture<CloseInfo> ended = new CompletableFuture<>();
     private volatile CloseInfo closeInfo;
+    /** Null until somebody asks: most connections end unwatched. Made under {@code writeLock}. */
+    private volatile CompletableFuture<CloseInfo> ended;
 
     // Input.
     private final ConcurrentLinkedQueue<byte[]> input = new ConcurrentLinkedQueue<>();
@@ -65,6 +67,8 @@ public final class NativeConnection {
     private volatile boolean inputShutdown;
     private volatile Thread reader;
     private volatile FrameHandler frameHandler;
+    /** Looks whether the host forgets it; it would outlive the connection by a collection. */
+    private volatile Cleaner.Cleanable leakWatch;
     /** What the host has of it, kept while only a handler works on it. */
     private volatile Object keptOwner;
 
@@ -84,6 +88,12 @@ public final class NativeConnection {
     private int endBehindUnsent;
     private volatile boolean outputShutdown;
 
+    // What the fast path has sent and the native has not been given yet: frames of a poll, one
+    // behind the other, so that they cost one call. Under {@code writeLock}; gone before the next poll.
+    private NativeLoop gatheredFrom;
+    private int gatheredFirst;
+    private int gatheredCount;
+
     /** A frame that waits for room in the native send queue. Without a future the program was told that it is taken. */
     private record Unsent(byte[] data, int flags, CompletableFuture<Void> taken) {}
 
@@ -92,6 +102,13 @@ public final class NativeConnection {
         this.loop = loop;
         this.port = port;
         this.info = info;
+    }
+
+    void watchedBy(Cleaner.Cleanable watch) {
+        leakWatch = watch;
+        if (closeInfo != null) {
+            watch.clean();
+        }
     }
 
     public ConnectionInfo info() {
@@ -157,8 +174,15 @@ public final class NativeConnection {
             if (!failed.isEmpty()) {
                 fail(failed, CloseReason.forWriter(how, closing.get()));
             }
+            Cleaner.Cleanable watch = leakWatch;
+            if (watch != null) {
+                watch.clean();
+            }
         } finally {
-            port.runtime.complete(ended, how);
+            CompletableFuture<CloseInfo> watched = ended;
+            if (watched != null) {
+                port.runtime.complete(watched, how);
+            }
         }
     }
 
@@ -398,22 +422,28 @@ public final class NativeConnection {
      */
     public void setFrameHandler(FrameHandler handler, Object owner) {
         keptOwner = owner;
-        loop.execute(
-                () -> {
-                    if (closing.get()) {
-                        return;
-                    }
-                    frameHandler = handler;
-                    byte[] item;
-                    while (!closing.get() && (item = input.poll()) != null) {
-                        taken(item);
-                        show(handler, loop.view.over(item));
-                    }
-                    if (inputEnded) {
-                        close();
-                    }
-                });
+        if (loop.isCurrent() && input.isEmpty() && !inputEnded) {
+            // Nothing has to be shown first.
+            frameHandler = handler;
+        } else {
+            loop.execute(() -> takeFrames(handler));
+        }
         wakeReader();
+    }
+
+    private void takeFrames(FrameHandler handler) {
+        if (closing.get()) {
+            return;
+        }
+        frameHandler = handler;
+        byte[] item;
+        while (!closing.get() && (item = input.poll()) != null) {
+            taken(item);
+            show(handler, loop.view.over(item));
+        }
+        if (inputEnded) {
+            close();
+        }
     }
 
     FrameHandler frameHandler() {
@@ -596,22 +626,63 @@ public final class NativeConnection {
         sendOnLoop(data, 0, data.length, 0);
     }
 
-    /** On a loop's thread: an entry of its last poll, which waits as a copy if there is no room. */
+    /**
+     * On a loop's thread: an entry of its last poll, which waits as a copy if there is no room. It is
+     * gathered with those before and behind it: {@link #sendGathered} follows.
+     */
     void sendPolled(NativeLoop from, int entry, FrameView view) throws IOException {
         writeLock.lock();
         try {
-            requireWritable();
-            int status = Status.WOULD_BLOCK;
-            if (unsent.isEmpty()) {
-                status = Native.sendPolled(from.id, id, entry, 1, 0);
+            requireUsable();
+            if (gatheredCount > 0 && entry == gatheredFirst + gatheredCount && from == gatheredFrom) {
+                gatheredCount++;
+                return;
             }
-            if (status == Status.WOULD_BLOCK) {
-                addUnsent(new Unsent(view.toByteArray(), 0, null));
+            giveGathered();
+            if (unsent.isEmpty()) {
+                gatheredFrom = from;
+                gatheredFirst = entry;
+                gatheredCount = 1;
             } else {
-                check(status);
+                addUnsent(new Unsent(view.toByteArray(), 0, null));
             }
         } finally {
             writeLock.unlock();
+        }
+    }
+
+    /** On a loop's thread, before it polls again: the native gets what is gathered. */
+    void sendGathered() {
+        try {
+            writeLock.lock();
+            try {
+                giveGathered();
+            } finally {
+                writeLock.unlock();
+            }
+        } catch (IOException failure) {
+            if (!closing.get()) {
+                port.runtime.callbackFailed("onFrame of connection " + Long.toHexString(id), failure);
+                abort();
+            }
+        }
+    }
+
+    /** Under {@code writeLock}, before whatever else goes out: an order of sends is an order on the wire. */
+    private void giveGathered() throws IOException {
+        while (gatheredCount > 0) {
+            int status = Native.sendPolled(gatheredFrom.id, id, gatheredFirst, gatheredCount, 0);
+            int count = status < 0 ? gatheredCount : status;
+            if (status == Status.WOULD_BLOCK) {
+                for (int i = 0; i < count; i++) {
+                    addUnsent(new Unsent(gatheredFrom.copy(gatheredFirst + i), 0, null));
+                }
+            }
+            gatheredFirst += count;
+            gatheredCount -= count;
+            if (status != Status.WOULD_BLOCK) {
+                check(status);
+            }
         }
     }
 
@@ -751,7 +822,13 @@ public final class NativeConnection {
         }
     }
 
+    /** Under {@code writeLock}: it may be sent on, behind what the fast path has sent. */
     private void requireWritable() throws IOException {
+        requireUsable();
+        giveGathered();
+    }
+
+    private void requireUsable() throws IOException {
         if (closing.get()) {
             throw new SocketException("Socket closed");
         }
@@ -800,6 +877,7 @@ public final class NativeConnection {
             if (outputShutdown) {
                 return;
             }
+            giveGathered();
             outputShutdown = true;
             if (unsent.isEmpty()) {
                 check(Native.connControl(id, Native.SHUTDOWN, 0));
@@ -832,6 +910,10 @@ public final class NativeConnection {
     }
 
     private void close(int how) {
+        if (how == Native.CLOSE) {
+            // Behind what the fast path has sent.
+            sendGathered();
+        }
         if (!closing.compareAndSet(false, true)) {
             return;
         }
@@ -891,7 +973,20 @@ public final class NativeConnection {
 
     /** Complete when it has ended, on a callback thread. */
     public CompletableFuture<CloseInfo> ended() {
-        return ended;
+        writeLock.lock();
+        try {
+            if (ended == null) {
+                ended = new CompletableFuture<>();
+                // An end that came before has seen none.
+                CloseInfo how = closeInfo;
+                if (how != null) {
+                    ended.complete(how);
+                }
+            }
+            return ended;
+        } finally {
+            writeLock.unlock();
+        }
     }
 
     /** Lets an identified connection in. */
@@ -906,12 +1001,22 @@ public final class NativeConnection {
 
     /** Holds output back until {@link #uncork}. */
     public void cork() throws IOException {
-        check(Native.connControl(id, Native.CORK, 0));
+        controlOutput(Native.CORK);
     }
 
     /** Sends what was held back. */
     public void uncork() throws IOException {
-        check(Native.connControl(id, Native.UNCORK, 0));
+        controlOutput(Native.UNCORK);
+    }
+
+    private void controlOutput(int what) throws IOException {
+        writeLock.lock();
+        try {
+            giveGathered();
+            check(Native.connControl(id, what, 0));
+        } finally {
+            writeLock.unlock();
+        }
     }
 
     /** Closes it when so many milliseconds have passed; below 0 takes that back. */

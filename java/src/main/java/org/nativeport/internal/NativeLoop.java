@@ -359,8 +359,12 @@ public final class NativeLoop implements Runnable {
         int end = first + count;
         FrameHandler handler = connection.frameHandler();
         if (handler != null) {
-            for (; i < end && !connection.isClosed(); i++) {
-                connection.show(handler, view.over(i));
+            try {
+                for (; i < end && !connection.isClosed(); i++) {
+                    connection.show(handler, view.over(i));
+                }
+            } finally {
+                sendGathered();
             }
             return;
         }
@@ -368,6 +372,25 @@ public final class NativeLoop implements Runnable {
             connection.receive(copy(i));
         }
         connection.wakeReader();
+    }
+
+    /** For whom frames are gathered; one connection at a time. */
+    private NativeConnection gathering;
+
+    /** Frames of the last poll go to it from now on, and those for another one before them. */
+    private void gatherFor(NativeConnection connection) {
+        if (gathering != connection) {
+            sendGathered();
+            gathering = connection;
+        }
+    }
+
+    private void sendGathered() {
+        NativeConnection connection = gathering;
+        if (connection != null) {
+            gathering = null;
+            connection.sendGathered();
+        }
     }
 
     /** A copy of an entry's payload. */
@@ -399,6 +422,7 @@ public final class NativeLoop implements Runnable {
         private final NativeLoop loop;
         /** An entry, or {@link #NONE}. */
         private int entry = NONE;
+        /** Null while the payload has not been fetched: who only sends it needs no copy. */
         private ByteBuffer buffer;
         private int offset;
         private int length = NONE;
@@ -420,12 +444,7 @@ public final class NativeLoop implements Runnable {
             length = output.getInt(at + 4);
             compressed = (flags & COMPRESSED) != 0;
             if ((flags & ELSEWHERE) != 0) {
-                if (fetched.length < length) {
-                    fetched = new byte[length];
-                    fetchedBuffer = ByteBuffer.wrap(fetched);
-                }
-                loop.copy(index, at, fetched);
-                buffer = fetchedBuffer;
+                buffer = null;
                 offset = 0;
             } else {
                 buffer = (flags & HERE) != 0 ? output : loop.input;
@@ -447,23 +466,40 @@ public final class NativeLoop implements Runnable {
             length = NONE;
         }
 
-        private int check(int index, int count) {
+        private void requireValid() {
             if (length == NONE || !loop.isCurrent()) {
                 throw new IllegalStateException("a frame is valid only inside its handler");
             }
+        }
+
+        /** Where in the buffer, which is there afterwards. */
+        private int check(int index, int count) {
+            requireValid();
             Objects.checkFromIndexSize(index, count, length);
+            if (buffer == null) {
+                fetch();
+            }
             return offset + index;
+        }
+
+        private void fetch() {
+            if (fetched.length < length) {
+                fetched = new byte[length];
+                fetchedBuffer = ByteBuffer.wrap(fetched);
+            }
+            loop.copy(entry, ENTRIES_AT + entry * ENTRY, fetched);
+            buffer = fetchedBuffer;
         }
 
         @Override
         public int length() {
-            check(0, 0);
+            requireValid();
             return length;
         }
 
         @Override
         public boolean isCompressed() {
-            check(0, 0);
+            requireValid();
             return compressed;
         }
 
@@ -479,9 +515,12 @@ public final class NativeLoop implements Runnable {
 
         @Override
         public byte[] toByteArray() {
-            int at = check(0, 0);
+            requireValid();
+            if (buffer == null) {
+                return loop.copy(entry);
+            }
             byte[] copy = new byte[length];
-            buffer.get(at, copy);
+            buffer.get(offset, copy);
             return copy;
         }
 
@@ -492,10 +531,11 @@ public final class NativeLoop implements Runnable {
 
         /** Sends it as a transaction; on a loop's thread that is always taken. */
         public void sendTo(NativeConnection to) throws IOException {
-            check(0, 0);
+            requireValid();
             if (entry == NONE) {
                 to.sendCopy(buffer.array());
             } else {
+                loop.gatherFor(to);
                 to.sendPolled(loop, entry, this);
             }
         }

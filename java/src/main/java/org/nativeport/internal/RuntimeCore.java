@@ -165,7 +165,7 @@ public final class RuntimeCore {
     /** If the host forgets its object for a connection without closing it, the log says so. */
     public void reportLeak(Object owner, NativeConnection connection) {
         RuntimeCore runtime = this;
-        leaks.register(owner, () -> runtime.leaked(connection));
+        connection.watchedBy(leaks.register(owner, () -> runtime.leaked(connection)));
     }
 
     private void leaked(NativeConnection connection) {

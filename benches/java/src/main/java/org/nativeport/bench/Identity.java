@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.attribute.PosixFilePermissions;
 import java.security.GeneralSecurityException;
 import java.security.KeyStore;
 import java.util.Base64;
@@ -40,7 +41,10 @@ final class Identity {
     /** A PEM file of its key. */
     Path keyFile(Path folder) throws IOException, GeneralSecurityException {
         byte[] key = store.getKey(alias(), PASSWORD.toCharArray()).getEncoded();
-        return pem(folder.resolve("key.pem"), "PRIVATE KEY", key);
+        Path file = Files.createFile(
+                folder.resolve("key.pem"),
+                PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rw-------")));
+        return pem(file, "PRIVATE KEY", key);
     }
 
     private byte[] certificate() throws GeneralSecurityException {

@@ -52,6 +52,12 @@ public final class NativeportServer implements ConnectionHandler {
         Arguments.listening(listener.getLocalPort());
     }
 
+    /** Where the fast path is set, nothing waits. */
+    @Override
+    public boolean connectsOnLoop() {
+        return !blocking;
+    }
+
     @Override
     public void onClientConnect(SocketClientCommunication client) throws IOException {
         if (blocking) {
