@@ -6,7 +6,7 @@ use nativeport::handles::Conn;
 use nativeport::listener::Listener;
 use nativeport::polling::{PollLoop, What};
 use nativeport::runtime::{Consumer, Runtime};
-use nativeport::status::CloseReason;
+use nativeport::status::{CloseReason, Status};
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -162,4 +162,101 @@ fn a_host_that_is_away_for_long_loses_no_connection_by_that() {
     let is_its_end = |what: &What| matches!(what, What::Closed(info) if info.reason == CloseReason::FrameTimeout);
     let mut polls = 0..60;
     assert!(polls.any(|_| poll(&polled, 1000).0.iter().any(is_its_end)));
+}
+
+/// What a loop with one client needs, and the client.
+fn polled_with_client(settings: &str) -> (Runtime, Arc<PollLoop>, Listener, Conn, TcpStream) {
+    let text = format!("[Port]\nport = 0\nbindAddress = 127.0.0.1\ncompression = off\n{settings}");
+    let mut config = Config::new();
+    config.load_string(text.as_bytes(), "test.ini").unwrap();
+    let runtime = Runtime::with_consumer(&config, Consumer::Poll).unwrap();
+    let polled = PollLoop::new(&runtime, Box::new(vec![0; 65536])).unwrap();
+    let listener = Listener::new(&runtime, &config, 0).unwrap();
+    listener.on(Protocol::Client, Arc::new(Told)).unwrap();
+    listener.start().unwrap();
+    let address = listener.addresses()[0];
+    let connecting = std::thread::spawn(move || client(address));
+    let mut opened = None;
+    while opened.is_none() {
+        let poll = polled.poll(64, None, |mut batch| {
+            batch.find(|event| matches!(event.what, What::Opened { .. }))
+        });
+        opened = poll.unwrap().map(|event| event.conn);
+    }
+    // The answer to the first byte leaves with the next poll, at the latest.
+    while !connecting.is_finished() {
+        polled.poll(64, Some(1), |batch| batch.for_each(drop)).unwrap();
+    }
+    (runtime, polled, listener, opened.unwrap(), connecting.join().unwrap())
+}
+
+fn frame(payload: &[u8]) -> Vec<u8> {
+    [&(payload.len() as u32).to_be_bytes(), payload].concat()
+}
+
+#[test]
+fn frames_sent_between_polls_leave_with_the_next_one_in_the_order_of_all_sends() {
+    let (_runtime, polled, _listener, conn, mut stream) = polled_with_client("");
+    let large = vec![b'l'; 50_000];
+    let mut expected = Vec::new();
+    for round in 0..20u8 {
+        let own = [&[round][..], &large, &[]];
+        assert_eq!(polled.send_frames(conn, own.into_iter(), SendFlags::default()), (3, Ok(())));
+        // Another thread knows of those before, and this one of its.
+        std::thread::spawn(move || conn.send_frame(&[round, 1], SendFlags::default()).unwrap())
+            .join()
+            .unwrap();
+        let (other, last): (&[u8], &[u8]) = (&[round, 1], &[round, 2]);
+        assert_eq!(polled.send_frames(conn, [last].into_iter(), SendFlags::default()).0, 1);
+        let sent = own.into_iter().chain([other, last]);
+        expected.extend(sent.flat_map(frame));
+        // It would wait for a second if it had not sent before.
+        polled.poll(64, Some(0), |batch| batch.for_each(drop)).unwrap();
+        let mut came = vec![0; expected.len()];
+        let reader = std::thread::spawn(move || {
+            stream.read_exact(&mut came).unwrap();
+            (stream, came)
+        });
+        while !reader.is_finished() {
+            polled.poll(64, Some(1), |batch| batch.for_each(drop)).unwrap();
+        }
+        let came;
+        (stream, came) = reader.join().unwrap();
+        assert!(came == expected, "in round {round}");
+        expected.clear();
+    }
+}
+
+#[test]
+fn frames_sent_between_polls_are_taken_while_there_is_room_and_room_is_told() {
+    let (_runtime, polled, _listener, conn, mut stream) =
+        polled_with_client("sendQueueLimit = 64K\n");
+    let payload = vec![5; 10_000];
+    let mut taken = 0;
+    loop {
+        let frames = [&payload[..]; 10];
+        match polled.send_frames(conn, frames.into_iter(), SendFlags::default()) {
+            (0, Err(Status::WouldBlock)) => break,
+            (count, Ok(())) => taken += count,
+            other => panic!("{other:?}"),
+        }
+        // At most one frame above the mark.
+        assert!(conn.info().unwrap().queued_bytes <= (64 << 10) + 10_004);
+        polled.poll(64, Some(0), |batch| batch.for_each(drop)).unwrap();
+    }
+    let reader = std::thread::spawn(move || {
+        let mut all = vec![0; taken * 10_004];
+        stream.read_exact(&mut all).unwrap();
+        (stream, all)
+    });
+    let mut is_told = false;
+    while !is_told || !reader.is_finished() {
+        let what = |mut batch: nativeport::polling::Batch<'_>| {
+            batch.any(|event| matches!(event.what, What::Writable))
+        };
+        is_told |= polled.poll(64, Some(1), what).unwrap();
+    }
+    let (_stream, all) = reader.join().unwrap();
+    assert!(all == frame(&payload).repeat(taken));
+    assert_eq!(polled.send_frames(conn, [&payload[..]].into_iter(), SendFlags::default()).0, 1);
 }

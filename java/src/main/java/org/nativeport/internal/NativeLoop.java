@@ -472,7 +472,7 @@ public final class NativeLoop implements Runnable {
             }
         }
 
-        /** Where in the buffer, which is there afterwards. */
+        /** Where in the buffer, which is there only afterwards. */
         private int check(int index, int count) {
             requireValid();
             Objects.checkFromIndexSize(index, count, length);
@@ -505,12 +505,14 @@ public final class NativeLoop implements Runnable {
 
         @Override
         public byte get(int index) {
-            return buffer.get(check(index, 1));
+            int at = check(index, 1);
+            return buffer.get(at);
         }
 
         @Override
         public void copyTo(int index, byte[] target, int offset, int length) {
-            buffer.get(check(index, length), target, offset, length);
+            int at = check(index, length);
+            buffer.get(at, target, offset, length);
         }
 
         @Override
@@ -526,7 +528,8 @@ public final class NativeLoop implements Runnable {
 
         @Override
         public ByteBuffer asByteBuffer() {
-            return buffer.slice(check(0, length), length).asReadOnlyBuffer();
+            int at = check(0, length);
+            return buffer.slice(at, length).asReadOnlyBuffer();
         }
 
         /** Sends it as a transaction; on a loop's thread that is always taken. */

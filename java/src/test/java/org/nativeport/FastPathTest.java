@@ -1,0 +1,270 @@
+package org.nativeport;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.util.List;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+/** What is sent inside of a handler of frames is handed over in groups, which nobody may notice. */
+@Timeout(60)
+@SuppressWarnings("try") // a resource that is there and not used
+class FastPathTest {
+    private static final int COUNT = 60;
+
+    private static byte[] numbered(int number) {
+        return ByteBuffer.allocate(8).putInt(number).array();
+    }
+
+    private static int number(byte[] transaction) {
+        return ByteBuffer.wrap(transaction).getInt();
+    }
+
+    /** Frames with the numbers 0, 10, 20 and so on, all at once. */
+    private static void sendTens(Peer peer) throws IOException {
+        for (int i = 0; i < COUNT; i++) {
+            peer.put(numbered(10 * i));
+        }
+        peer.flush();
+    }
+
+    private static void expect(Peer peer, int number) throws Exception {
+        assertEquals(number, number(peer.receive()));
+    }
+
+    @Test
+    void everyKindOfWriteKeepsItsPlaceBetweenFramesThatAreSentBack() throws Exception {
+        try (Served served = Served.plain();
+                Peer peer = Peer.client(served.port())) {
+            SocketClientCommunication client = served.nextClient();
+            client.onFrame(
+                    frame -> {
+                        int number = number(frame.toByteArray());
+                        byte[] next = numbered(number + 1);
+                        client.write(frame);
+                        switch (number / 10 % 5) {
+                            case 0 -> client.write(next);
+                            case 1 -> client.write(next, 0, next.length);
+                            case 2 -> client.writeBatch(List.of(next));
+                            case 3 -> assertTrue(client.offer(next));
+                            default -> client.writeAsync(next);
+                        }
+                    });
+            sendTens(peer);
+            for (int i = 0; i < COUNT; i++) {
+                expect(peer, 10 * i);
+                expect(peer, 10 * i + 1);
+            }
+        }
+    }
+
+    @Test
+    void whatAnotherThreadSendsMeanwhileComesBehindWhatWasSentBefore() throws Exception {
+        try (Served served = Served.plain();
+                Peer peer = Peer.client(served.port())) {
+            SocketClientCommunication client = served.nextClient();
+            BlockingQueue<Integer> told = new LinkedBlockingQueue<>();
+            BlockingQueue<Integer> done = new LinkedBlockingQueue<>();
+            var other =
+                    Tasks.start(
+                            () -> {
+                                for (int i = 0; i < COUNT; i++) {
+                                    int number = Served.next(told);
+                                    client.write(numbered(number + 1));
+                                    done.add(number);
+                                }
+                                return null;
+                            });
+            client.onFrame(
+                    frame -> {
+                        client.write(frame);
+                        told.add(number(frame.toByteArray()));
+                        // Those that follow are not even shown before the other thread has sent.
+                        Served.next(done);
+                    });
+            sendTens(peer);
+            for (int i = 0; i < COUNT; i++) {
+                expect(peer, 10 * i);
+                expect(peer, 10 * i + 1);
+            }
+            other.get();
+        }
+    }
+
+    @Test
+    void aCloseInsideTheHandlerComesBehindWhatItHasSent() throws Exception {
+        try (Served served = Served.plain();
+                Peer peer = Peer.client(served.port())) {
+            SocketClientCommunication client = served.nextClient();
+            client.onFrame(
+                    frame -> {
+                        client.write(frame);
+                        if (number(frame.toByteArray()) == 200) {
+                            client.close();
+                        }
+                    });
+            sendTens(peer);
+            for (int number = 0; number <= 200; number += 10) {
+                expect(peer, number);
+            }
+            assertEquals(-1, peer.in.read());
+            assertEquals(0, Served.ended(client).unsentBytes());
+        }
+    }
+
+    @Test
+    void anEndOfOutputInsideTheHandlerComesBehindWhatItHasSent() throws Exception {
+        try (Served served = Served.plain();
+                Peer peer = Peer.client(served.port())) {
+            SocketClientCommunication client = served.nextClient();
+            client.onFrame(
+                    frame -> {
+                        if (number(frame.toByteArray()) <= 200) {
+                            client.write(frame);
+                        }
+                        if (number(frame.toByteArray()) == 200) {
+                            client.shutdownOutput();
+                        }
+                    });
+            sendTens(peer);
+            for (int number = 0; number <= 200; number += 10) {
+                expect(peer, number);
+            }
+            assertEquals(-1, peer.in.read());
+        }
+    }
+
+    @Test
+    void aHandlerSendsToSeveralConnectionsOnTheSameAndOnOtherLoops() throws Exception {
+        try (Served served = Served.plain();
+                Peer first = Peer.client(served.port());
+                Peer second = Peer.client(served.port());
+                Peer third = Peer.client(served.port())) {
+            List<SocketClientCommunication> all =
+                    List.of(served.nextClient(), served.nextClient(), served.nextClient());
+            for (SocketClientCommunication each : all) {
+                each.onFrame(
+                        frame -> {
+                            for (SocketClientCommunication to : all) {
+                                to.write(frame);
+                            }
+                        });
+            }
+            sendTens(first);
+            for (Peer peer : List.of(first, second, third)) {
+                for (int i = 0; i < COUNT; i++) {
+                    expect(peer, 10 * i);
+                }
+            }
+        }
+    }
+
+    @Test
+    void aFrameOfAnySizeIsLookedAtInAnyOrder() throws Exception {
+        try (Served served = Served.plain("compression", "off");
+                Peer peer = Peer.client(served.port())) {
+            SocketClientCommunication client = served.nextClient();
+            BlockingQueue<String> wrong = new LinkedBlockingQueue<>();
+            int[] shown = {0};
+            client.onFrame(
+                    frame -> {
+                        int last = frame.length() - 1;
+                        byte[] whole = TransactionsTest.random(frame.length());
+                        byte[] part = new byte[2];
+                        // Another look is the first one each time.
+                        boolean same =
+                                switch (shown[0]++ % 4) {
+                                    case 0 -> frame.get(last) == whole[last];
+                                    case 1 -> {
+                                        frame.copyTo(last - 1, part, 0, 2);
+                                        yield part[0] == whole[last - 1] && part[1] == whole[last];
+                                    }
+                                    case 2 -> frame.asByteBuffer().equals(ByteBuffer.wrap(whole));
+                                    default -> java.util.Arrays.equals(frame.toByteArray(), whole);
+                                };
+                        if (!same || frame.get(0) != whole[0] || frame.isCompressed()) {
+                            wrong.add("at size " + frame.length());
+                        }
+                        client.write(frame);
+                    });
+            for (int size : new int[] {2, 5000, 300_000, 1_000_000}) {
+                for (int look = 0; look < 4; look++) {
+                    peer.send(TransactionsTest.random(size));
+                    assertArrayEquals(TransactionsTest.random(size), peer.receive());
+                }
+            }
+            assertEquals(List.of(), List.copyOf(wrong));
+        }
+    }
+
+    /** A listener that says who called it. */
+    private static final class OnLoop implements ConnectionHandler {
+        final BlockingQueue<String> threads = new LinkedBlockingQueue<>();
+        final CompletableFuture<Throwable> refused = new CompletableFuture<>();
+
+        @Override
+        public boolean connectsOnLoop() {
+            return true;
+        }
+
+        @Override
+        public void onClientConnect(SocketClientCommunication client) {
+            threads.add(Thread.currentThread().getName());
+            client.onFrame(client::write);
+        }
+
+        @Override
+        public void onRemoteApplicationConnect(SocketClientCommunication application)
+                throws IOException {
+            threads.add(Thread.currentThread().getName());
+            try {
+                application.read();
+            } catch (IllegalStateException failure) {
+                refused.complete(failure);
+                throw failure;
+            }
+        }
+
+        @Override
+        public void onUnknownConnect(ISocket socket, int firstByte) throws IOException {
+            threads.add(Thread.currentThread().getName());
+            socket.close();
+        }
+    }
+
+    @Test
+    void framedConnectionsMayBeTakenOnTheThreadOfTheirLoop() throws Exception {
+        OnLoop handler = new OnLoop();
+        try (var listener = new SocketClientConnectionListener(Served.config(), handler)) {
+            listener.start();
+            try (Peer peer = Peer.client(listener.getLocalPort())) {
+                assertTrue(Served.next(handler.threads).startsWith("io-"));
+                sendTens(peer);
+                for (int i = 0; i < COUNT; i++) {
+                    expect(peer, 10 * i);
+                }
+            }
+            try (Peer peer = Peer.connect(listener.getLocalPort()).identify(3)) {
+                assertTrue(Served.next(handler.threads).startsWith("io-"));
+                // It must not wait there; the failure ends the connection, and no other.
+                handler.refused.get(Served.SECONDS, TimeUnit.SECONDS);
+                assertEquals(-1, peer.in.read());
+            }
+            try (Peer peer = Peer.connect(listener.getLocalPort())) {
+                peer.out.write('G');
+                peer.flush();
+                assertFalse(Served.next(handler.threads).startsWith("io-"));
+                assertEquals(-1, peer.in.read());
+            }
+        }
+    }
+}
