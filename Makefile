@@ -15,6 +15,7 @@
 #   make simulate     runs simulated worlds from a seed on
 #   make fuzz         runs each fuzz target for a time
 #   make bench        compares speed and memory with the yardsticks (bench-quick: roughly)
+#   make bench-java   compares the Java layer with Netty and a classic server (bench-java-quick: roughly)
 #   make header       copies the generated header to include/nativeport.h
 #   make screenshot   takes the pictures of the status page
 #   make clean        removes build
@@ -40,7 +41,7 @@ SHARED = $(CARGO_TARGET_DIR)/release/libnativeport.so
 ARCHIVE = build/libnativeport.a
 
 .PHONY: all java java-library java-install demo-java install install-strip uninstall demo demo-once \
-    test test-long bench bench-quick header simulate fuzz screenshot clean FORCE
+    test test-long bench bench-quick bench-java bench-java-quick header simulate fuzz screenshot clean FORCE
 all: $(ARCHIVE) build/serve build/client build/echo-cpp $(SERVERS)
 
 build/serve: $(SERVE) $(wildcard examples-c/serve/*.h) include/nativeport.h $(LIBRARY) | build
@@ -144,6 +145,13 @@ bench:
 
 bench-quick:
 	@benches/run --quick
+
+# The same for Java, beside Netty and a classic blocking server, into a table of its own.
+bench-java:
+	@benches/run-java
+
+bench-java-quick:
+	@benches/run-java --quick
 
 # Takes the pictures of the status page in docs/images.
 screenshot:

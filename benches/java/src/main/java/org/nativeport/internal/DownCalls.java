@@ -37,6 +37,10 @@ public class DownCalls {
     private static final int REST = 262_144;
     private static final int PAYLOAD = 64;
 
+    static {
+        Library.require();
+    }
+
     /** A native that does nothing but refuse. */
     @Benchmark
     public int emptyDownCall() {
@@ -170,7 +174,6 @@ public class DownCalls {
         final long id;
 
         Loop() throws IOException {
-            Library.require();
             byte[] config =
                     file("[Port]\nport = 0\nbindAddress = 127.0.0.1\ncompression = off\n");
             byte[] words = new byte[Native.WORDS];
