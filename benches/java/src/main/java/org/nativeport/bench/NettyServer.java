@@ -17,6 +17,7 @@ import io.netty.handler.codec.LengthFieldBasedFrameDecoder;
 import io.netty.handler.ssl.SslContext;
 import io.netty.handler.ssl.SslContextBuilder;
 import io.netty.handler.ssl.SslProvider;
+import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.nio.ByteOrder;
 import java.util.List;
@@ -35,7 +36,7 @@ public final class NettyServer {
                 arguments.tls() == null
                         ? null
                         : SslContextBuilder.forServer(new Identity(arguments.tls()).keys())
-                                .sslProvider(SslProvider.JDK)
+                                .sslProvider(arguments.openssl() ? SslProvider.OPENSSL : SslProvider.JDK)
                                 .protocols(Identity.PROTOCOLS)
                                 .build();
         EventLoopGroup loop = new MultiThreadIoEventLoopGroup(1, NioIoHandler.newFactory());
@@ -102,6 +103,10 @@ public final class NettyServer {
 
         @Override
         public void exceptionCaught(ChannelHandlerContext context, Throwable failure) {
+            // A peer that resets is no news.
+            if (!(failure instanceof IOException)) {
+                failure.printStackTrace();
+            }
             context.close();
         }
     }
