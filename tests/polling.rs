@@ -2,7 +2,7 @@
 
 use nativeport::config::Config;
 use nativeport::event::{Event, Handler, Protocol};
-use nativeport::handles::Conn;
+use nativeport::handles::{Conn, SendFlags};
 use nativeport::listener::Listener;
 use nativeport::polling::{PollLoop, What};
 use nativeport::runtime::{Consumer, Runtime};
