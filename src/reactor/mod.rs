@@ -262,6 +262,7 @@ impl Loop {
             sink.begin_round();
             (self.base, self.max_events) = (0, max_events);
             polling::install(sink);
+            self.settle_touched();
             self.turn(ready);
             sink = polling::uninstall();
         } else {

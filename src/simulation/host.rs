@@ -5,6 +5,7 @@ use super::random::Random;
 use crate::event::{CloseInfo, Event, FrameSpan, Frames, Handler, Protocol};
 use crate::handles::{Conn, SendFlags};
 use crate::polling::{Told as Polled, What};
+use crate::reactor::Loop;
 use crate::runtime::Consumer;
 use crate::status::Status;
 use std::net::SocketAddr;
@@ -249,6 +250,18 @@ impl Host {
 }
 
 impl Host {
+    /// Sends as the thread does that polls, see `PollLoop::send_frames`.
+    pub fn sends_between_rounds(&self, reactor: &mut Loop, conn: Conn, payloads: Vec<Vec<u8>>) {
+        let mut state = self.state();
+        let Some(known) = state.known.iter_mut().find(|known| known.conn == conn) else { return };
+        let frames = payloads.iter().map(Vec::as_slice);
+        let (taken, result) = reactor
+            .send_frames(conn, frames.clone(), SendFlags::default())
+            .unwrap_or_else(|| conn.send_frames(frames, SendFlags::default()));
+        known.did.saw_would_block |= result == Err(Status::WouldBlock);
+        known.sent.extend(payloads.into_iter().take(taken));
+    }
+
     /// The same event, from a poll.
     pub fn is_told(&self, told: Polled) {
         let Polled { event, frames, data } = told;

@@ -285,7 +285,14 @@ impl World {
             if reactor.sink().is_some() {
                 let max_events = self.random.size(20).max(1);
                 let told = reactor.simulated_round(ready.into_iter(), max_events);
-                told.into_iter().for_each(|event| self.host.is_told(event));
+                for told in told {
+                    let conn = told.event.conn;
+                    let echo: Vec<_> = told.frames.iter().map(|(frame, _)| frame.clone()).collect();
+                    self.host.is_told(told);
+                    if !echo.is_empty() && self.random.one_in(3) {
+                        self.host.sends_between_rounds(reactor, conn, echo);
+                    }
+                }
             } else {
                 reactor.turn(ready.into_iter());
             }
