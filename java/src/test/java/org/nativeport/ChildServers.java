@@ -158,7 +158,7 @@ final class ChildServers {
                     continue;
                 }
             }
-            LockSupport.parkNanos(TimeUnit.MILLISECONDS.toNanos(1500));
+            LockSupport.parkNanos(TimeUnit.MILLISECONDS.toNanos(500));
             return all == null ? null : transaction;
         }
         return transaction;

@@ -154,7 +154,7 @@ class PressureTest {
     @ParameterizedTest
     @EnumSource(Way.class)
     void aHandlerThatExhaustsTheHeapCostsNoMoreThanConnections(Way way) throws Exception {
-        List<String> options = List.of("-Xmx40m", "-XX:+UseSerialGC");
+        List<String> options = List.of("-Xmx24m", "-XX:+UseSerialGC");
         try (ChildProcess child = ChildProcess.start(options, "exhaust", way.name())) {
             int port = child.hearsNumber("port");
             for (int i = 0; i < LongForm.count(1, 10); i++) {
