@@ -4,7 +4,7 @@ use nativeport::config::Config;
 use nativeport::event::{Event, Handler, Protocol};
 use nativeport::handles::{Conn, SendFlags};
 use nativeport::listener::Listener;
-use nativeport::polling::{PollLoop, What};
+use nativeport::polling::{PollLoop, PolledEvent, What};
 use nativeport::runtime::{Consumer, Runtime};
 use nativeport::status::{CloseReason, Status};
 use std::collections::HashMap;
@@ -164,15 +164,32 @@ fn a_host_that_is_away_for_long_loses_no_connection_by_that() {
     assert!(polls.any(|_| poll(&polled, 1000).0.iter().any(is_its_end)));
 }
 
-/// What a loop with one client needs, and the client.
-fn polled_with_client(settings: &str) -> (Runtime, Arc<PollLoop>, Listener, Conn, TcpStream) {
-    let text = format!("[Port]\nport = 0\nbindAddress = 127.0.0.1\ncompression = off\n{settings}");
+/// A runtime that is polled, with one listener of this port section.
+fn polled(section: &str) -> (Runtime, Arc<PollLoop>, Listener) {
+    let text = format!("[Port]\nport = 0\nbindAddress = 127.0.0.1\n{section}");
     let mut config = Config::new();
     config.load_string(text.as_bytes(), "test.ini").unwrap();
     let runtime = Runtime::with_consumer(&config, Consumer::Poll).unwrap();
     let polled = PollLoop::new(&runtime, Box::new(vec![0; 65536])).unwrap();
     let listener = Listener::new(&runtime, &config, 0).unwrap();
     listener.on(Protocol::Client, Arc::new(Told)).unwrap();
+    (runtime, polled, listener)
+}
+
+/// Polls, at most so many events at a time, until `pick` has found what it looks for.
+fn until<R>(polled: &PollLoop, max: usize, pick: impl Fn(&PolledEvent) -> Option<R>) -> R {
+    for _ in 0..60 {
+        let found = polled.poll(max, Some(1000), |mut batch| batch.find_map(|event| pick(&event)));
+        if let Some(found) = found.unwrap() {
+            return found;
+        }
+    }
+    panic!("it never came");
+}
+
+/// What a loop with one client needs, and the client.
+fn polled_with_client(settings: &str) -> (Runtime, Arc<PollLoop>, Listener, Conn, TcpStream) {
+    let (runtime, polled, listener) = polled(&format!("compression = off\n{settings}"));
     listener.start().unwrap();
     let address = listener.addresses()[0];
     let connecting = std::thread::spawn(move || client(address));
@@ -259,4 +276,52 @@ fn frames_sent_between_polls_are_taken_while_there_is_room_and_room_is_told() {
     let (_stream, all) = reader.join().unwrap();
     assert!(all == frame(&payload).repeat(taken));
     assert_eq!(polled.send_frames(conn, [&payload[..]].into_iter(), SendFlags::default()).0, 1);
+}
+
+#[test]
+fn what_a_host_has_decided_in_time_counts_before_a_deadline() {
+    let (_runtime, polled, listener) = polled("readTimeout = 5s\n");
+    listener.on_admit(Arc::new(Told)).unwrap();
+    listener.start().unwrap();
+    let address = listener.addresses()[0];
+    let mut streams = Vec::new();
+    let conns: Vec<Conn> = (0..4)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(&[1]).unwrap();
+            streams.push(stream);
+            until(&polled, 1, |event| {
+                matches!(event.what, What::Admit { .. }).then_some(event.conn)
+            })
+        })
+        .collect();
+    let [admitted, refused, relieved, closed] = conns[..] else { panic!() };
+    for conn in [relieved, closed] {
+        conn.admit().unwrap();
+        conn.set_deadline(Some(5000)).unwrap();
+        until(&polled, 1, |event| {
+            (event.conn == conn && matches!(event.what, What::Opened { .. })).then_some(())
+        });
+    }
+    // All of this in time; then the host is away until the deadlines are over.
+    admitted.admit().unwrap();
+    refused.refuse(b"no").unwrap();
+    relieved.set_deadline(None).unwrap();
+    closed.close(7).unwrap();
+    std::thread::sleep(Duration::from_millis(5500));
+
+    let end = |what: &What| match what {
+        What::Closed(info) => Some((info.reason, info.host_code)),
+        What::Opened { .. } => None,
+        other => panic!("{other:?}"),
+    };
+    let told: HashMap<_, _> = (0..3)
+        .map(|_| until(&polled, 1, |event| Some((event.conn.raw(), end(&event.what)))))
+        .collect();
+    assert_eq!(told.get(&admitted.raw()), Some(&None));
+    assert_eq!(told.get(&refused.raw()), Some(&Some((CloseReason::AdmissionRefused, 0))));
+    assert_eq!(told.get(&closed.raw()), Some(&Some((CloseReason::HostClosed, 7))));
+    relieved.close(8).unwrap();
+    let last = until(&polled, 1, |event| Some((event.conn, end(&event.what))));
+    assert_eq!(last, (relieved, Some((CloseReason::HostClosed, 8))));
 }

@@ -114,6 +114,8 @@ impl Conn {
             Phase::Identify => {
                 note(after(self.accepted_ms, rules.read_timeout_ms), CloseReason::ReadTimeout);
             }
+            // Let in by the host, it opens when it is settled.
+            Phase::Admit { .. } if out.admitted => {}
             Phase::Admit { .. } => {
                 note(after(self.accepted_ms, rules.read_timeout_ms), CloseReason::AdmissionTimeout);
                 note(out.host_deadline_ms, CloseReason::HostDeadline);
@@ -158,6 +160,13 @@ impl Conn {
     /// input.
     pub fn on_time(&mut self, turn: &Turn, unread: bool) {
         self.note_absence(turn);
+        // What the host has decided while the loop was busy, or not polled, came before.
+        self.out().now_ms = turn.now_ms;
+        self.out().merge_foreign();
+        if self.out_ref().verdict.is_some() {
+            // It ends by that, when it is settled.
+            return;
+        }
         let unread = unread && self.wants_read();
         let Some((at, reason)) = self.next_deadline(unread) else { return };
         if at > turn.now_ms {
