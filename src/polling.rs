@@ -101,8 +101,10 @@ pub(crate) struct Sink {
     frames: Vec<PolledFrame>,
     /// Memory that events point to.
     held: Vec<Vec<u8>>,
-    /// Of connections whose end the host is told in this round.
-    partings: Vec<Parting>,
+    /// Of connections whose end the host is told in this round, in the order of these events.
+    partings: VecDeque<Parting>,
+    /// How many of these events the host was given.
+    told_ends: usize,
     round: u64,
     /// Something has been added that points to input, since this was last asked.
     points: bool,
@@ -114,9 +116,24 @@ impl Sink {
         self.round += 1;
         self.frames.clear();
         self.held.drain(..).for_each(buffers::give);
+        self.let_go();
+    }
+
+    /// The host polls again, in whatever round: connections whose end it was told are gone.
+    pub fn let_go(&mut self) {
+        let gone = std::mem::take(&mut self.told_ends);
         // Their destructors are the host's, and may poll, in vain.
-        let partings = std::mem::take(&mut self.partings);
-        drop(partings);
+        drop(self.partings.drain(..gone));
+        if self.partings.is_empty() {
+            self.partings = VecDeque::new();
+        }
+    }
+
+    /// The next event for the host.
+    fn next(&mut self) -> Option<PolledEvent> {
+        let event = self.events.pop_front()?;
+        self.told_ends += usize::from(matches!(event.what, What::Closed(_)));
+        Some(event)
     }
 
     pub fn len(&self) -> usize {
@@ -247,7 +264,7 @@ impl Sink {
     /// The next events, as the host would look at them.
     pub fn told(&mut self, max_events: usize) -> Vec<Told> {
         let count = max_events.min(self.events.len());
-        let events: Vec<_> = self.events.drain(..count).collect();
+        let events: Vec<_> = (0..count).filter_map(|_| self.next()).collect();
         let tell = |event: PolledEvent| {
             let (mut frames, mut data) = (Vec::new(), Vec::new());
             match &event.what {
@@ -300,7 +317,7 @@ impl Iterator for Batch<'_> {
 
     fn next(&mut self) -> Option<PolledEvent> {
         self.left = self.left.checked_sub(1)?;
-        self.reactor.sink_mut()?.events.pop_front()
+        self.reactor.sink_mut()?.next()
     }
 }
 

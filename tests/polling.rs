@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 struct Told;
@@ -324,4 +325,42 @@ fn what_a_host_has_decided_in_time_counts_before_a_deadline() {
     relieved.close(8).unwrap();
     let last = until(&polled, 1, |event| Some((event.conn, end(&event.what))));
     assert_eq!(last, (relieved, Some((CloseReason::HostClosed, 8))));
+}
+
+#[test]
+fn a_handle_is_stale_and_its_data_gone_from_the_poll_on_that_follows_its_end() {
+    struct Counted(Arc<AtomicUsize>);
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let (_runtime, polled, listener) = polled("");
+    listener.start().unwrap();
+    let dropped: Arc<AtomicUsize> = Arc::default();
+    const COUNT: usize = 8;
+    let mut streams = Vec::new();
+    for _ in 0..COUNT {
+        let mut stream = TcpStream::connect(listener.addresses()[0]).unwrap();
+        stream.write_all(&[1]).unwrap();
+        let conn = until(&polled, 1, |event| {
+            matches!(event.what, What::Opened { .. }).then_some(event.conn)
+        });
+        conn.set_user_data(Some(Box::new(Counted(dropped.clone())))).unwrap();
+        streams.push((stream, conn));
+    }
+    // All of them end in one round, and the host takes one event at a time.
+    streams.iter().for_each(|(_, conn)| conn.abort(0).unwrap());
+    let mut before: Option<Conn> = None;
+    for ended in 0..COUNT {
+        let conn =
+            until(&polled, 1, |event| matches!(event.what, What::Closed(_)).then_some(event.conn));
+        assert_eq!(dropped.load(Ordering::SeqCst), ended);
+        assert!(conn.info().is_ok(), "until the next poll");
+        if let Some(before) = before.replace(conn) {
+            assert_eq!(before.info().err(), Some(Status::Closed));
+        }
+    }
+    polled.poll(1, Some(0), |batch| assert_eq!(batch.count(), 0)).unwrap();
+    assert_eq!(dropped.load(Ordering::SeqCst), COUNT);
 }

@@ -186,6 +186,7 @@ impl Loop {
         let Some(mut sink) = self.sink.take() else { return false };
         if sink.len() > 0 {
             // What the last round left; what it points to is still there.
+            sink.let_go();
             self.sink = Some(sink);
             return true;
         }
@@ -266,6 +267,7 @@ impl Loop {
             self.turn(ready);
             sink = polling::uninstall();
         } else {
+            sink.let_go();
             // What is ready is not lost: the next round looks at it.
             for ready in ready {
                 let key = ready.key;
