@@ -347,7 +347,7 @@ impl PollLoop {
     /// Inside of `take` calls that wait answer `InCallback`, as in callbacks.
     ///
     /// `Stopped`: the runtime has ended and everything was told. `State`: another thread polls
-    /// this loop.
+    /// this loop. `Argument`: `max` is 0.
     pub fn poll<R>(
         &self,
         max: usize,
@@ -356,6 +356,9 @@ impl PollLoop {
     ) -> Result<R, Status> {
         if is_forked_child() {
             return Err(Status::State);
+        }
+        if max == 0 {
+            return Err(Status::Argument);
         }
         if self.is_taken_over.load(Ordering::SeqCst) {
             return Err(Status::Stopped);

@@ -364,3 +364,9 @@ fn a_handle_is_stale_and_its_data_gone_from_the_poll_on_that_follows_its_end() {
     polled.poll(1, Some(0), |batch| assert_eq!(batch.count(), 0)).unwrap();
     assert_eq!(dropped.load(Ordering::SeqCst), COUNT);
 }
+
+#[test]
+fn a_poll_for_no_events_is_refused() {
+    let (_runtime, polled, _listener) = polled("");
+    assert_eq!(polled.poll(0, Some(0), |batch| batch.count()), Err(Status::Argument));
+}
