@@ -221,7 +221,7 @@ impl Conn {
     }
 
     /// Shows the attached data; only inside the connection's own callbacks, or on the thread
-    /// that polls its loop.
+    /// that polls its loop, and not while it is being shown already.
     pub fn with_user_data<R>(
         self,
         f: impl FnOnce(Option<&(dyn Any + Send)>) -> R,
@@ -241,18 +241,13 @@ impl Conn {
         // Taken out for the call, so that `f` may attach other data without a deadlock.
         let data = {
             let mut slot = shared.user_data.lock();
-            slot.lent = true;
+            if std::mem::replace(&mut slot.lent, true) {
+                return Err(Status::State);
+            }
             slot.data.take()
         };
-        let answer = f(data.as_deref());
-        let mut slot = shared.user_data.lock();
-        if std::mem::take(&mut slot.lent) && !slot.ended {
-            slot.data = data;
-        } else {
-            drop(slot);
-            drop(data);
-        }
-        Ok(answer)
+        let loan = Loan { shared: &shared, data };
+        Ok(f(loan.data.as_deref()))
     }
 
     /// A call about it has met a defect: it ends by a reset, if that can still be asked for.
@@ -286,6 +281,23 @@ impl Conn {
             (None, Some(op)) => lookup(self.0)?.push(change, op),
             (None, None) => Err(Status::Internal),
         }
+    }
+}
+
+/// Attached data that is being shown. It goes back, also after a panic, unless it was replaced
+/// meanwhile.
+struct Loan<'a> {
+    shared: &'a Shared,
+    data: Option<UserData>,
+}
+
+impl Drop for Loan<'_> {
+    fn drop(&mut self) {
+        let mut slot = self.shared.user_data.lock();
+        if std::mem::take(&mut slot.lent) && !slot.ended {
+            slot.data = self.data.take();
+        }
+        // Otherwise it is dropped behind the lock: by code of the host.
     }
 }
 

@@ -8,6 +8,7 @@ use nativeport::handles::{Conn, SendFlags};
 use nativeport::status::{CloseReason, Status};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::panic::{catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use support::*;
@@ -824,6 +825,20 @@ fn user_data_that_is_replaced_or_taken_away_while_it_is_read_is_dropped_once() {
     });
     assert_eq!(answers, (Ok(Some("second")), Ok(None), 2));
     assert_eq!(drops.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn user_data_that_is_being_read_is_not_read_again_meanwhile_and_stays() {
+    let drops = Arc::new(AtomicUsize::new(0));
+    let dropped = drops.clone();
+    let (answers, _server, _client) = in_callback(move |conn| {
+        conn.set_user_data(Some(Box::new(Counted("data", dropped.clone())))).unwrap();
+        let inside = conn.with_user_data(|_| name(conn)).unwrap();
+        let read_in_vain = || conn.with_user_data::<()>(|_| resume_unwind(Box::new("host")));
+        let panics = catch_unwind(|| read_in_vain().unwrap()).is_err();
+        (inside, panics, dropped.load(Ordering::SeqCst), name(conn))
+    });
+    assert_eq!(answers, (Err(Status::State), true, 0, Ok(Some("data"))));
 }
 
 #[test]
