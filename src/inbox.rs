@@ -86,6 +86,12 @@ impl Inbox {
         self.changed.notify_all();
     }
 
+    /// Items for which there is room without more memory.
+    #[cfg(test)]
+    pub fn reserved(&self) -> usize {
+        self.state.lock().items.capacity()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.state.lock().items.is_empty()
     }
@@ -143,6 +149,10 @@ impl Inbox {
             }
         }
         let (taken, bytes) = take(&mut state.items);
+        if state.items.is_empty() {
+            // An idle connection holds no memory for it.
+            state.items = VecDeque::new();
+        }
         let before = self.waiting_bytes.fetch_sub(bytes, Ordering::SeqCst);
         // A connection that is gone already has waited for the last one to be taken.
         let is_last = state.items.is_empty() && state.has_ended;

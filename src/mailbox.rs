@@ -90,11 +90,13 @@ impl Letter {
         matches!(self.what, What::Frames { .. } | What::Data(_) | What::End)
     }
 
-    /// What it counts in the window.
+    /// What it counts in the window: a peer may send its bytes one by one.
     pub fn bytes(&self) -> usize {
         match &self.what {
-            What::Frames { bytes, spans } => bytes.len() + size_of_val(&spans[..]),
-            What::Data(bytes) => bytes.len(),
+            What::Frames { bytes, spans } => {
+                bytes.len() + size_of_val(&spans[..]) + size_of::<Letter>()
+            }
+            What::Data(bytes) => bytes.len() + size_of::<Letter>(),
             _ => 0,
         }
     }
@@ -168,6 +170,11 @@ impl Mailbox {
     pub fn put(&self, letter: Letter) -> bool {
         self.waiting_bytes.fetch_add(letter.bytes(), Ordering::SeqCst);
         let mut state = self.state.lock();
+        let is_writable = |letter: &Letter| matches!(letter.what, What::Writable);
+        if is_writable(&letter) && state.letters.back().is_some_and(is_writable) {
+            // Told once: while a callback blocks, others may send and be refused any number of times.
+            return false;
+        }
         state.letters.push_back(letter);
         !std::mem::replace(&mut state.is_out, true)
     }
@@ -176,6 +183,12 @@ impl Mailbox {
     pub fn is_to_go_out_again(&self) -> bool {
         let mut state = self.state.lock();
         !state.letters.is_empty() && !std::mem::replace(&mut state.is_out, true)
+    }
+
+    /// Letters for which there is room without more memory.
+    #[cfg(test)]
+    pub fn reserved(&self) -> usize {
+        self.state.lock().letters.capacity()
     }
 
     /// Nothing waits and nothing is being told.
@@ -208,6 +221,10 @@ impl Mailbox {
             } else {
                 return Some(state.noted(letter));
             }
+        }
+        if state.letters.is_empty() {
+            // An idle connection holds no memory for it.
+            state.letters = VecDeque::new();
         }
         state.is_out = false;
         None

@@ -519,3 +519,105 @@ impl State {
         self.0.fetch_or(ENDED, Ordering::SeqCst);
     }
 }
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::event::{Event, Handler};
+    use crate::handles::Conn;
+    use crate::reactor::WAKE;
+    use crate::reactor::door::Role;
+    use crate::runtime::{Clock, Consumer, Core};
+
+    /// Counts what it is told.
+    #[derive(Default)]
+    struct Counting(AtomicUsize);
+
+    impl Handler for Counting {
+        fn on_event(&self, _: Conn, _: Event<'_>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// A connection without a socket, whose loop nobody drives, and that has workers.
+    struct Scene {
+        shared: Arc<Shared>,
+        _poll: mio::Poll,
+    }
+
+    impl Scene {
+        fn new(has_inbox: bool) -> Scene {
+            let mut config = Config::new();
+            config.load_string(b"[Port]\nport = 0\n", "test").unwrap();
+            let (settings, _) = config.resolve();
+            let now = Arc::new(std::sync::atomic::AtomicU64::new(1000));
+            let clock = Clock::Simulated(now);
+            let (core, _) = Core::assemble(&settings.runtime, Consumer::Workers, clock).unwrap();
+            let port = Port::new(core, settings.ports.into_iter().next().unwrap(), 0).unwrap();
+            let port = Arc::new(port);
+            port.simulate_start();
+            let poll = mio::Poll::new().unwrap();
+            let waker = mio::Waker::new(poll.registry(), WAKE).unwrap();
+            let (door, _) = Door::new(Role::Io, waker);
+            let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+            let birth = Birth {
+                key: 0,
+                door,
+                port,
+                protocol: Protocol::Unknown,
+                asks_admission: false,
+                peer: nowhere,
+                local: nowhere,
+                accepted_ms: 1000,
+                tls: None,
+                has_mailbox: true,
+                has_inbox,
+            };
+            Scene { shared: Shared::new(1, birth), _poll: poll }
+        }
+
+        fn work(&self) {
+            let pool = self.shared.port.core.workers.as_ref().unwrap();
+            while pool.run_one() {}
+        }
+    }
+
+    impl Drop for Scene {
+        fn drop(&mut self) {
+            // A running port and its core hold one another.
+            self.shared.port.stop(0);
+        }
+    }
+
+    #[test]
+    fn whose_input_has_been_consumed_holds_no_memory_for_it() {
+        let scene = Scene::new(true);
+        let handler: Arc<Counting> = Arc::default();
+        let (mailbox, inbox) =
+            (scene.shared.mailbox.as_ref().unwrap(), scene.shared.inbox.as_ref().unwrap());
+        for _ in 0..1000 {
+            scene.shared.post(Letter::of(handler.clone(), Event::Data(b"x")));
+            inbox.put(&Event::Data(b"x"));
+        }
+        assert!(mailbox.reserved() >= 1000 && inbox.reserved() >= 1000);
+        scene.work();
+        let mut buffer = [0; 1000];
+        assert_eq!(inbox.bytes(&scene.shared, &mut buffer, Some(0)), Ok(1000));
+        assert_eq!(handler.0.load(Ordering::SeqCst), 1000);
+        assert_eq!((mailbox.reserved(), inbox.reserved()), (0, 0));
+        assert_eq!(scene.shared.waiting_bytes(), 0);
+    }
+
+    #[test]
+    fn room_that_is_told_of_several_times_before_a_worker_comes_is_told_of_once() {
+        let scene = Scene::new(false);
+        let handler: Arc<Counting> = Arc::default();
+        (0..3).for_each(|_| scene.shared.post(Letter::of(handler.clone(), Event::Writable)));
+        scene.work();
+        assert_eq!(handler.0.load(Ordering::SeqCst), 1);
+        scene.shared.post(Letter::of(handler.clone(), Event::Writable));
+        scene.work();
+        assert_eq!(handler.0.load(Ordering::SeqCst), 2);
+    }
+}

@@ -88,3 +88,34 @@ fn who_was_not_told_of_a_connections_beginning_is_not_told_of_its_end() {
         assert!(told.try_recv().is_err(), "nobody is told of anything else");
     }
 }
+
+#[test]
+fn pieces_of_a_stream_that_wait_for_a_worker_count_with_what_they_take_beside_their_bytes() {
+    let config = config("workerThreads=1", "", "");
+    let runtime = Runtime::with_consumer(&config, Consumer::Workers).unwrap();
+    let listener = Listener::new(&runtime, &config, 0).unwrap();
+    let ((sender, told), (go, receiver)) = (channel(), channel());
+    let told_by = Mutex::new(sender);
+    let handler = Noting { name: "handler", told: told_by, go: Mutex::new(receiver) };
+    listener.on(Protocol::Unknown, Arc::new(handler)).unwrap();
+    listener.start().unwrap();
+    let mut client = connect(listener.addresses()[0]);
+    client.set_nodelay(true).unwrap();
+    client.write_all(b"G").unwrap();
+    let next = || told.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(next().1, "opened");
+    let (_, what, conn) = next();
+    assert_eq!(what, "data");
+    // Each is read alone, and none of them has come to the worker yet.
+    const PIECES: u64 = 2000;
+    for piece in 2..=PIECES {
+        client.write_all(b"x").unwrap();
+        wait_until("the piece", || conn.info().unwrap().bytes_in == piece);
+    }
+    // Beyond the 64 KiB that each connection may hold.
+    wait_until("the memory that they take", || runtime.stats().memory_bytes > 0);
+    conn.close(0).unwrap();
+    go.send(()).unwrap();
+    assert_eq!(next().1, "closed");
+    wait_until("its release", || runtime.stats().memory_bytes == 0);
+}
