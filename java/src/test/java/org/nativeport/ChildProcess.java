@@ -18,7 +18,7 @@ import java.util.concurrent.TimeUnit;
  * outlive the test.
  */
 final class ChildProcess implements AutoCloseable {
-    private static final int PATIENCE_SECONDS = 120;
+    private static final int PATIENCE_SECONDS = 600;
     private static final String END = "(end of its output)";
 
     private final Process process;

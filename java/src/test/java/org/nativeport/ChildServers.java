@@ -115,6 +115,8 @@ final class ChildServers {
                         "maxHandshakes",
                         "0",
                         "maxHandshakesPerAddress",
+                        "0",
+                        "idleTimeout",
                         "0");
         say("port " + served.port());
         while (order() != null) {
