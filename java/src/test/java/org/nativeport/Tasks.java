@@ -11,7 +11,7 @@ import java.util.concurrent.locks.LockSupport;
 final class Tasks {
     private static final Set<String> WAITING = Set.of("park", "parkNanos", "poll", "read0", "write0");
 
-    private static final int PATIENCE_SECONDS = 120;
+    private static final int PATIENCE_SECONDS = 600;
 
     private Tasks() {}
 
