@@ -164,7 +164,7 @@ fn blocking_answers_very_many_connections_each_by_its_thread() {
         skipped(&format!("only {count} of {wanted} connections: there are no more descriptors"));
     }
     let files = Files::new("very_many");
-    let keys = "queueLength=4096\nmaxHandshakes=0\nmaxHandshakesPerAddress=0\nidleTimeout=0\n";
+    let keys = "queueLength=4096\nmaxHandshakes=0\nmaxHandshakesPerAddress=0\n";
     let config = files.write("server.ini", &format!("[Port]\n{LOOPBACK}{keys}"));
     let (server, address) = listening(programs(), "blocking", &config);
     let before = (server.status("Threads"), server.status("VmRSS"));

@@ -115,8 +115,6 @@ final class ChildServers {
                         "maxHandshakes",
                         "0",
                         "maxHandshakesPerAddress",
-                        "0",
-                        "idleTimeout",
                         "0");
         say("port " + served.port());
         while (order() != null) {
