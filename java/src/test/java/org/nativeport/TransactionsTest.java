@@ -2,12 +2,17 @@ package org.nativeport;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -233,6 +238,91 @@ class TransactionsTest {
             assertNull(client.read());
             client.write(random(7));
             assertArrayEquals(random(7), peer.receive());
+        }
+    }
+
+    @Test
+    void theEndOfOutputComesBehindWhatWaitsForRoomAndThePeerMayGoOnSending() throws Exception {
+        try (Served served = Served.plain("sendQueueLimit", "64K");
+                Peer peer = Peer.client(served.port());
+                SocketClientCommunication client = served.nextClient()) {
+            client.setCompressing(false);
+            List<java.util.concurrent.CompletableFuture<Void>> writes = new ArrayList<>();
+            for (int i = 0; i < 300; i++) {
+                writes.add(client.writeAsync(random(100_000 + i)).toCompletableFuture());
+            }
+            assertFalse(writes.get(299).isDone());
+            client.shutdownOutput();
+            for (int i = 0; i < 300; i++) {
+                assertArrayEquals(random(100_000 + i), peer.receive());
+                writes.get(i).get(Served.SECONDS, TimeUnit.SECONDS);
+            }
+            assertEquals(-1, peer.in.read());
+            peer.send(random(8));
+            assertArrayEquals(random(8), client.read());
+        }
+    }
+
+    @Test
+    void aReadThatWaitsEndsWhenAHandlerTakesTheTransactions() throws Exception {
+        CountDownLatch release = new CountDownLatch(1);
+        List<Peer> peers = new ArrayList<>();
+        try (Served served = Served.plain()) {
+            List<SocketClientCommunication> clients = new ArrayList<>();
+            for (int i = 0; i < 8; i++) {
+                peers.add(Peer.client(served.port()));
+                clients.add(served.nextClient());
+            }
+            SocketClientCommunication reading = clients.remove(0);
+            var read = Tasks.start(() -> reading.read()).awaitParked();
+            // Both loops are busy, so that the handler comes to the connection later.
+            LinkedBlockingQueue<Thread> busy = new LinkedBlockingQueue<>();
+            for (SocketClientCommunication client : clients) {
+                client.onFrame(
+                        frame -> {
+                            busy.add(Thread.currentThread());
+                            release.await();
+                        });
+            }
+            for (Peer peer : peers.subList(1, 8)) {
+                peer.send(random(1));
+            }
+            assertNotEquals(Served.next(busy), Served.next(busy));
+            reading.onFrame(frame -> {});
+            read.awaitParked();
+            release.countDown();
+            assertThrows(IllegalStateException.class, read::get);
+        } finally {
+            release.countDown();
+            for (Peer peer : peers) {
+                peer.close();
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(booleans = {false, true})
+    void whatTheFastPathHasWrittenIsSentBehindTheEndOfEitherSide(boolean closes) throws Exception {
+        try (Served served = Served.plain("sendQueueLimit", "4K", "compression", "off");
+                Peer peer = Peer.client(served.port())) {
+            SocketClientCommunication client = served.nextClient();
+            client.onFrame(
+                    frame -> {
+                        // More than the queue has room for.
+                        for (int i = 0; i < 50; i++) {
+                            client.write(frame);
+                        }
+                        if (closes) {
+                            client.close();
+                        }
+                    });
+            peer.send(random(1000));
+            peer.socket.shutdownOutput();
+            for (int i = 0; i < 50; i++) {
+                assertArrayEquals(random(1000), peer.receive());
+            }
+            assertEquals(-1, peer.in.read());
+            assertEquals("host_closed", Served.ended(client).reason());
         }
     }
 }

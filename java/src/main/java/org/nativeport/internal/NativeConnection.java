@@ -93,6 +93,8 @@ public final class NativeConnection {
     private NativeLoop gatheredFrom;
     private int gatheredFirst;
     private int gatheredCount;
+    /** Bytes on the wire of what was gathered and the native would not take: the connection had ended. */
+    private long refusedBytes;
 
     /** A frame that waits for room in the native send queue. Without a future the program was told that it is taken. */
     private record Unsent(byte[] data, int flags, CompletableFuture<Void> taken) {}
@@ -425,10 +427,10 @@ public final class NativeConnection {
         if (loop.isCurrent() && input.isEmpty() && !inputEnded) {
             // Nothing has to be shown first.
             frameHandler = handler;
+            wakeReader();
         } else {
             loop.execute(() -> takeFrames(handler));
         }
-        wakeReader();
     }
 
     private void takeFrames(FrameHandler handler) {
@@ -436,6 +438,8 @@ public final class NativeConnection {
             return;
         }
         frameHandler = handler;
+        // Whoever waits to read is to know it.
+        wakeReader();
         byte[] item;
         while (!closing.get() && (item = input.poll()) != null) {
             taken(item);
@@ -672,17 +676,24 @@ public final class NativeConnection {
     private void giveGathered() throws IOException {
         while (gatheredCount > 0) {
             int status = Native.sendPolled(gatheredFrom.id, id, gatheredFirst, gatheredCount, 0);
-            int count = status < 0 ? gatheredCount : status;
-            if (status == Status.WOULD_BLOCK) {
-                for (int i = 0; i < count; i++) {
-                    addUnsent(new Unsent(gatheredFrom.copy(gatheredFirst + i), 0, null));
+            if (status >= 0) {
+                gatheredFirst += status;
+                gatheredCount -= status;
+            } else if (status == Status.WOULD_BLOCK) {
+                for (; gatheredCount > 0; gatheredFirst++, gatheredCount--) {
+                    addUnsent(new Unsent(gatheredFrom.copy(gatheredFirst), 0, null));
                 }
+            } else {
+                refuseGathered();
+                throw failure(status);
             }
-            gatheredFirst += count;
-            gatheredCount -= count;
-            if (status != Status.WOULD_BLOCK) {
-                check(status);
-            }
+        }
+    }
+
+    /** Under {@code writeLock}: the handler was told that they are taken, so they count as unsent. */
+    private void refuseGathered() {
+        for (; gatheredCount > 0; gatheredFirst++, gatheredCount--) {
+            refusedBytes += HEADER + gatheredFrom.length(gatheredFirst);
         }
     }
 
@@ -951,7 +962,7 @@ public final class NativeConnection {
     long owedBytes() {
         writeLock.lock();
         try {
-            long bytes = 0;
+            long bytes = refusedBytes;
             for (Unsent frame : unsent) {
                 bytes += frame.taken == null ? HEADER + frame.data.length : 0;
             }

@@ -393,6 +393,11 @@ public final class NativeLoop implements Runnable {
         }
     }
 
+    /** Size of an entry's payload in bytes. */
+    int length(int entry) {
+        return output.getInt(ENTRIES_AT + entry * ENTRY + 4);
+    }
+
     /** A copy of an entry's payload. */
     byte[] copy(int entry) {
         int at = ENTRIES_AT + entry * ENTRY;
