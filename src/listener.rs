@@ -92,6 +92,8 @@ impl Listener {
         if let Some(error) = findings.iter().find(|f| f.severity == Severity::Error) {
             return Err(Error::new(Status::Config, error.to_string()));
         }
+        let others = settings.ports.iter().enumerate().filter(|(index, _)| *index != port_index);
+        let others: Vec<String> = others.map(|(_, port)| port.written.clone()).collect();
         let Some(settings) = settings.ports.into_iter().nth(port_index) else {
             let message = format!("there is no port section number {port_index}");
             return Err(Error::new(Status::NotFound, message));
@@ -99,7 +101,12 @@ impl Listener {
         if runtime.core().life.is_stopping() {
             return Err(Error::new(Status::Stopped, "the runtime is stopping"));
         }
-        let port = Port::new(runtime.core().clone(), settings, port_index)?;
+        // A key that is mistyped changes nothing, which may be less than its author believes.
+        let core = runtime.core();
+        for finding in findings.iter().filter(|finding| !others.contains(&finding.section)) {
+            core.warn_once("config", finding.to_string());
+        }
+        let port = Port::new(core.clone(), settings, port_index)?;
         Ok(Listener { port: Arc::new(port) })
     }
 

@@ -21,6 +21,7 @@ use crate::sys::{Alive, Scheduling, is_forked_child, prepare_thread, with_signal
 use crate::workers::Pool;
 use mio::{Poll, Waker};
 use parking_lot::{Condvar, Mutex};
+use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
@@ -64,6 +65,8 @@ pub(crate) struct Core {
     /// `logLevel`: no sink gets more.
     log_level: Level,
     pub next_port_number: AtomicUsize,
+    /// Warnings of the configuration that the log has: listeners share sections.
+    warned: Mutex<HashSet<String>>,
     running_loops: AtomicUsize,
     ended: Ended,
     _alive: Alive,
@@ -223,6 +226,13 @@ impl Ended {
 }
 
 impl Core {
+    /// A line of the log, unless it has been there, or nobody would see it.
+    pub fn warn_once(&self, stage: &'static str, text: String) {
+        if self.log.wants(Level::Warn) && self.warned.lock().insert(text.clone()) {
+            self.log.warn(stage, text);
+        }
+    }
+
     /// Monotonic milliseconds since the runtime was made, counted from 1 s so that no time
     /// stamp is 0.
     pub fn now_ms(&self) -> u64 {
@@ -280,6 +290,7 @@ impl Core {
                 LogLevel::Debug => Level::Debug,
             },
             next_port_number: AtomicUsize::new(0),
+            warned: Mutex::default(),
             running_loops: AtomicUsize::new(0),
             ended: Ended::default(),
             _alive: Alive::new(),

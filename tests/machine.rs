@@ -6,8 +6,10 @@ mod c_programs;
 mod support;
 
 use c_programs::{build_c, can_trace, folder, library, must, root, skipped};
+use nativeport::config::Config;
 use nativeport::event::{Event, Handler, Protocol};
 use nativeport::handles::{Conn, SendFlags};
+use nativeport::listener::Listener;
 use nativeport::log::{Level, Record, Sink};
 use nativeport::status::CloseReason;
 use std::collections::HashMap;
@@ -703,6 +705,37 @@ fn a_log_sink_that_blocks_does_not_stop_connections_and_drops_are_counted() {
     let stats = server.runtime.stats();
     let told = logged.load(Ordering::SeqCst) as u64 + stats.log_dropped;
     assert_eq!(told, 3001 + stats.slow_turns - slow_before);
+}
+
+/// Keeps the lines that speak of the configuration.
+struct Configuring(Arc<Mutex<Vec<String>>>);
+
+impl Sink for Configuring {
+    fn log(&mut self, record: &Record<'_>) {
+        if record.stage == "config" {
+            self.0.lock().unwrap().push(record.text.to_owned());
+        }
+    }
+}
+
+#[test]
+fn a_key_that_means_nothing_is_told_by_the_log_once_when_its_listener_is_made() {
+    let text = b"[Port.1]\nport=0\nsslSektion=TLS\n[Port.2]\nport=0\nsslSection=TLS\nssll=on\n\
+        [TLS]\nselfSigned=localhost\nminVersoin=1.3\n";
+    let mut config = Config::new();
+    config.load_string(text, "file.ini").unwrap();
+    let runtime = runtime_of(&config);
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    runtime.set_log(Level::Warn, Some(Box::new(Configuring(lines.clone())))).unwrap();
+    for index in [0, 1, 1] {
+        drop(Listener::new(&runtime, &config, index).unwrap());
+    }
+    runtime.stop(0).unwrap();
+    runtime.wait(None).unwrap();
+    let lines = lines.lock().unwrap();
+    let times = |key: &str| lines.iter().filter(|line| line.contains(key)).count();
+    let told = ["sslSektion", "ssll", "minVersoin", "selfSigned"].map(times);
+    assert_eq!((told, lines.len()), ([1; 4], 4), "{lines:?}");
 }
 
 /// Says on which loop it is asked; blocks where it is told so; else echoes.

@@ -25,7 +25,8 @@ pub struct np_listener {
 }
 
 /// Makes a listener from the port section with this index (np_config_port_count). It does
-/// not listen before np_listener_start.
+/// not listen before np_listener_start. What is doubtful in the configuration of this port, such
+/// as a key that means nothing, goes to the runtime's log, each once.
 ///
 /// Thread: any
 /// Blocking: no; it reads certificates and keys
