@@ -29,15 +29,21 @@ fn client(address: SocketAddr) -> TcpStream {
     stream
 }
 
-#[test]
-fn a_connection_that_always_has_input_leaves_room_for_the_others() {
-    let text = b"[Port]\nport = 0\nbindAddress = 127.0.0.1\n";
+/// A runtime that is polled, with one listener of this port section.
+fn polled(section: &str) -> (Runtime, Arc<PollLoop>, Listener) {
+    let text = format!("[Port]\nport = 0\nbindAddress = 127.0.0.1\n{section}");
     let mut config = Config::new();
-    config.load_string(text, "test.ini").unwrap();
+    config.load_string(text.as_bytes(), "test.ini").unwrap();
     let runtime = Runtime::with_consumer(&config, Consumer::Poll).unwrap();
     let polled = PollLoop::new(&runtime, Box::new(vec![0; 65536])).unwrap();
     let listener = Listener::new(&runtime, &config, 0).unwrap();
     listener.on(Protocol::Client, Arc::new(Told)).unwrap();
+    (runtime, polled, listener)
+}
+
+#[test]
+fn a_connection_that_always_has_input_leaves_room_for_the_others() {
+    let (runtime, polled, listener) = polled("");
     listener.start().unwrap();
     let address = listener.addresses()[0];
 
@@ -108,15 +114,9 @@ fn poll(polled: &PollLoop, timeout_ms: u64) -> (Vec<What>, usize) {
 
 #[test]
 fn a_host_that_is_away_for_long_loses_no_connection_by_that() {
-    let text = b"[Port]\nport = 0\nbindAddress = 127.0.0.1\nreadTimeout = 2s\n\
-        frameTimeout = 2s\nidleTimeout = 2s\n";
-    let mut config = Config::new();
-    config.load_string(text, "test.ini").unwrap();
-    let runtime = Runtime::with_consumer(&config, Consumer::Poll).unwrap();
-    // Room for a few connections: the others wait for the next round.
-    let polled = PollLoop::new(&runtime, Box::new(vec![0; 65536])).unwrap();
-    let listener = Listener::new(&runtime, &config, 0).unwrap();
-    listener.on(Protocol::Client, Arc::new(Told)).unwrap();
+    // Its buffer has room for a few connections: the others wait for the next round.
+    let (_runtime, polled, listener) =
+        polled("readTimeout = 2s\nframeTimeout = 2s\nidleTimeout = 2s\n");
     listener.start().unwrap();
     let address = listener.addresses()[0];
 
@@ -163,18 +163,6 @@ fn a_host_that_is_away_for_long_loses_no_connection_by_that() {
     let is_its_end = |what: &What| matches!(what, What::Closed(info) if info.reason == CloseReason::FrameTimeout);
     let mut polls = 0..60;
     assert!(polls.any(|_| poll(&polled, 1000).0.iter().any(is_its_end)));
-}
-
-/// A runtime that is polled, with one listener of this port section.
-fn polled(section: &str) -> (Runtime, Arc<PollLoop>, Listener) {
-    let text = format!("[Port]\nport = 0\nbindAddress = 127.0.0.1\n{section}");
-    let mut config = Config::new();
-    config.load_string(text.as_bytes(), "test.ini").unwrap();
-    let runtime = Runtime::with_consumer(&config, Consumer::Poll).unwrap();
-    let polled = PollLoop::new(&runtime, Box::new(vec![0; 65536])).unwrap();
-    let listener = Listener::new(&runtime, &config, 0).unwrap();
-    listener.on(Protocol::Client, Arc::new(Told)).unwrap();
-    (runtime, polled, listener)
 }
 
 /// Polls, at most so many events at a time, until `pick` has found what it looks for.
