@@ -13,7 +13,7 @@ use crate::event::{CloseInfo, Event, Handler, Protocol};
 use crate::handles::{Conn, SendFlags};
 use crate::log::OwnedRecord;
 use crate::reactor::Loop;
-use crate::reactor::door::{Control, Door};
+use crate::reactor::door::Door;
 use crate::runtime::{Core, IN_FORKED_CHILD, Runtime};
 use crate::status::{Error, Status};
 use crate::sys::is_forked_child;
@@ -410,7 +410,7 @@ impl PollLoop {
 
     /// Lets a poll return early, or the next one.
     pub fn wake(&self) {
-        self.door.send(Control::Woken);
+        self.door.wake_poll();
     }
 
     /// Takes a loop away that has not been used, or whose runtime is over.

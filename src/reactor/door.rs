@@ -48,6 +48,8 @@ pub(crate) struct Door {
     slow_turns: AtomicU64,
     /// The thread of the host that polled this loop last.
     poller: AtomicUsize,
+    /// The host lets a poll return: told once until the loop has heard it.
+    poll_is_woken: AtomicBool,
 }
 
 /// A turn of this length is slow: a callback blocks, or the machine has no time for us.
@@ -60,7 +62,18 @@ impl Door {
         let load = AtomicUsize::new(0);
         let (turn_began_ms, slow_turns) = (AtomicU64::new(0), AtomicU64::new(0));
         let poller = AtomicUsize::new(0);
-        let door = Door { role, sender, waker, asleep, load, turn_began_ms, slow_turns, poller };
+        let poll_is_woken = AtomicBool::new(false);
+        let door = Door {
+            role,
+            sender,
+            waker,
+            asleep,
+            load,
+            turn_began_ms,
+            slow_turns,
+            poller,
+            poll_is_woken,
+        };
         (Arc::new(door), receiver)
     }
 
@@ -112,6 +125,19 @@ impl Door {
         }
     }
 
+    /// Lets a poll of the host return, or the next one. Nobody may poll for long, so what has been
+    /// told and not heard is not told again.
+    pub fn wake_poll(&self) {
+        if !self.poll_is_woken.swap(true, Ordering::SeqCst) {
+            self.send(Control::Woken);
+        }
+    }
+
+    /// The loop has heard that its poll is to return.
+    pub fn poll_returns(&self) {
+        self.poll_is_woken.store(false, Ordering::SeqCst);
+    }
+
     /// This thread of the host's polls the loop.
     pub fn polled_by(&self, thread: usize) {
         self.poller.store(thread, Ordering::SeqCst);
@@ -139,4 +165,22 @@ impl Door {
 /// The door with the fewest connections.
 pub(crate) fn least_loaded(doors: &[Arc<Door>]) -> Option<&Arc<Door>> {
     doors.iter().min_by_key(|door| door.load.load(Ordering::Relaxed))
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+    use crate::reactor::WAKE;
+
+    #[test]
+    fn a_loop_that_nobody_polls_is_told_once_to_return_however_often_it_is_woken() {
+        let poll = mio::Poll::new().unwrap();
+        let waker = Waker::new(poll.registry(), WAKE).unwrap();
+        let (door, receiver) = Door::new(Role::Io, waker);
+        (0..1000).for_each(|_| door.wake_poll());
+        assert!(matches!(receiver.try_recv(), Ok(Control::Woken)) && receiver.is_empty());
+        door.poll_returns();
+        door.wake_poll();
+        assert!(matches!(receiver.try_recv(), Ok(Control::Woken)));
+    }
 }

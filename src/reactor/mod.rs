@@ -481,7 +481,10 @@ impl Loop {
                 }
             }
             Control::Look => {}
-            Control::Woken => self.woken = true,
+            Control::Woken => {
+                self.door.poll_returns();
+                self.woken = true;
+            }
         }
     }
 

@@ -116,7 +116,8 @@ public interface ClientCommunicationInterface extends Closeable {
 
     /**
      * Sends a transaction that a {@link FrameHandler} is shown, without a copy. Only inside the handler, whose frame it is;
-     * always taken: what finds no room waits, and meanwhile nothing is read from this connection. Frames that have come
+     * always taken: what finds no room waits, and meanwhile nothing is read from this connection. (To send it to another
+     * connection is right for a few; where that may be slower than this one, {@link #offer} does not pile up.) Frames that have come
      * together are sent together when the handler has seen the last of them, or before anything else is
      * sent; if that fails, the connection ends as if the handler had failed. Returns at once.
      *
