@@ -103,7 +103,8 @@ impl Letter {
 
     /// Tells it. What it holds is given back after that.
     pub fn read(self, conn: crate::handles::Conn) {
-        let Letter { handler, what } = self;
+        // In this order: the handler goes first after a panic too.
+        let Letter { what, handler } = self;
         let event = match &what {
             What::Admit { protocol, first_byte } => {
                 Event::Admit { protocol: *protocol, first_byte: *first_byte }

@@ -20,6 +20,9 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -496,6 +499,31 @@ class EndsTest {
             }
         }
         return null;
+    }
+
+    @Test
+    void anEndIsToldAlsoWhenTheHostsExecutorTakesNothingMore() throws Exception {
+        ExecutorService executor = Executors.newCachedThreadPool();
+        LinkedBlockingQueue<SocketClientCommunication> clients = new LinkedBlockingQueue<>();
+        ServerConfig config = Served.config();
+        ConnectionHandler handler =
+                new ConnectionHandler() {
+                    @Override
+                    public void onClientConnect(SocketClientCommunication client) {
+                        clients.add(client);
+                    }
+                };
+        try (NativeRuntime runtime = NativeRuntime.builder(config).callbackExecutor(executor).build();
+                var listener = new SocketClientConnectionListener(runtime, config, 0, handler)) {
+            listener.start();
+            try (Peer peer = Peer.client(listener.getLocalPort())) {
+                SocketClientCommunication client = Served.next(clients);
+                CompletableFuture<CloseInfo> closed = client.whenClosed().toCompletableFuture();
+                executor.shutdown();
+                client.close();
+                assertEquals("host_closed", closed.get(Served.SECONDS, TimeUnit.SECONDS).reason());
+            }
+        }
     }
 
     @Test

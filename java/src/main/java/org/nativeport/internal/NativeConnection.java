@@ -126,6 +126,11 @@ public final class NativeConnection {
         }
         input.add(item);
         long cost = waitingCost.addAndGet(item.length + ITEM);
+        if (inputShutdown) {
+            // Shut down meanwhile: nobody takes it, and no pause may wait for that.
+            dropInput();
+            return;
+        }
         if (cost > port.receiveWindow() && (paused & PAUSED_BY_WINDOW) == 0) {
             pauseLock.lock();
             try {
@@ -406,10 +411,14 @@ public final class NativeConnection {
             throw new SocketException("Socket is closed");
         }
         inputShutdown = true;
+        dropInput();
+        wakeReader();
+    }
+
+    private void dropInput() {
         input.clear();
         waitingCost.set(0);
         resumeIfTaken();
-        wakeReader();
     }
 
     public boolean isInputShutdown() {

@@ -133,13 +133,13 @@ public final class RuntimeCore {
     }
 
     /**
-     * Completes it on a thread that may wait. On this one if there is no memory or no thread for
-     * that: whoever waits must not wait for ever.
+     * Completes it on a thread that may wait. On this one if there is no memory for that, or the
+     * executor takes no more: whoever waits must not wait for ever.
      */
     <T> void complete(CompletableFuture<T> future, T value) {
         try {
-            callback(() -> future.complete(value));
-        } catch (OutOfMemoryError none) {
+            executor.execute(() -> future.complete(value));
+        } catch (RejectedExecutionException | OutOfMemoryError none) {
             future.complete(value);
         }
     }
