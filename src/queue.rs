@@ -213,7 +213,8 @@ mod tests {
     fn what_waits_takes_hardly_more_memory_than_its_size() {
         let (mut queue, mut all) = (Queue::default(), Vec::new());
         while queue.bytes < 4 * GATHER_BYTES {
-            let bytes = vec![queue.pieces.len() as u8; 16_388];
+            // No doubling of this size comes near to that of a piece.
+            let bytes = vec![queue.pieces.len() as u8; 10_004];
             queue.append(&bytes);
             all.extend_from_slice(&bytes);
         }

@@ -87,8 +87,9 @@ impl Conn {
         self.next_deadline(false).map(|(at, _)| at)
     }
 
-    /// What has arrived and is `unread` may be what the peer owes: it is not judged before.
-    pub fn next_deadline(&self, unread: bool) -> Option<(u64, CloseReason)> {
+    /// `has_no_turn`: there was no room for its turn in this round. What has arrived may be what the
+    /// peer owes, so it is not judged by that before.
+    pub fn next_deadline(&self, has_no_turn: bool) -> Option<(u64, CloseReason)> {
         let rules = &self.port.rules;
         let out = self.out_ref();
         let after = |from: u64, ms: u64| (ms > 0).then(|| from.saturating_add(ms));
@@ -109,8 +110,7 @@ impl Conn {
                 );
                 note(after(self.accepted_ms, rules.read_timeout_ms), CloseReason::ReadTimeout);
             }
-            // One byte is all it takes, so nobody puts this off by sending.
-            Phase::Identify if unread => {}
+            Phase::Identify if has_no_turn => {}
             Phase::Identify => {
                 note(after(self.accepted_ms, rules.read_timeout_ms), CloseReason::ReadTimeout);
             }
@@ -126,7 +126,7 @@ impl Conn {
                     note(after(out.progress_ms, rules.write_timeout_ms), CloseReason::WriteTimeout);
                 }
                 let reads = self.times.not_reading_since.is_none();
-                if reads && !unread && protocol.is_framed() {
+                if reads && !has_no_turn && protocol.is_framed() {
                     if let Some((began, _)) = self.times.frame_began {
                         let arrived = self.decoder.held_bytes() as u64;
                         let extra = arrived / FRAME_SECOND_BYTES * 1000;
@@ -156,9 +156,8 @@ impl Conn {
         first
     }
 
-    /// Time has passed: ends the connection if its deadline is over. `unread`: the socket has
-    /// input.
-    pub fn on_time(&mut self, turn: &Turn, unread: bool) {
+    /// Time has passed: ends the connection if its deadline is over. `has_no_turn`: as above.
+    pub fn on_time(&mut self, turn: &Turn, has_no_turn: bool) {
         self.note_absence(turn);
         // What the host has decided while the loop was busy, or not polled, came before.
         self.out().now_ms = turn.now_ms;
@@ -167,8 +166,7 @@ impl Conn {
             // It ends by that, when it is settled.
             return;
         }
-        let unread = unread && self.wants_read();
-        let Some((at, reason)) = self.next_deadline(unread) else { return };
+        let Some((at, reason)) = self.next_deadline(has_no_turn) else { return };
         if at > turn.now_ms {
             return;
         }

@@ -16,7 +16,7 @@ use crate::polling::{self, Sink};
 use crate::runtime::Core;
 use crate::status::Status;
 use crate::sync::channel::Receiver;
-use door::{Control, Door, least_loaded};
+use door::{Control, Door, SLOW_TURN_MS, least_loaded};
 use mio::{Events, Poll, Token};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -33,8 +33,6 @@ const TURN_READS: usize = 4;
 const TURN_READ_BYTES: usize = 1 << 20;
 /// A visit, and a read, needs so much room behind what events that are polled point to.
 const ROOM_BYTES: usize = 16 << 10;
-/// A loop that looks at no socket for so long is away: the time is ours and not its peers'.
-const AWAY_MS: u64 = 100;
 /// Reads of each connection that still lingers when the runtime is over.
 const LAST_READS: usize = 16;
 /// After an error of waiting: so long until the next try, so many of them per line in the log.
@@ -396,15 +394,16 @@ impl Loop {
         let soon = Wheel::tick_of(self.turn.now_ms) + 2;
         let forgotten = |slot: &&Slot| slot.timer_tick == 0 || slot.timer_tick > soon;
         let slots = self.slots.iter().flatten().map(|slot| &**slot).filter(forgotten);
-        let unread = |slot: &Slot| slot.readable && slot.conn.wants_read();
-        let deadlines = slots.filter_map(|slot| slot.conn.next_deadline(unread(slot)));
+        let deadlines = slots.filter_map(|slot| slot.conn.next_deadline(slot.again));
         deadlines.filter(|(at_ms, _)| at_ms.saturating_add(200) < self.turn.now_ms).collect()
     }
 
     fn wait(&mut self, events: &mut Events, limit: Option<Duration>) {
         let now_ms = self.core.now_ms();
         let away_ms = now_ms.saturating_sub(self.looked_ms);
-        if away_ms >= AWAY_MS {
+        // Shorter turns cost a peer less than that of its time; and a loop that is merely busy, as under
+        // an attack, goes on judging.
+        if away_ms >= SLOW_TURN_MS {
             self.turn.away_ms += away_ms;
         }
         if let Some(took_ms) = self.door.turn_ends(now_ms) {
@@ -556,7 +555,7 @@ impl Loop {
     /// A deadline of a connection may be over.
     fn expire(&mut self, key: usize) {
         let Some(slot) = &mut self.slots[key] else { return };
-        slot.conn.on_time(&self.turn, slot.readable);
+        slot.conn.on_time(&self.turn, slot.again);
         self.touch(key);
     }
 
