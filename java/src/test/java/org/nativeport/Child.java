@@ -1,6 +1,7 @@
 package org.nativeport;
 
 import java.io.IOException;
+import java.lang.ref.ReferenceQueue;
 import java.lang.ref.WeakReference;
 import java.net.URL;
 import java.net.URLClassLoader;
@@ -12,6 +13,8 @@ import org.nativeport.internal.SelfTest;
 
 /** Programs that a test starts in a virtual machine of their own: how it ends is what is tested. */
 public final class Child {
+    private static final ReferenceQueue<ClassLoader> COLLECTED = new ReferenceQueue<>();
+
     private Child() {}
 
     public static void main(String[] arguments) throws Exception {
@@ -171,7 +174,7 @@ public final class Child {
                     throw new AssertionError("class loader " + i + " was not collected");
                 }
                 System.gc();
-                Thread.sleep(50);
+                COLLECTED.remove(50);
             }
         }
     }
@@ -214,7 +217,7 @@ public final class Child {
         }
         serveWithSender(loader);
         loader.close();
-        return new WeakReference<>(loader);
+        return new WeakReference<>(loader, COLLECTED);
     }
 
     /** By reflection, as these classes are not those of this program. */

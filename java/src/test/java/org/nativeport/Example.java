@@ -8,6 +8,8 @@ import java.io.InputStreamReader;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
 import org.nativeport.Tasks.Task;
@@ -23,12 +25,22 @@ final class Example implements Closeable {
 
     final int port;
     private final Process process;
+    private final BlockingQueue<String> lines = new LinkedBlockingQueue<>();
     private final Task<List<String>> said;
 
-    private Example(Process process, int port, Task<List<String>> said) {
+    private Example(Process process, int port, BufferedReader output) {
         this.process = process;
         this.port = port;
-        this.said = said;
+        said =
+                Tasks.start(
+                        () -> {
+                            List<String> all = new ArrayList<>();
+                            for (String line; (line = output.readLine()) != null; ) {
+                                lines.add(line);
+                                all.add(line);
+                            }
+                            return all;
+                        });
     }
 
     /** Runs it with the library, and returns when it is ready. */
@@ -59,11 +71,21 @@ final class Example implements Closeable {
         for (String line; (line = output.readLine()) != null; ) {
             if (line.startsWith(READY)) {
                 int port = Integer.parseInt(line.substring(READY.length()));
-                return new Example(process, port, Tasks.start(() -> output.lines().toList()));
+                return new Example(process, port, output);
             }
             before.append(line).append('\n');
         }
         throw new IOException(source + " has ended: " + before);
+    }
+
+    /** Waits until it says a line that ends with these words: its clients may see an end before that. */
+    void hears(String words) throws InterruptedException {
+        for (String line; (line = lines.poll(60, TimeUnit.SECONDS)) != null; ) {
+            if (line.endsWith(words)) {
+                return;
+            }
+        }
+        throw new AssertionError("it has not said " + words);
     }
 
     /** Ends it as an operator does, and returns the lines that it has said since it was ready. */
