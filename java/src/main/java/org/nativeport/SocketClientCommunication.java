@@ -9,6 +9,7 @@ import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
+import org.nativeport.internal.ConnectionOutput;
 import org.nativeport.internal.Deadline;
 import org.nativeport.internal.NativeConnection;
 import org.nativeport.internal.NativeLoop;
@@ -47,13 +48,13 @@ public final class SocketClientCommunication implements ClientCommunicationInter
     @Override
     public byte[] read() throws IOException {
         refuseOnLoop();
-        return connection.readFrame(Deadline.after(soTimeout));
+        return connection.input().readFrame(Deadline.after(soTimeout));
     }
 
     @Override
     public byte[] read(Duration timeout) throws IOException {
         refuseOnLoop();
-        return connection.readFrame(Deadline.after(millis(timeout)));
+        return connection.input().readFrame(Deadline.after(millis(timeout)));
     }
 
     @Override
@@ -65,7 +66,7 @@ public final class SocketClientCommunication implements ClientCommunicationInter
         byte[] next = read();
         while (next != null) {
             batch.add(next);
-            next = batch.size() < most ? connection.pollFrame() : null;
+            next = batch.size() < most ? connection.input().pollFrame() : null;
         }
         return batch;
     }
@@ -87,34 +88,34 @@ public final class SocketClientCommunication implements ClientCommunicationInter
 
     @Override
     public void onFrame(FrameHandler handler) {
-        connection.setFrameHandler(Objects.requireNonNull(handler), this);
+        connection.input().setFrameHandler(Objects.requireNonNull(handler), this);
     }
 
     @Override
     public void pauseReading() {
-        connection.pauseReading();
+        connection.input().pause();
     }
 
     @Override
     public void resumeReading() {
-        connection.resumeReading();
+        connection.input().resume();
     }
 
     @Override
     public void write(byte[] transaction) throws IOException {
-        connection.writeFrame(transaction, 0, transaction.length, flags, Deadline.after(0));
+        connection.output().writeFrame(transaction, 0, transaction.length, flags, Deadline.after(0));
     }
 
     @Override
     public void write(byte[] data, int offset, int length) throws IOException {
         Objects.checkFromIndexSize(offset, length, data.length);
-        connection.writeFrame(data, offset, length, flags, Deadline.after(0));
+        connection.output().writeFrame(data, offset, length, flags, Deadline.after(0));
     }
 
     @Override
     public void write(byte[] transaction, Duration timeout) throws IOException {
         Deadline deadline = Deadline.after(millis(timeout));
-        connection.writeFrame(transaction, 0, transaction.length, flags, deadline);
+        connection.output().writeFrame(transaction, 0, transaction.length, flags, deadline);
     }
 
     @Override
@@ -132,23 +133,23 @@ public final class SocketClientCommunication implements ClientCommunicationInter
             Objects.requireNonNull(frame);
         }
         if (frames.length > 0) {
-            connection.writeFrames(frames, flags);
+            connection.output().writeFrames(frames, flags);
         }
     }
 
     @Override
     public boolean offer(byte[] transaction) throws IOException {
-        return connection.offerFrame(transaction, flags);
+        return connection.output().offerFrame(transaction, flags);
     }
 
     @Override
     public CompletionStage<Void> writeAsync(byte[] transaction) {
-        return connection.writeFrameAsync(Objects.requireNonNull(transaction), flags);
+        return connection.output().writeFrameAsync(Objects.requireNonNull(transaction), flags);
     }
 
     @Override
     public void setCompressing(boolean on) {
-        flags = on ? 0 : NativeConnection.RAW;
+        flags = on ? 0 : ConnectionOutput.RAW;
     }
 
     @Override
@@ -166,7 +167,7 @@ public final class SocketClientCommunication implements ClientCommunicationInter
 
     @Override
     public void shutdownOutput() throws IOException {
-        connection.shutdownOutput();
+        connection.output().shutdown();
     }
 
     @Override

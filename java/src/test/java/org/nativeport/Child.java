@@ -17,7 +17,17 @@ public final class Child {
 
     private Child() {}
 
-    public static void main(String[] arguments) throws Exception {
+    public static void main(String[] arguments) {
+        try {
+            run(arguments);
+        } catch (Throwable failure) {
+            failure.printStackTrace(System.out);
+            // Whatever else lives: whoever waits for an answer is to know.
+            Runtime.getRuntime().halt(70);
+        }
+    }
+
+    private static void run(String[] arguments) throws Exception {
         switch (arguments[0]) {
             case "serve" -> serve(true);
             case "serve-without-keep-alive" -> serve(false);
@@ -27,6 +37,7 @@ public final class Child {
             case "reload" -> reload(Path.of(arguments[1]), Integer.parseInt(arguments[2]));
             case "hold" -> ChildServers.hold(arguments[1], Boolean.parseBoolean(arguments[2]));
             case "many" -> ChildServers.many(Way.valueOf(arguments[1]));
+            case "busy" -> ChildServers.busy();
             case "exhaust" -> ChildServers.exhaust(Way.valueOf(arguments[1]));
             default -> throw new IllegalArgumentException(arguments[0]);
         }

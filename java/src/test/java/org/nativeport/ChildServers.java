@@ -123,6 +123,29 @@ final class ChildServers {
         served.close();
     }
 
+    // ------------------------------------------------------------------ busy
+
+    /** Sends back what is short, and works for a while on whatever is longer. */
+    static void busy() throws Exception {
+        Way.Program program =
+                (client, transaction) -> {
+                    if (transaction.length < 100) {
+                        return transaction;
+                    }
+                    long begun = System.nanoTime();
+                    while (System.nanoTime() - begun < TimeUnit.MILLISECONDS.toNanos(1)) {
+                        Thread.onSpinWait();
+                    }
+                    return null;
+                };
+        Served served = Served.by(Way.CALLBACK, false, program);
+        say("port " + served.port());
+        while (order() != null) {
+            say("came " + served.listener.getServerSocket().getMetrics().bytesIn());
+        }
+        served.close();
+    }
+
     // --------------------------------------------------------------- exhaust
 
     /**

@@ -120,6 +120,37 @@ class PressureTest {
         assertAllAreAnswered(options, Way.CALLBACK, LongForm.count(1000, 10_000));
     }
 
+    @Test
+    @EnabledForJreRange(min = JRE.JAVA_21)
+    void aVirtualThreadThatNeverRunsOutOfInputLeavesItsCarrierToOthers() throws Exception {
+        List<String> options =
+                List.of(
+                        "-Djdk.virtualThreadScheduler.parallelism=1",
+                        "-Djdk.virtualThreadScheduler.maxPoolSize=1");
+        try (ChildProcess child = ChildProcess.start(options, "busy")) {
+            int port = child.hearsNumber("port");
+            try (Peer flood = Peer.client(port);
+                    Peer other = Peer.client(port)) {
+                Task<Void> flooding =
+                        Tasks.start(
+                                () -> {
+                                    for (;;) {
+                                        flood.send(new byte[200]);
+                                    }
+                                });
+                // Work for a hundred milliseconds, and more comes much faster than it is done.
+                Tasks.await("input", () -> child.asks("count", "came") > 20_000);
+                for (int i = 0; i < 5; i++) {
+                    other.send("hello".getBytes());
+                    assertArrayEquals("hello".getBytes(), other.receive());
+                }
+                // It has not come to its end meanwhile.
+                assertThrows(
+                        TimeoutException.class, () -> flooding.result().get(1, TimeUnit.MILLISECONDS));
+            }
+        }
+    }
+
     private static void assertAllAreAnswered(List<String> options, Way way, int count)
             throws Exception {
         List<Peer> peers = new ArrayList<>();

@@ -173,20 +173,20 @@ public final class NativeLoop implements Runnable {
             case DATA -> {
                 NativeConnection connection = find(conn);
                 if (connection != null) {
-                    connection.receive(copy(output.getInt(at + 24)));
-                    connection.wakeReader();
+                    connection.input().receive(copy(output.getInt(at + 24)));
+                    connection.input().wakeReader();
                 }
             }
             case WRITABLE -> {
                 NativeConnection connection = find(conn);
                 if (connection != null) {
-                    connection.becomeWritable();
+                    connection.output().becomeWritable();
                 }
             }
             case END -> {
                 NativeConnection connection = find(conn);
                 if (connection != null) {
-                    connection.endInput();
+                    connection.input().end();
                 }
             }
             case ADMIT -> {
@@ -273,7 +273,7 @@ public final class NativeLoop implements Runnable {
                 output.getInt(extra + 20),
                 output.getLong(extra + 24),
                 output.getLong(extra + 32),
-                output.getLong(extra + 40) + connection.owedBytes(),
+                output.getLong(extra + 40) + connection.output().owedBytes(),
                 Duration.ofMillis(output.getLong(extra + 48)),
                 text(extra + 56));
     }
@@ -357,11 +357,11 @@ public final class NativeLoop implements Runnable {
         }
         int i = first;
         int end = first + count;
-        FrameHandler handler = connection.frameHandler();
+        FrameHandler handler = connection.input().frameHandler();
         if (handler != null) {
             try {
                 for (; i < end && !connection.isClosed(); i++) {
-                    connection.show(handler, view.over(i));
+                    connection.input().show(handler, view.over(i));
                 }
             } finally {
                 sendGathered();
@@ -369,9 +369,9 @@ public final class NativeLoop implements Runnable {
             return;
         }
         for (; i < end; i++) {
-            connection.receive(copy(i));
+            connection.input().receive(copy(i));
         }
-        connection.wakeReader();
+        connection.input().wakeReader();
     }
 
     /** For whom frames are gathered; one connection at a time. */
@@ -389,7 +389,7 @@ public final class NativeLoop implements Runnable {
         NativeConnection connection = gathering;
         if (connection != null) {
             gathering = null;
-            connection.sendGathered();
+            connection.output().sendGathered();
         }
     }
 
@@ -541,10 +541,10 @@ public final class NativeLoop implements Runnable {
         public void sendTo(NativeConnection to) throws IOException {
             requireValid();
             if (entry == NONE) {
-                to.sendCopy(buffer.array());
+                to.output().sendCopy(buffer.array());
             } else {
                 loop.gatherFor(to);
-                to.sendPolled(loop, entry, this);
+                to.output().sendPolled(loop, entry, this);
             }
         }
     }

@@ -41,17 +41,17 @@ public final class NativeSocket implements ISocket {
             if (connection.isClosed()) {
                 throw new SocketException("Socket closed");
             }
-            return connection.isInputShutdown();
+            return connection.input().isShutdown();
         }
 
         @Override
         public int read(byte[] bytes, int offset, int length) throws IOException {
-            return connection.read(bytes, offset, length, Deadline.after(soTimeout));
+            return connection.input().read(bytes, offset, length, Deadline.after(soTimeout));
         }
 
         @Override
         public int available() throws IOException {
-            return connection.available();
+            return connection.input().available();
         }
 
         @Override
@@ -69,7 +69,7 @@ public final class NativeSocket implements ISocket {
         @Override
         public void write(byte[] bytes, int offset, int length) throws IOException {
             Objects.checkFromIndexSize(offset, length, bytes.length);
-            connection.write(bytes, offset, length);
+            connection.output().write(bytes, offset, length);
         }
 
         @Override
@@ -81,7 +81,7 @@ public final class NativeSocket implements ISocket {
     @Override
     public InputStream getInputStream() throws IOException {
         requireOpen();
-        if (connection.isInputShutdown()) {
+        if (connection.input().isShutdown()) {
             throw new SocketException("Socket input is shutdown");
         }
         return input;
@@ -90,7 +90,7 @@ public final class NativeSocket implements ISocket {
     @Override
     public OutputStream getOutputStream() throws IOException {
         requireOpen();
-        if (connection.isOutputShutdown()) {
+        if (connection.output().isShutdown()) {
             throw new SocketException("Socket output is shutdown");
         }
         return output;
@@ -118,22 +118,22 @@ public final class NativeSocket implements ISocket {
 
     @Override
     public boolean isInputShutdown() {
-        return connection.isInputShutdown();
+        return connection.input().isShutdown();
     }
 
     @Override
     public boolean isOutputShutdown() {
-        return connection.isOutputShutdown();
+        return connection.output().isShutdown();
     }
 
     @Override
     public void shutdownInput() throws IOException {
-        connection.shutdownInput();
+        connection.input().shutdown();
     }
 
     @Override
     public void shutdownOutput() throws IOException {
-        connection.shutdownOutput();
+        connection.output().shutdown();
     }
 
     @Override

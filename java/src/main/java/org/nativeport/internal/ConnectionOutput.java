@@ -1,0 +1,555 @@
+package org.nativeport.internal;
+
+import java.io.IOException;
+import java.net.SocketException;
+import java.net.SocketTimeoutException;
+import java.util.ArrayDeque;
+import java.util.Arrays;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.ReentrantLock;
+import org.nativeport.CloseInfo;
+import org.nativeport.FrameView;
+
+/**
+ * What goes to the peer of one connection. It has one lock, which is held while a native takes data,
+ * never while somebody waits.
+ */
+public final class ConnectionOutput {
+    /** In flags: send it raw even if the port compresses. */
+    public static final int RAW = Native.SEND_RAW;
+
+    /** In front of each frame on the wire, in bytes. */
+    private static final int HEADER = 4;
+
+    /** A stream is sent in pieces of this size, so that the send queue stays near its limit. */
+    private static final int PIECE = 65536;
+
+    private final NativeConnection connection;
+    private final long id;
+
+    /** Held by a stream's write from its first piece to its last, also while it waits. */
+    private final ReentrantLock writeTurn = new ReentrantLock();
+
+    private final ReentrantLock writeLock = new ReentrantLock();
+    private final Condition writable = writeLock.newCondition();
+    private final ArrayDeque<Unsent> unsent = new ArrayDeque<>();
+    /** What ends it as soon as nothing is unsent: {@code CLOSE}, {@code SHUTDOWN} or 0. Under {@code writeLock}. */
+    private int endBehindUnsent;
+    private volatile boolean shutdown;
+
+    // What the fast path has sent and the native has not been given yet: frames of a poll, one
+    // behind the other, so that they cost one call. Under {@code writeLock}; gone before the next poll.
+    private NativeLoop gatheredFrom;
+    private int gatheredFirst;
+    private int gatheredCount;
+    /** Bytes on the wire of what was gathered and the native would not take: the connection had ended. */
+    private long refusedBytes;
+
+    /** A frame that waits for room in the native send queue. Without a future the program was told that it is taken. */
+    private record Unsent(byte[] data, int flags, CompletableFuture<Void> taken) {}
+
+    ConnectionOutput(NativeConnection connection) {
+        this.connection = connection;
+        this.id = connection.id;
+    }
+
+    /** Sends a whole transaction. May park until there is room; not on the loop's thread. */
+    public void writeFrame(byte[] data, int offset, int length, int flags, Deadline deadline)
+            throws IOException {
+        if (connection.loop.isCurrent()) {
+            sendOnLoop(data, offset, length, flags);
+            return;
+        }
+        if (!deadline.acquire(writeLock)) {
+            throw new SocketTimeoutException("Write timed out");
+        }
+        try {
+            for (;;) {
+                requireWritable();
+                if (unsent.isEmpty()) {
+                    int status = Native.sendFrame(id, data, offset, length, flags);
+                    if (status != Status.WOULD_BLOCK) {
+                        connection.check(status);
+                        return;
+                    }
+                }
+                awaitWritable(deadline);
+            }
+        } finally {
+            writeLock.unlock();
+        }
+    }
+
+    /** Sends several whole transactions. May park; when it fails, those before have been taken. */
+    public void writeFrames(byte[][] frames, int flags) throws IOException {
+        Packed packed = new Packed(frames);
+        writeLock.lock();
+        try {
+            int taken = 0;
+            while (taken < frames.length) {
+                requireWritable();
+                int status = Status.WOULD_BLOCK;
+                if (unsent.isEmpty()) {
+                    status = packed.send(id, taken, flags);
+                }
+                if (status != Status.WOULD_BLOCK) {
+                    connection.check(status);
+                    taken += status;
+                } else if (connection.loop.isCurrent()) {
+                    for (; taken < frames.length; taken++) {
+                        addUnsent(new Unsent(frames[taken].clone(), flags, null));
+                    }
+                } else {
+                    awaitWritable(Deadline.after(0));
+                }
+            }
+        } finally {
+            writeLock.unlock();
+        }
+    }
+
+    /** Frames one behind the other, as the native wants them. */
+    private static final class Packed {
+        /** More than this travels frame by frame, in bytes. */
+        private static final int MOST = 1 << 20;
+
+        final byte[][] frames;
+        final int[] lengths;
+        final byte[] data;
+        int sent;
+        int offset;
+
+        Packed(byte[][] frames) {
+            this.frames = frames;
+            this.lengths = new int[frames.length];
+            long all = 0;
+            for (int i = 0; i < frames.length; i++) {
+                lengths[i] = frames[i].length;
+                all += lengths[i];
+            }
+            this.data = all <= MOST ? new byte[(int) all] : null;
+            if (data != null) {
+                int end = 0;
+                for (byte[] frame : frames) {
+                    System.arraycopy(frame, 0, data, end, frame.length);
+                    end += frame.length;
+                }
+            }
+        }
+
+        int send(long to, int first, int flags) {
+            if (data == null) {
+                int status = Native.sendFrame(to, frames[first], 0, lengths[first], flags);
+                return status == Status.OK ? 1 : status;
+            }
+            for (; sent < first; sent++) {
+                offset += lengths[sent];
+            }
+            return Native.sendFrames(
+                    to, data, offset, lengths, first, frames.length - first, flags);
+        }
+    }
+
+    /** Sends a whole transaction, or answers false if there is no room. Never parks for the peer. */
+    public boolean offerFrame(byte[] data, int flags) throws IOException {
+        writeLock.lock();
+        try {
+            requireWritable();
+            if (!unsent.isEmpty()) {
+                return false;
+            }
+            int status = Native.sendFrame(id, data, 0, data.length, flags);
+            if (status == Status.WOULD_BLOCK) {
+                return false;
+            }
+            connection.check(status);
+            return true;
+        } finally {
+            writeLock.unlock();
+        }
+    }
+
+    /** Sends a whole transaction as soon as there is room; keeps the array until then. */
+    public CompletableFuture<Void> writeFrameAsync(byte[] data, int flags) {
+        CompletableFuture<Void> done = new CompletableFuture<>();
+        writeLock.lock();
+        try {
+            requireWritable();
+            int status = Status.WOULD_BLOCK;
+            if (unsent.isEmpty()) {
+                status = Native.sendFrame(id, data, 0, data.length, flags);
+            }
+            if (status == Status.WOULD_BLOCK) {
+                addUnsent(new Unsent(data, flags, done));
+            } else {
+                connection.check(status);
+                done.complete(null);
+            }
+        } catch (IOException failure) {
+            done.completeExceptionally(failure);
+        } finally {
+            writeLock.unlock();
+        }
+        return done;
+    }
+
+    /** On the loop's thread: always taken; what finds no room waits here, and reading pauses. */
+    private void sendOnLoop(byte[] data, int offset, int length, int flags) throws IOException {
+        writeLock.lock();
+        try {
+            requireWritable();
+            int status = Status.WOULD_BLOCK;
+            if (unsent.isEmpty()) {
+                status = Native.sendFrame(id, data, offset, length, flags);
+            }
+            if (status == Status.WOULD_BLOCK) {
+                addUnsent(new Unsent(Arrays.copyOfRange(data, offset, offset + length), flags, null));
+            } else {
+                connection.check(status);
+            }
+        } finally {
+            writeLock.unlock();
+        }
+    }
+
+    /** On the thread of this or another loop: always taken, as a copy if there is no room. */
+    void sendCopy(byte[] data) throws IOException {
+        sendOnLoop(data, 0, data.length, 0);
+    }
+
+    /**
+     * On a loop's thread: an entry of its last poll, which waits as a copy if there is no room. It is
+     * gathered with those before and behind it: {@link #sendGathered} follows.
+     */
+    void sendPolled(NativeLoop from, int entry, FrameView view) throws IOException {
+        writeLock.lock();
+        try {
+            requireUsable();
+            if (gatheredCount > 0 && entry == gatheredFirst + gatheredCount && from == gatheredFrom) {
+                gatheredCount++;
+                return;
+            }
+            giveGathered();
+            if (unsent.isEmpty()) {
+                gatheredFrom = from;
+                gatheredFirst = entry;
+                gatheredCount = 1;
+            } else {
+                addUnsent(new Unsent(view.toByteArray(), 0, null));
+            }
+        } finally {
+            writeLock.unlock();
+        }
+    }
+
+    /** On a loop's thread, before it polls again: the native gets what is gathered. */
+    void sendGathered() {
+        try {
+            writeLock.lock();
+            try {
+                giveGathered();
+            } finally {
+                writeLock.unlock();
+            }
+        } catch (IOException failure) {
+            if (!connection.isClosed()) {
+                connection.handlerFailed(failure);
+            }
+        }
+    }
+
+    /** Under {@code writeLock}, before whatever else goes out: an order of sends is an order on the wire. */
+    private void giveGathered() throws IOException {
+        while (gatheredCount > 0) {
+            int status = Native.sendPolled(gatheredFrom.id, id, gatheredFirst, gatheredCount, 0);
+            if (status >= 0) {
+                gatheredFirst += status;
+                gatheredCount -= status;
+            } else if (status == Status.WOULD_BLOCK) {
+                for (; gatheredCount > 0; gatheredFirst++, gatheredCount--) {
+                    addUnsent(new Unsent(gatheredFrom.copy(gatheredFirst), 0, null));
+                }
+            } else {
+                refuseGathered();
+                throw connection.failure(status);
+            }
+        }
+    }
+
+    /** Under {@code writeLock}: the handler was told that they are taken, so they count as unsent. */
+    private void refuseGathered() {
+        for (; gatheredCount > 0; gatheredFirst++, gatheredCount--) {
+            refusedBytes += HEADER + gatheredFrom.length(gatheredFirst);
+        }
+    }
+
+    /** Under {@code writeLock}. */
+    private void addUnsent(Unsent frame) {
+        if (unsent.isEmpty()) {
+            connection.input().pauseForOutput(true);
+        }
+        unsent.add(frame);
+    }
+
+    /** On the loop's thread: the connection has ended. */
+    void end(CloseInfo how) {
+        List<Unsent> failed;
+        writeLock.lock();
+        try {
+            writable.signalAll();
+            failed = removeUntaken();
+            unsent.clear();
+        } finally {
+            writeLock.unlock();
+        }
+        if (!failed.isEmpty()) {
+            fail(failed, CloseReason.forWriter(how, connection.isClosed()));
+        }
+    }
+
+    /** On the loop's thread: there is room again. */
+    void becomeWritable() {
+        ArrayDeque<CompletableFuture<Void>> done = null;
+        List<Unsent> failed = List.of();
+        IOException failure = null;
+        writeLock.lock();
+        try {
+            while (!unsent.isEmpty()) {
+                Unsent next = unsent.peek();
+                int status = Native.sendFrame(id, next.data, 0, next.data.length, next.flags);
+                if (status == Status.WOULD_BLOCK) {
+                    break;
+                }
+                if (status < 0) {
+                    failure = connection.failure(status);
+                    failed = removeUntaken();
+                    break;
+                }
+                unsent.remove();
+                if (next.taken != null) {
+                    done = done == null ? new ArrayDeque<>() : done;
+                    done.add(next.taken);
+                }
+            }
+            if (unsent.isEmpty()) {
+                if (endBehindUnsent != 0) {
+                    Native.connControl(id, endBehindUnsent, 0);
+                    endBehindUnsent = 0;
+                }
+                connection.input().pauseForOutput(false);
+                writable.signalAll();
+            }
+        } finally {
+            writeLock.unlock();
+        }
+        if (done != null) {
+            ArrayDeque<CompletableFuture<Void>> all = done;
+            connection.port.runtime.callback(() -> all.forEach(each -> each.complete(null)));
+        }
+        if (!failed.isEmpty()) {
+            fail(failed, failure);
+        }
+    }
+
+    /** Under {@code writeLock}: those of which the program still waits to hear. */
+    private List<Unsent> removeUntaken() {
+        if (unsent.isEmpty()) {
+            return List.of();
+        }
+        List<Unsent> untaken = unsent.stream().filter(frame -> frame.taken != null).toList();
+        unsent.removeIf(frame -> frame.taken != null);
+        return untaken;
+    }
+
+    private void fail(List<Unsent> failed, IOException failure) {
+        connection.port.runtime.callback(
+                () -> failed.forEach(frame -> frame.taken.completeExceptionally(failure)));
+    }
+
+    /** Sends bytes of a stream, those of one call together. May park until all are taken. */
+    public void write(byte[] data, int offset, int length) throws IOException {
+        if (connection.loop.isCurrent()) {
+            throw new IllegalStateException("the thread of a loop must not wait");
+        }
+        writeTurn.lock();
+        try {
+            writePieces(data, offset, length);
+        } finally {
+            writeTurn.unlock();
+        }
+    }
+
+    private void writePieces(byte[] data, int offset, int length) throws IOException {
+        writeLock.lock();
+        try {
+            requireWritable();
+            int end = offset + length;
+            while (offset < end) {
+                int count = Math.min(PIECE, end - offset);
+                int status = Native.sendBytes(id, data, offset, count);
+                if (status == Status.WOULD_BLOCK) {
+                    awaitWritable(Deadline.after(0));
+                    requireWritable();
+                } else {
+                    connection.check(status);
+                    offset += count;
+                }
+            }
+        } finally {
+            writeLock.unlock();
+        }
+    }
+
+    /** Under {@code writeLock}. */
+    private void awaitWritable(Deadline deadline) throws IOException {
+        boolean interrupted = false;
+        try {
+            if (deadline.isNone()) {
+                writable.await();
+            } else if (deadline.isOver()
+                    || !writable.await(deadline.remainingMillis(), TimeUnit.MILLISECONDS)) {
+                throw new SocketTimeoutException("Write timed out");
+            }
+        } catch (InterruptedException e) {
+            interrupted = true;
+        }
+        if (interrupted) {
+            if (VirtualThreads.isCurrent()) {
+                Thread.currentThread().interrupt();
+                connection.close();
+                throw new SocketException("Closed by interrupt");
+            }
+            awaitWritableUninterrupted(deadline);
+        }
+    }
+
+    private void awaitWritableUninterrupted(Deadline deadline) throws IOException {
+        try {
+            if (deadline.isNone()) {
+                writable.awaitUninterruptibly();
+            } else {
+                awaitWritable(deadline);
+            }
+        } finally {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    /** Under {@code writeLock}: it may be sent on, behind what the fast path has sent. */
+    private void requireWritable() throws IOException {
+        requireUsable();
+        giveGathered();
+    }
+
+    private void requireUsable() throws IOException {
+        if (connection.isClosed()) {
+            throw new SocketException("Socket closed");
+        }
+        if (shutdown) {
+            throw new SocketException("Socket output is shutdown");
+        }
+        if (connection.closeInfo() != null) {
+            throw CloseReason.forWriter(connection.closeInfo(), false);
+        }
+    }
+
+    /**
+     * Ends this direction behind what was sent; the peer reads the end of the stream. May park
+     * behind another thread's write.
+     */
+    public void shutdown() throws IOException {
+        writeTurn.lock();
+        try {
+            shutdownNow();
+        } finally {
+            writeTurn.unlock();
+        }
+    }
+
+    private void shutdownNow() throws IOException {
+        writeLock.lock();
+        try {
+            if (connection.isClosed()) {
+                throw new SocketException("Socket is closed");
+            }
+            if (shutdown) {
+                return;
+            }
+            giveGathered();
+            shutdown = true;
+            if (unsent.isEmpty()) {
+                connection.check(Native.connControl(id, Native.SHUTDOWN, 0));
+            } else {
+                endBehindUnsent = Native.SHUTDOWN;
+            }
+        } finally {
+            writeLock.unlock();
+        }
+    }
+
+    public boolean isShutdown() {
+        return shutdown;
+    }
+
+    /** What a handler has written is owed to the peer, also if it found no room: a close goes behind it. */
+    void close(int how) {
+        List<Unsent> failed;
+        writeLock.lock();
+        try {
+            boolean atOnce = how == Native.ABORT || unsent.isEmpty();
+            if (atOnce) {
+                // First, as it needs no memory: a handler may have used up all of it.
+                Native.connControl(id, how, 0);
+            }
+            writable.signalAll();
+            failed = removeUntaken();
+            if (!atOnce && unsent.isEmpty()) {
+                Native.connControl(id, how, 0);
+            } else if (!atOnce) {
+                endBehindUnsent = how;
+            }
+        } finally {
+            writeLock.unlock();
+        }
+        if (!failed.isEmpty()) {
+            fail(failed, new SocketException("Socket closed"));
+        }
+    }
+
+    /** Bytes on the wire of what was taken here and not by the native. */
+    long owedBytes() {
+        writeLock.lock();
+        try {
+            long bytes = refusedBytes;
+            for (Unsent frame : unsent) {
+                bytes += frame.taken == null ? HEADER + frame.data.length : 0;
+            }
+            return bytes;
+        } finally {
+            writeLock.unlock();
+        }
+    }
+
+    /** Holds output back until {@link #uncork}. */
+    public void cork() throws IOException {
+        controlOutput(Native.CORK);
+    }
+
+    /** Sends what was held back. */
+    public void uncork() throws IOException {
+        controlOutput(Native.UNCORK);
+    }
+
+    private void controlOutput(int what) throws IOException {
+        writeLock.lock();
+        try {
+            giveGathered();
+            connection.check(Native.connControl(id, what, 0));
+        } finally {
+            writeLock.unlock();
+        }
+    }
+}
