@@ -4,7 +4,7 @@
 //! A round begins when the host polls and has taken all events of the round before. What an
 //! event points to lies in the loop's read buffer, or in buffers that are held until the next
 //! round; so several connections share the read buffer, and a round ends when it, or the host's
-//! array, is full.
+//! array, is full, or when a megabyte is held.
 
 use crate::buffers;
 use crate::conn::Parting;
@@ -101,6 +101,8 @@ pub(crate) struct Sink {
     frames: Vec<PolledFrame>,
     /// Memory that events point to.
     held: Vec<Vec<u8>>,
+    /// What these buffers take.
+    held_bytes: usize,
     /// Of connections whose end the host is told in this round, in the order of these events.
     partings: VecDeque<Parting>,
     /// How many of these events the host was given.
@@ -116,6 +118,7 @@ impl Sink {
         self.round += 1;
         self.frames.clear();
         self.held.drain(..).for_each(buffers::give);
+        self.held_bytes = 0;
         self.let_go();
     }
 
@@ -230,6 +233,11 @@ pub(crate) fn events() -> usize {
     with_sink(|sink| sink.len()).unwrap_or(0)
 }
 
+/// What is held for the present round in buffers of its own, in bytes.
+pub(crate) fn held_bytes() -> usize {
+    with_sink(|sink| sink.held_bytes).unwrap_or(0)
+}
+
 /// Adds a line of the log.
 pub(crate) fn log(record: OwnedRecord) {
     with_sink(|sink| sink.log(record));
@@ -245,6 +253,7 @@ pub(crate) fn spare(buffer: Vec<u8>) -> Vec<u8> {
     let mut buffer = Some(buffer);
     with_sink(|sink| {
         if sink.points {
+            sink.held_bytes += buffer.as_ref().map_or(0, Vec::capacity);
             sink.held.extend(buffer.take());
         }
     });

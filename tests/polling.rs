@@ -1,5 +1,7 @@
 //! Loops that the host polls: what is promised beyond what every consumer promises.
 
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
 use nativeport::config::Config;
 use nativeport::event::{Event, Handler, Protocol};
 use nativeport::handles::{Conn, SendFlags};
@@ -197,6 +199,55 @@ fn polled_with_client(settings: &str) -> (Runtime, Arc<PollLoop>, Listener, Conn
 
 fn frame(payload: &[u8]) -> Vec<u8> {
     [&(payload.len() as u32).to_be_bytes(), payload].concat()
+}
+
+#[test]
+fn a_round_ends_before_inflated_output_of_many_connections_adds_up() {
+    const BOMBS: usize = 60;
+    const BOMB_BYTES: usize = 250_000;
+    let (runtime, polled, listener) = polled("maxConnectionsPerAddress = 0");
+    listener.start().unwrap();
+    let address = listener.addresses()[0];
+    let bombing = std::thread::spawn(move || {
+        let mut clients: Vec<_> = (0..BOMBS).map(|_| client(address)).collect();
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(&vec![0; BOMB_BYTES]).unwrap();
+        let bomb = encoder.finish().unwrap();
+        let header = (bomb.len() as u32 | 1 << 31).to_be_bytes();
+        let wire = [&header, &bomb[..]].concat();
+        clients.iter_mut().for_each(|client| client.write_all(&wire).unwrap());
+        clients
+    });
+    // As long as they come, and then until everything has arrived.
+    let mut opened = 0;
+    while opened < BOMBS {
+        let events = polled.poll(64, None, |batch| {
+            batch.filter(|event| matches!(event.what, What::Opened { .. })).count()
+        });
+        opened += events.unwrap();
+    }
+    // The answers to the first bytes leave with the next poll; bombs that it tells of are counted.
+    let (mut frames, mut most) = (0, 0);
+    while frames < BOMBS {
+        let round = polled.poll(1000, Some(1), |mut batch| {
+            batch.by_ref().for_each(drop);
+            batch.frames().iter().map(|frame| frame.data.len).collect::<Vec<_>>()
+        });
+        let lens = round.unwrap();
+        assert!(lens.iter().all(|len| *len == BOMB_BYTES));
+        most = most.max(lens.len());
+        frames += lens.len();
+        // The host works until all have been sent.
+        while frames > 0 && !bombing.is_finished() {
+            std::thread::yield_now();
+        }
+    }
+    let clients = bombing.join().unwrap();
+    // One round had as many as a megabyte holds, and the one that filled it.
+    assert!((4..=8).contains(&most), "{most} bombs in one round");
+    drop(clients);
+    runtime.stop(0).unwrap();
+    while polled.poll(64, Some(1000), |batch| batch.for_each(drop)).is_ok() {}
 }
 
 #[test]

@@ -33,6 +33,9 @@ const TURN_READS: usize = 4;
 const TURN_READ_BYTES: usize = 1 << 20;
 /// A visit, and a read, needs so much room behind what events that are polled point to.
 const ROOM_BYTES: usize = 16 << 10;
+/// A round ends when so much is held in buffers of its own: inflated output, which is a thousand
+/// times its input, would otherwise add up over all connections, beside what `memoryLimit` counts.
+const ROUND_HELD_BYTES: usize = 1 << 20;
 /// Reads of each connection that still lingers when the runtime is over.
 const LAST_READS: usize = 16;
 /// After an error of waiting: so long until the next try, so many of them per line in the log.
@@ -295,7 +298,9 @@ impl Loop {
     /// The round has as much as it can hold.
     fn has_no_room(&mut self) -> bool {
         let len = (*self.scratch).as_mut().len();
-        polling::events() >= self.max_events || len - self.base < ROOM_BYTES.min(len)
+        polling::events() >= self.max_events
+            || len - self.base < ROOM_BYTES.min(len)
+            || polling::held_bytes() >= ROUND_HELD_BYTES
     }
 
     /// A defect outside of any connection's turn: all that can be told is told, and the other
