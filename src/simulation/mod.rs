@@ -17,6 +17,8 @@ use crate::stats::Stats;
 use crate::status::CloseReason;
 use random::Random;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Faults that can be switched on to see that the model notices them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,16 +74,38 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// Runs worlds from `first` on; gives the sum of their counters, or the seed that failed.
+/// Runs worlds from `first` on, one beside the other on each core; gives the sum of their counters,
+/// or the seed that failed.
 fn run(first: u64, runs: u64) -> Result<Stats, u64> {
-    let mut sum = Stats::empty();
-    for seed in first..first + runs {
-        match catch_unwind(AssertUnwindSafe(|| world::run(Random::new(seed), None))) {
-            Ok(stats) => sum.merge(&stats),
-            Err(_) => return Err(seed),
+    let canary = CANARY.get();
+    let (next, failed) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+    let some = || {
+        set_canary(canary);
+        let mut sum = Stats::empty();
+        loop {
+            let run = next.fetch_add(1, Relaxed);
+            if run >= runs || failed.load(Relaxed) != u64::MAX {
+                return sum;
+            }
+            let seed = first + run;
+            match catch_unwind(AssertUnwindSafe(|| world::run(Random::new(seed), None))) {
+                Ok(stats) => sum.merge(&stats),
+                Err(_) => _ = failed.fetch_min(seed, Relaxed),
+            }
         }
+    };
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let mut sum = Stats::empty();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..cores.min(runs)).map(|_| scope.spawn(some)).collect();
+        for thread in threads {
+            sum.merge(&thread.join().expect("a world's panic is caught"));
+        }
+    });
+    match failed.into_inner() {
+        u64::MAX => Ok(sum),
+        seed => Err(seed),
     }
-    Ok(sum)
 }
 
 /// Ends that two thousand worlds must have seen, or they do not test what they should.
