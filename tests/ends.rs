@@ -706,9 +706,10 @@ fn a_send_beyond_the_memory_limit_gives_memory_limit_and_ends_the_connection() {
     }
     assert!(matches!(result, Err(Status::MemoryLimit | Status::Closed)), "{result:?}");
     assert_eq!(conn.send_frame(b"x", PLAIN), Err(Status::Closed));
-    // What had been taken is flushed.
-    read_to_end(&mut client);
+    // What it holds is free at once, though the peer has read nothing, and that is cut off.
     assert_eq!(log.closed().reason, CloseReason::MemoryLimit);
+    wait_until("nothing held", || server.listener.stats().memory_bytes == 0);
+    assert_is_reset(&mut client);
 }
 
 #[test]
@@ -731,11 +732,15 @@ fn sends_of_a_callback_are_judged_by_the_memory_limit_within_that_callback() {
     let server = server_with("memoryLimit=1M", "compression=off", "", |listener| {
         listener.on(Protocol::Client, handler).unwrap();
     });
-    let mut client = framed(server.address);
-    let came = read_to_end(&mut client);
-    assert_eq!(log.closed().reason, CloseReason::MemoryLimit);
-    // What had been taken is flushed, and what was refused was held in no part.
-    assert_eq!(came.len(), taken.load(Ordering::SeqCst) * 10_004);
+    let mut client = connect(server.address);
+    client.write_all(&[1]).unwrap();
+    let info = log.closed();
+    assert_eq!(info.reason, CloseReason::MemoryLimit);
+    // What was refused was held in no part.
+    let wire = taken.load(Ordering::SeqCst) as u64 * 10_004;
+    assert_eq!(info.bytes_out + info.unsent_bytes, 1 + wire);
+    wait_until("nothing held", || server.listener.stats().memory_bytes == 0);
+    assert_is_reset(&mut client);
 }
 
 #[test]

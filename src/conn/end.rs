@@ -84,11 +84,16 @@ impl Conn {
     }
 
     pub(super) fn ending(&self, reason: CloseReason, by: Party) -> Ending {
+        let cut = match reason {
+            // What it holds is wanted at once, and a peer that does not read would keep it.
+            CloseReason::MemoryLimit => Cut::Reset,
+            _ => Cut::AfterFlush,
+        };
         Ending {
             reason,
             by,
             stage: self.stage(),
-            cut: Cut::AfterFlush,
+            cut,
             host_code: 0,
             os_error: 0,
             tls_alert: -1,

@@ -163,7 +163,7 @@ public class SocketClientConnectionListener
                                     onAdmission(admission);
                                 } catch (Throwable failure) {
                                     admission.refuse();
-                                    runtime.core().callbackFailed("onAdmission", failure);
+                                    runtime.core().callbackFailed("onAdmission for ", connection, failure);
                                 }
                             });
         }
@@ -187,8 +187,7 @@ public class SocketClientConnectionListener
                 call(core, connection);
             } catch (Throwable failure) {
                 connection.close();
-                core.callbackFailed(
-                        "the callback for " + connection.info().remoteAddress(), failure);
+                core.callbackFailed("the callback for ", connection, failure);
             }
         }
     }

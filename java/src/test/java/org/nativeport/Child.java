@@ -43,8 +43,9 @@ public final class Child {
         }
     }
 
+    /** Alone on its line, also where another thread had no memory for the rest of what it says. */
     static void say(String line) {
-        System.out.println(line);
+        System.out.print("\n" + line + "\n");
         System.out.flush();
     }
 

@@ -6,6 +6,7 @@ import java.io.BufferedReader;
 import java.io.DataInputStream;
 import java.io.IOException;
 import java.io.InputStreamReader;
+import java.lang.ref.Reference;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -170,20 +171,24 @@ final class ChildServers {
             }
         }
         if (text.equals("hoard")) {
-            Object[] all = null;
-            // Down to the last bytes, each piece a link of a chain.
-            for (int size = 1 << 20; size > 0; size /= 4) {
-                try {
-                    for (;;) {
-                        all = new Object[] {all, new byte[size]};
-                    }
-                } catch (OutOfMemoryError full) {
-                    continue;
-                }
-            }
-            LockSupport.parkNanos(TimeUnit.MILLISECONDS.toNanos(500));
-            return all == null ? null : transaction;
+            hoard();
         }
         return transaction;
+    }
+
+    private static void hoard() {
+        Object[] all = null;
+        // Down to the last bytes, each piece a link of a chain.
+        for (int size = 1 << 20; size > 0; size /= 4) {
+            try {
+                for (;;) {
+                    all = new Object[] {all, new byte[size]};
+                }
+            } catch (OutOfMemoryError full) {
+                continue;
+            }
+        }
+        LockSupport.parkNanos(TimeUnit.MILLISECONDS.toNanos(500));
+        Reference.reachabilityFence(all);
     }
 }

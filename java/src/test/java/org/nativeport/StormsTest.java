@@ -57,7 +57,10 @@ class StormsTest {
         Storm(boolean tls, Random random) throws Exception {
             this.tls = tls;
             this.random = random;
-            String[] settings = {"compression", "off", "sendQueueLimit", "64K"};
+            // A write that nobody's end ends is over after a second.
+            String[] settings = {
+                "compression", "off", "sendQueueLimit", "64K", "writeTimeout", "1s"
+            };
             ServerConfig config = tls ? Served.tlsConfig(settings) : Served.config(settings);
             runtime = NativeRuntime.builder(config).build();
             listener = new SocketClientConnectionListener(runtime, config, 0, this);

@@ -124,15 +124,15 @@ public final class NativeConnection {
     /** Complete when it has ended, on a callback thread. */
     public CompletableFuture<CloseInfo> ended() {
         if (ended.get() == null) {
-            ended.compareAndSet(null, new CompletableFuture<>());
+            CloseInfo before = closeInfo;
+            CompletableFuture<CloseInfo> made =
+                    before == null ? new CompletableFuture<>() : CompletableFuture.completedFuture(before);
+            if (ended.compareAndSet(null, made) && before == null && closeInfo != null) {
+                // An end that came meanwhile has seen none.
+                port.runtime.complete(made, closeInfo);
+            }
         }
-        CompletableFuture<CloseInfo> watched = ended.get();
-        // An end that came before has seen none.
-        CloseInfo how = closeInfo;
-        if (how != null) {
-            watched.complete(how);
-        }
-        return watched;
+        return ended.get();
     }
 
     /** On the loop's thread: the last event. */
@@ -157,7 +157,13 @@ public final class NativeConnection {
     /** A handler that fails ends its connection. */
     void handlerFailed(Throwable failure) {
         abort();
-        port.runtime.callbackFailed("onFrame of connection " + Long.toHexString(id), failure);
+        port.runtime.callbackFailed("onFrame of ", this, failure);
+    }
+
+    /** For the log. */
+    @Override
+    public String toString() {
+        return "connection " + Long.toHexString(id) + " of " + info.remoteAddress();
     }
 
     void check(int status) throws IOException {

@@ -149,7 +149,7 @@ public final class NativeLoop implements Runnable {
             try {
                 task.run();
             } catch (Throwable failure) {
-                runtime.callbackFailed("a task of a loop", failure);
+                runtime.callbackFailed("a task of ", thread.getName(), failure);
             }
         }
     }
@@ -158,7 +158,7 @@ public final class NativeLoop implements Runnable {
         try {
             long conn = output.getLong(at + 8);
             Native.connControl(conn, Native.ABORT, 0);
-            runtime.callbackFailed("an event of connection " + Long.toHexString(conn), failure);
+            runtime.callbackFailed("an event of connection ", Long.toHexString(conn), failure);
         } catch (Throwable again) {
             // There is no memory even to tell it. The connection is counted by its reason, and the loop goes on.
             return;

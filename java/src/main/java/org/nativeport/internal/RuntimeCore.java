@@ -124,7 +124,7 @@ public final class RuntimeCore {
         } catch (RejectedExecutionException e) {
             if (ownExecutor == null) {
                 // The host's own executor is closed or full.
-                callbackFailed("the executor for callbacks", e);
+                callbackFailed("the executor", " for callbacks", e);
             } else {
                 // The runtime has ended meanwhile; whoever waits must not wait for ever.
                 task.run();
@@ -144,13 +144,16 @@ public final class RuntimeCore {
         }
     }
 
-    /** Code of the host has failed; by an end of the connection, most likely, if it is an IOException. */
-    public void callbackFailed(String what, Throwable failure) {
+    /**
+     * Code of the host has failed; by an end of the connection, most likely, if it is an IOException.
+     * There may be no memory to say so.
+     */
+    public void callbackFailed(String what, Object ofWhat, Throwable failure) {
         try {
             if (failure instanceof IOException) {
-                log.debug(what + " ended: " + failure);
+                log.debug(what + ofWhat + " ended: " + failure);
             } else {
-                log.error(what + " failed", failure);
+                log.error(what + ofWhat + " failed", failure);
             }
         } catch (OutOfMemoryError none) {
             log.lose();
@@ -171,9 +174,7 @@ public final class RuntimeCore {
     private void leaked(NativeConnection connection) {
         if (!connection.isClosed() && connection.closeInfo() == null) {
             log.warn(
-                    "connection " + Long.toHexString(connection.id) + " of "
-                            + connection.info().remoteAddress()
-                            + " is open, and the program has no reference to it: it was not closed");
+                    connection + " is open, and the program has no reference to it: it was not closed");
         }
     }
 
