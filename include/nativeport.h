@@ -656,10 +656,10 @@ void np_frame_free(np_frame *taken);
 /** What somebody should look at. */
 #define NP_LOG_WARN 2
 
-/** Starts, stops, reloads. */
+/** What is begun and ended by the host: listeners that start and stop. */
 #define NP_LOG_INFO 3
 
-/** Every connection. */
+/** The end of each connection. */
 #define NP_LOG_DEBUG 4
 
 /** The library's threads. Several may exist in one process; they share nothing. */
@@ -917,7 +917,8 @@ typedef struct np_handler {
     void (*on_writable)(void *user_data, np_conn conn);
     /**
      * The end, once for every connection that on_open told of. The handle answers
-     * NP_ERR_CLOSED from the return of this callback on.
+     * NP_ERR_CLOSED from the return of this callback on; until then it tells facts, counters and
+     * user data, and takes nothing more to send.
      */
     void (*on_close)(void *user_data, np_conn conn, const np_close_info *info);
 } np_handler;

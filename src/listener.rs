@@ -95,7 +95,15 @@ impl Listener {
         let others = settings.ports.iter().enumerate().filter(|(index, _)| *index != port_index);
         let others: Vec<String> = others.map(|(_, port)| port.written.clone()).collect();
         let Some(settings) = settings.ports.into_iter().nth(port_index) else {
-            let message = format!("there is no port section number {port_index}");
+            let message = match config.finding_if_no_port() {
+                Some(finding) => finding.to_string(),
+                None => {
+                    let count = config.port_count();
+                    format!(
+                        "there is no port section number {port_index}, counted from 0: there are {count}"
+                    )
+                }
+            };
             return Err(Error::new(Status::NotFound, message));
         };
         if runtime.core().life.is_stopping() {
@@ -224,6 +232,15 @@ impl Listener {
                 port.stop(0);
                 return Err(error);
             }
+        }
+        port.log.info("listener", || {
+            let addresses: Vec<String> = self.addresses().iter().map(ToString::to_string).collect();
+            format!("[{}] listens on {}", port.written, addresses.join(", "))
+        });
+        if port.handlers.lock().by_protocol.iter().all(Option::is_none) {
+            let text =
+                format!("[{}] has no handler: everybody is closed, with no_handler", port.written);
+            port.log.warn("listener", text);
         }
         Ok(())
     }
@@ -424,6 +441,7 @@ impl Port {
     fn end_listening(self: &Arc<Port>) {
         self.tell_drain();
         if self.addresses.get().is_some() {
+            self.log.info("listener", || format!("[{}] listens no more", self.written));
             self.leave();
         } else {
             // It never listened: it does not count in the runtime.

@@ -155,6 +155,10 @@ impl Log {
         self.record_with(Level::Warn, stage, 0, || text);
     }
 
+    pub fn info(&self, stage: &'static str, text: impl FnOnce() -> String) {
+        self.record_with(Level::Info, stage, 0, text);
+    }
+
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }

@@ -328,14 +328,40 @@ fn a_port_name_of_nothing_behind_the_dot_is_an_error() {
 }
 
 #[test]
+fn a_section_that_looks_like_one_that_is_read_is_doubtful() {
+    let port = "a section of this name is not read, if a port is meant";
+    for name in ["Prot", "Pot", "Ports", "Ports.1", "Port web", "Port-1"] {
+        let found = only(&format!("[{name}]\n"));
+        assert!(
+            found.starts_with(&format!("t.ini:1: [{name}]: warning: {port}; valid: [Port]")),
+            "{found}"
+        );
+    }
+    assert_eq!(
+        only("[Runtim]\nlogLevel=debug\n"),
+        "t.ini:1: [Runtim]: warning: a section of this name is not read, if Runtime is meant; valid: [Runtime]"
+    );
+    // Those of a host, and what a port names.
+    for text in ["[Portal]\n", "[Host]\n", "[Post]\n[Port]\nport=0\nsslSection=Post\n"] {
+        let findings = config(text.as_bytes()).resolve().1;
+        assert!(
+            findings.iter().all(|finding| !finding.message.contains("not read")),
+            "{findings:?}"
+        );
+    }
+}
+
+#[test]
 fn a_file_without_any_port_is_an_error_for_a_program_that_serves_it() {
     let config = config(b"[Portal]\n");
     assert!(config.resolve().1.is_empty());
+    let empty = self::config(b"").finding_if_no_port().expect("there is no port").to_string();
+    assert!(empty.starts_with("t.ini: error: there is no section at all; valid: "), "{empty}");
     let finding = config.finding_if_no_port().expect("there is no port");
     assert_eq!(finding.severity, Severity::Error);
     assert_eq!(
         finding.to_string(),
-        "t.ini: error: there is no port section; valid: [Port] with port = a number from 0 to 65535"
+        "t.ini: error: there is no port section, only [Portal]; valid: [Port] with port = a number from 0 to 65535"
     );
     assert_eq!(self::config(b"[Port]\n").finding_if_no_port(), None);
 }

@@ -10,8 +10,9 @@ mod support;
 use c_programs::{build, compiler, exists, folder, root, run, skipped};
 use running::listening;
 use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Command, Output};
 use std::sync::LazyLock;
 use std::{fs, str};
 use support::{frame, framed, read_frame, tls_framed};
@@ -54,6 +55,44 @@ fn holds_with_every_compiler_and_standard(name: &str) {
             assert_eq!(run(&built), "ok\n", "{test}");
         }
     }
+}
+
+#[test]
+fn a_mistake_is_told_of_on_stderr_where_the_program_has_asked_for_nothing_else() {
+    let Some(compiler_name) = compilers().next() else { return };
+    let mut command = compiler(compiler_name, "c++17");
+    let program = build("cpp_mistakes", command.arg(source("mistakes")));
+    let outcome = |mistake: &str| {
+        let output = Command::new(&program).arg(mistake).output().unwrap();
+        (output.status, String::from_utf8(output.stderr).unwrap())
+    };
+    let (status, said) = outcome("sort");
+    assert!(status.success() && said.is_empty(), "{status}: {said}");
+    let (status, said) = outcome("throw");
+    assert!(status.success(), "{status}: {said}");
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 2, "{said}");
+    for line in lines {
+        assert!(line.starts_with("nativeport: a callback of connection "), "{line}");
+        assert!(line.ends_with(" threw: what it says"), "{line}");
+    }
+    let (status, said) = outcome("destroy");
+    assert_eq!(status.signal(), Some(libc::SIGABRT), "{said}");
+    let told = "nativeport: a runtime or listener was destroyed inside of a callback\n";
+    assert!(said.starts_with(told), "{said}");
+}
+
+#[test]
+fn before_cpp_17_the_header_says_what_it_needs() {
+    let Some(program) = compilers().next() else { return };
+    let output = Command::new(program)
+        .args(["-std=c++14", "-fsyntax-only", "-x", "c++", "-I"])
+        .arg(root().join("include"))
+        .arg(root().join("bindings/cpp/nativeport.hpp"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("needs C++17 or later"), "{said}");
 }
 
 /// The compilers that can build with sanitizers; those that cannot are told.

@@ -9,7 +9,8 @@
  *             recv_bytes, for a thread for each connection.
  * Owners      config, runtime, listener, loop and owned_frame can be moved and not copied. Their
  *             destructors free; those of runtime and listener stop first and wait, so they
- *             must not run inside a callback. Of an owner that was moved from, calls fail with
+ *             must not run inside a callback: that terminates the program. Of an owner that was
+ *             moved from, calls fail with
  *             NP_ERR_ARGUMENT, and what only tells something tells nothing.
  * Values      connection is a number that may be copied and kept at will; calls for one that
  *             has ended answer NP_ERR_CLOSED.
@@ -22,7 +23,8 @@
  *             has ended.
  * Exceptions  None crosses into the library. A callback of a connection that throws ends this
  *             connection, by abort(callback_threw), and nothing else; what a log sink throws
- *             changes nothing. The text goes to the exception hook of the runtime. Destructors
+ *             changes nothing. The text goes to the exception hook of the runtime, or else to
+ *             stderr. Destructors
  *             of what callbacks own must not throw. Who polls handles events in code of his own,
  *             and so his exceptions too.
  * Threads     As in nativeport.h: any call from any thread. Callbacks of one connection never
@@ -35,11 +37,16 @@
 #ifndef NATIVEPORT_HPP
 #define NATIVEPORT_HPP
 
+#if __cplusplus < 201703L
+#error "nativeport.hpp needs C++17 or later, such as -std=c++17"
+#endif
+
 #include <nativeport.h>
 
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <exception>
 #include <functional>
@@ -120,10 +127,21 @@ inline void require(np_status answered, const np_error &details = NP_ERROR_INIT)
         throw error(answered, details);
 }
 
+/** The library would go on, and call what its owner is about to destroy. */
+inline void require_freed(np_status answered) noexcept {
+    if (answered != NP_ERR_IN_CALLBACK)
+        return;
+    std::fputs("nativeport: a runtime or listener was destroyed inside of a callback\n", stderr);
+    std::terminate();
+}
+
 /** For std::unique_ptr: frees with a function of the C interface. */
 template <auto Free> struct freed_by {
     template <typename T> void operator()(T *object) const noexcept {
-        static_cast<void>(Free(object));
+        if constexpr (std::is_same_v<decltype(Free(object)), np_status>)
+            require_freed(Free(object));
+        else
+            Free(object);
     }
 };
 
@@ -533,6 +551,10 @@ public:
     friend constexpr bool operator!=(connection a, connection b) noexcept {
         return a.id() != b.id();
     }
+    /** For maps and sets; std::hash is there too. */
+    friend constexpr bool operator<(connection a, connection b) noexcept {
+        return a.id() < b.id();
+    }
 
 private:
     np_conn handle_{0};
@@ -871,10 +893,13 @@ private:
             conn.abort(callback_threw);
         try {
             if (hook != nullptr && *hook)
-                (*hook)(conn, what);
+                return (*hook)(conn, what);
         } catch (...) {
-            // There is nobody else to tell.
+            // It is told below as if there were no hook.
         }
+        std::fprintf(stderr, "nativeport: a callback of connection %llx threw: %.*s\n",
+                     static_cast<unsigned long long>(conn.id()), static_cast<int>(what.size()),
+                     what.data());
     }
 };
 
@@ -967,7 +992,7 @@ struct freed_with_loops {
     std::shared_ptr<loops_left_behind> left;
 
     void operator()(np_runtime *runtime) const noexcept {
-        np_runtime_free(runtime);
+        require_freed(np_runtime_free(runtime));
         left->runtime_was_freed();
     }
     void operator()(np_loop *loop) const noexcept { left->leave(loop); }
@@ -990,7 +1015,10 @@ enum class consumer : std::int32_t {
 /** The library's threads. Several may exist in one process; they share nothing. */
 class runtime {
 public:
-    /** `hook` is told what callbacks and the log sink throw, from any thread. */
+    /**
+     * `hook` is told what callbacks and the log sink throw, from any thread; without one it goes
+     * to stderr.
+     */
     explicit runtime(const config &config, consumer consumer = consumer::callbacks,
                      exception_hook hook = {})
         : hook_(std::make_shared<const exception_hook>(std::move(hook))),
@@ -1004,7 +1032,8 @@ public:
     }
 
     /**
-     * Records of this level and the more important ones go to the sink from now on. Where
+     * Records of this level and the more important ones go to the sink from now on, as far as
+     * logLevel of [Runtime] (info) lets them through. Where
      * events are polled there is no sink, and they come as events.
      */
     void set_log(log_level level, log_sink sink = {}) {
@@ -1018,7 +1047,11 @@ public:
             details);
     }
 
-    /** Begins to stop; connections may go on for the drain time. */
+    /**
+     * Begins to stop: nobody comes in any more. Connections may go on for the drain time, and idle
+     * ones do; then, or at once without one, they end, and what they have not sent is lost. To let
+     * each end behind what was sent, close those of connections() and give them time here.
+     */
     status stop(std::chrono::milliseconds drain = std::chrono::milliseconds(0)) noexcept {
         return np_runtime_stop(handle(), detail::to_ms(drain));
     }
@@ -1208,7 +1241,7 @@ enum class event_kind : std::int32_t {
 /** Something happened. What it shows is valid until its loop is polled again. */
 class event {
 public:
-    explicit event(const np_event &event) noexcept : event_(event) {}
+    explicit event(const np_event &raw) noexcept : event_(raw) {}
 
     /** There may be new ones: leave alone what you do not know. */
     event_kind kind() const noexcept { return static_cast<event_kind>(event_.kind); }
@@ -1327,6 +1360,10 @@ public:
         : events_(max_events), loop_(nullptr, runtime.runtime_.get_deleter()) {
         np_loop *made = nullptr;
         np_error details = NP_ERROR_INIT;
+        if (max_events == 0) {
+            std::strcpy(details.message, "max_events is 0: a poll could tell nothing");
+            throw error(NP_ERR_ARGUMENT, details);
+        }
         loop_.get_deleter().left->make_room();
         detail::require(np_loop_new(runtime.handle(), buffer, buffer_size, &made, &details),
                         details);

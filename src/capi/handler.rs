@@ -141,7 +141,8 @@ pub struct np_handler {
     /// The send queue has room again after a send answered NP_ERR_WOULD_BLOCK.
     pub on_writable: Option<unsafe extern "C-unwind" fn(user_data: *mut c_void, conn: np_conn)>,
     /// The end, once for every connection that on_open told of. The handle answers
-    /// NP_ERR_CLOSED from the return of this callback on.
+    /// NP_ERR_CLOSED from the return of this callback on; until then it tells facts, counters and
+    /// user data, and takes nothing more to send.
     pub on_close: Option<
         unsafe extern "C-unwind" fn(
             user_data: *mut c_void,

@@ -115,6 +115,16 @@ pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// True if one is probably a slip of the pen for the other, which it is not.
+pub(super) fn looks_like(name: &str, meant: &str) -> bool {
+    let letters = |text: &str| {
+        let mut letters: Vec<u8> = text.bytes().collect();
+        letters.sort_unstable();
+        letters
+    };
+    name != meant && (edit_distance(name, meant) == 1 || letters(name) == letters(meant))
+}
+
 fn edit_distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -172,7 +172,14 @@ impl Config {
             section: String::new(),
             key: String::new(),
             found: String::new(),
-            message: "there is no port section".to_owned(),
+            message: match self.document.sections.as_slice() {
+                [] => "there is no section at all".to_owned(),
+                sections => {
+                    let names = sections.iter().map(|section| format!("[{}]", section.written));
+                    let names: Vec<String> = names.collect();
+                    format!("there is no port section, only {}", names.join(", "))
+                }
+            },
             valid: "valid: [Port] with port = a number from 0 to 65535".to_owned(),
         })
     }

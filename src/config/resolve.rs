@@ -6,7 +6,7 @@
 use super::check::{Values, at, broken_finding, check, place};
 use super::document::{Document, Entry, Section};
 use super::finding::{Finding, Origin, Severity, quoted};
-use super::keys::SectionType;
+use super::keys::{SectionType, looks_like};
 use super::name::{Name, fold, name_of};
 use super::settings::{
     AccepterPriority, Compression, LogLevel, PortSettings, RuntimeSettings, Settings, SslMode,
@@ -44,6 +44,7 @@ pub(super) fn resolve(document: &Document) -> (Settings, Vec<Finding>) {
             ports.push(settings);
         }
     }
+    warn_of_unread(document, &mut findings);
     findings.sort_by_key(|finding| file_order(document, finding));
     (Settings { runtime, ports }, findings)
 }
@@ -240,6 +241,30 @@ fn warn_of_repeats(section: &Section, findings: &mut Vec<Finding>) {
         finding.severity = Severity::Warning;
         finding.file.clone_from(&repeat.file);
         finding.line = repeat.line;
+        findings.push(finding);
+    }
+}
+
+/// A host may have sections of its own; those that look like one of ours are doubtful.
+fn warn_of_unread(document: &Document, findings: &mut Vec<Finding>) {
+    let references = document.ports().filter_map(|port| port.entry("sslSection"));
+    let tls: Vec<&str> = references.map(|entry| entry.value.as_str()).collect();
+    for section in document.sections.iter().filter(|section| !section.is_port) {
+        let name = section.canonical.to_ascii_lowercase();
+        let is_read = name.eq_ignore_ascii_case(RUNTIME)
+            || tls.iter().any(|tls| tls.eq_ignore_ascii_case(&name));
+        let end = name.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(name.len());
+        let head = &name[..end];
+        let (meant, valid) = match head {
+            _ if is_read => continue,
+            "port" => ("a port", "valid: [Port], [Port.name] or [Port 1]"),
+            _ if looks_like(head, "port") => ("a port", "valid: [Port] or [Port.name]"),
+            _ if looks_like(head, "runtime") => ("Runtime", "valid: [Runtime]"),
+            _ => continue,
+        };
+        let message = format!("a section of this name is not read, if {meant} is meant");
+        let mut finding = about(section, message, valid);
+        finding.severity = Severity::Warning;
         findings.push(finding);
     }
 }
