@@ -15,7 +15,6 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
-import java.util.concurrent.locks.LockSupport;
 
 /** Servers that run as a {@link Child}, under orders that come as lines. */
 final class ChildServers {
@@ -154,7 +153,9 @@ final class ChildServers {
      * "hoard" takes all of it too, and keeps it for a while.
      */
     static void exhaust(Way way) throws Exception {
-        Served served = Served.by(way, false, ChildServers::answerOrExhaust);
+        // Without memory a program may lose track of a connection: that ends by this.
+        Served served =
+                Served.by(way, false, ChildServers::answerOrExhaust, "idleTimeout", "3s");
         say("port " + served.port());
         while (order() != null) {
             say("open " + served.listener.getServerSocket().getMetrics().open().get(Protocol.CLIENT));
@@ -188,7 +189,11 @@ final class ChildServers {
                 continue;
             }
         }
-        LockSupport.parkNanos(TimeUnit.MILLISECONDS.toNanos(500));
+        // Not parked: to wake a virtual thread the JDK needs memory.
+        long begun = System.nanoTime();
+        while (System.nanoTime() - begun < TimeUnit.MILLISECONDS.toNanos(500)) {
+            Thread.onSpinWait();
+        }
         Reference.reachabilityFence(all);
     }
 }
