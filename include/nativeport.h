@@ -656,10 +656,10 @@ void np_frame_free(np_frame *taken);
 /** What somebody should look at. */
 #define NP_LOG_WARN 2
 
-/** What is begun and ended by the host: listeners that start and stop. */
+/** Listeners that start and stop, and the end of each connection. */
 #define NP_LOG_INFO 3
 
-/** The end of each connection. */
+/** Also who is turned away before he is a connection. */
 #define NP_LOG_DEBUG 4
 
 /** The library's threads. Several may exist in one process; they share nothing. */

@@ -34,9 +34,9 @@ pub const NP_LOG_OFF: i32 = 0;
 pub const NP_LOG_ERROR: i32 = 1;
 /// What somebody should look at.
 pub const NP_LOG_WARN: i32 = 2;
-/// What is begun and ended by the host: listeners that start and stop.
+/// Listeners that start and stop, and the end of each connection.
 pub const NP_LOG_INFO: i32 = 3;
-/// The end of each connection.
+/// Also who is turned away before he is a connection.
 pub const NP_LOG_DEBUG: i32 = 4;
 
 /// One line of the log. Valid until the callback returns.

@@ -458,7 +458,7 @@ impl Conn {
 
     fn log_close(&self, info: &CloseInfo) {
         let log = &self.port.log;
-        if !log.wants(Level::Debug) {
+        if !log.wants(Level::Info) {
             return;
         }
         let mut text = format!(
@@ -475,6 +475,6 @@ impl Conn {
             text.push_str(": ");
             text.push_str(&info.text);
         }
-        log.record(Level::Debug, info.stage.name(), self.out_ref().id, text);
+        log.record(Level::Info, info.stage.name(), self.out_ref().id, text);
     }
 }
