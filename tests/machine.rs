@@ -707,6 +707,38 @@ fn a_log_sink_that_blocks_does_not_stop_connections_and_drops_are_counted() {
     assert_eq!(told, 3002 + stats.slow_turns - slow_before);
 }
 
+/// Keeps the lines that speak of listeners.
+struct Listening(Arc<Mutex<Vec<String>>>);
+
+impl Sink for Listening {
+    fn log(&mut self, record: &Record<'_>) {
+        if record.stage == "listener" {
+            self.0.lock().unwrap().push(record.text.to_owned());
+        }
+    }
+}
+
+#[test]
+fn the_log_tells_of_listeners_that_start_and_stop_and_of_one_that_nobody_handles() {
+    let mut config = Config::new();
+    config.load_string(b"[Port]\nport=0\nbindAddress=127.0.0.1\n", "file.ini").unwrap();
+    let runtime = runtime_of(&config);
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    runtime.set_log(Level::Info, Some(Box::new(Listening(lines.clone())))).unwrap();
+    let listener = Listener::new(&runtime, &config, 0).unwrap();
+    listener.start().unwrap();
+    let address = listener.addresses()[0];
+    listener.stop(0).unwrap();
+    runtime.stop(0).unwrap();
+    runtime.wait(None).unwrap();
+    let expected = [
+        format!("[Port] listens on {address}"),
+        "[Port] has no handler: everybody is closed, with no_handler".to_owned(),
+        "[Port] listens no more".to_owned(),
+    ];
+    assert_eq!(*lines.lock().unwrap(), expected);
+}
+
 /// Keeps the lines that speak of the configuration.
 struct Configuring(Arc<Mutex<Vec<String>>>);
 

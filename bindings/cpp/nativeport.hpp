@@ -10,8 +10,8 @@
  * Owners      config, runtime, listener, loop and owned_frame can be moved and not copied. Their
  *             destructors free; those of runtime and listener stop first and wait, so they
  *             must not run inside a callback: that terminates the program. Of an owner that was
- *             moved from, calls fail with
- *             NP_ERR_ARGUMENT, and what only tells something tells nothing.
+ *             moved from, calls fail with NP_ERR_ARGUMENT, and what only tells something tells
+ *             nothing.
  * Values      connection is a number that may be copied and kept at will; calls for one that
  *             has ended answer NP_ERR_CLOSED.
  * Views       bytes_view, frame_view, frames_view, close_info and log_record borrow. What a
@@ -24,9 +24,8 @@
  * Exceptions  None crosses into the library. A callback of a connection that throws ends this
  *             connection, by abort(callback_threw), and nothing else; what a log sink throws
  *             changes nothing. The text goes to the exception hook of the runtime, or else to
- *             stderr. Destructors
- *             of what callbacks own must not throw. Who polls handles events in code of his own,
- *             and so his exceptions too.
+ *             stderr. Destructors of what callbacks own must not throw. Who polls handles events
+ *             in code of his own, and so his exceptions too.
  * Threads     As in nativeport.h: any call from any thread. Callbacks of one connection never
  *             overlap; those of different ones may, and they share their handler.
  *
@@ -897,7 +896,9 @@ private:
         } catch (...) {
             // It is told below as if there were no hook.
         }
-        std::fprintf(stderr, "nativeport: a callback of connection %llx threw: %.*s\n",
+        const char *who =
+            std::is_same_v<Functions, log_sink> ? "the log sink, about" : "a callback of";
+        std::fprintf(stderr, "nativeport: %s connection %llx threw: %.*s\n", who,
                      static_cast<unsigned long long>(conn.id()), static_cast<int>(what.size()),
                      what.data());
     }
@@ -1033,8 +1034,8 @@ public:
 
     /**
      * Records of this level and the more important ones go to the sink from now on, as far as
-     * logLevel of [Runtime] (info) lets them through. Where
-     * events are polled there is no sink, and they come as events.
+     * logLevel of [Runtime] (info) lets them through. Where events are polled there is no sink,
+     * and they come as events.
      */
     void set_log(log_level level, log_sink sink = {}) {
         np_error details = NP_ERROR_INIT;
