@@ -337,6 +337,30 @@ const char *np_status_message(np_status status);
  */
 const char *np_close_reason_name(int32_t reason);
 
+/**
+ * The name of who ended a connection, as "peer" for NP_BY_PEER; "unknown" for a number that
+ * is none.
+ *
+ * Thread: any
+ * Blocking: no
+ * Owns: the library keeps the text; it is valid for ever
+ * Null: never returned
+ * Fails: never
+ */
+const char *np_close_by_name(int32_t by);
+
+/**
+ * The name of how far a connection had come, as "identify" for NP_STAGE_IDENTIFY; "unknown"
+ * for a number that is none.
+ *
+ * Thread: any
+ * Blocking: no
+ * Owns: the library keeps the text; it is valid for ever
+ * Null: never returned
+ * Fails: never
+ */
+const char *np_close_stage_name(int32_t stage);
+
 /* ----------------------------------------------------------------------------------------
  * Config: what the INI file says, before anything runs.
  * ---------------------------------------------------------------------------------------- */

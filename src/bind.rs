@@ -70,7 +70,20 @@ fn place(settings: &PortSettings) -> String {
 }
 
 fn cannot(place: &str, key: &str, address: &str, port: u16, error: &io::Error) -> Error {
-    Error::io(format!("{place} {key}: error: cannot listen on {address} port {port}"), error)
+    let mut failed =
+        Error::io(format!("{place} {key}: error: cannot listen on {address} port {port}"), error);
+    let remedy = match failed.status {
+        Status::AddressInUse => {
+            "; another program listens there (`ss -ltnp` names it): end that, or set another port"
+        }
+        Status::AddressNotAvailable => "; valid: an address of this machine (`ip address`)",
+        Status::PermissionDenied if port < 1024 => {
+            "; ports below 1024 need CAP_NET_BIND_SERVICE, or net.ipv4.ip_unprivileged_port_start"
+        }
+        _ => "",
+    };
+    failed.message.push_str(remedy);
+    failed
 }
 
 /// An address as written and what it stands for. A name stands for several, of which some

@@ -195,6 +195,21 @@ pub enum Party {
     System = 4,
 }
 
+impl Party {
+    /// Every party, in the order of their numbers, which begin at 1.
+    pub const ALL: [Party; 4] = [Party::Peer, Party::Library, Party::Host, Party::System];
+
+    /// The name that hosts write into their logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Party::Peer => "peer",
+            Party::Library => "library",
+            Party::Host => "host",
+            Party::System => "system",
+        }
+    }
+}
+
 /// Where on its way a connection was.
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,6 +227,10 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// Every stage, in the order of their numbers, which begin at 1.
+    pub const ALL: [Stage; 5] =
+        [Stage::Accept, Stage::Tls, Stage::Identify, Stage::Admit, Stage::Open];
+
     /// The name that logs use.
     pub const fn name(self) -> &'static str {
         match self {

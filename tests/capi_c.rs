@@ -6,6 +6,7 @@ mod c_programs;
 use std::fmt::Write;
 
 use c_programs::{read, root, run_c, run_c_text};
+use nativeport::event::{Party, Stage};
 use nativeport::status::{CloseReason, Status};
 
 #[test]
@@ -63,6 +64,16 @@ fn every_status_and_close_reason_has_its_number_name_and_message_in_c() {
         let constant = format!("NP_CLOSE_{}", reason.name().to_uppercase());
         line(&constant, "np_close_reason_name", reason.code(), reason.name());
     }
+    for party in Party::ALL {
+        let constant = format!("NP_BY_{}", party.name().to_uppercase());
+        line(&constant, "np_close_by_name", party as i32, party.name());
+    }
+    for stage in Stage::ALL {
+        let constant = format!("NP_STAGE_{}", stage.name().to_uppercase());
+        line(&constant, "np_close_stage_name", stage as i32, stage.name());
+    }
+    line("0", "np_close_by_name", 0, "unknown");
+    line("6", "np_close_stage_name", 6, "unknown");
     line("1", "np_status_name", 1, "unknown");
     line("(-1)", "np_status_message", -1, "unknown");
     line("0", "np_close_reason_name", 0, "unknown");
@@ -77,4 +88,6 @@ fn the_header_has_no_status_that_the_tables_do_not_have() {
     // NP_OK and NP_ERROR_INIT are the two of other forms.
     assert_eq!(count("NP_ERR_") + count("NP_OK "), Status::ALL.len());
     assert_eq!(count("NP_CLOSE_"), CloseReason::ALL.len());
+    assert_eq!(count("NP_BY_"), Party::ALL.len());
+    assert_eq!(count("NP_STAGE_"), Stage::ALL.len());
 }

@@ -384,7 +384,8 @@ fn serve_tells_a_taken_port_and_starts_none() {
         &format!("[Port]\n{LOOPBACK}[Port 2]\nport={taken}\nbindAddress=127.0.0.1\n"),
     );
     let in_use = format!(
-        "cannot listen on 127.0.0.1 port {taken}: Address already in use (os error {})",
+        "cannot listen on 127.0.0.1 port {taken}: Address already in use (os error {}); \
+         another program listens there (`ss -ltnp` names it): end that, or set another port",
         libc::EADDRINUSE
     );
     refused(&["--config", &config], &format!("{config}:4: [Port 2] port: error: {in_use}"));
@@ -404,7 +405,8 @@ fn serve_tells_an_address_that_is_not_there() {
         &["--config", &config],
         &format!(
             "{config}:1: [Port] bindAddress: error: cannot listen on 192.0.2.1 port 0: \
-             Cannot assign requested address (os error {})",
+             Cannot assign requested address (os error {}); \
+             valid: an address of this machine (`ip address`)",
             libc::EADDRNOTAVAIL
         ),
     );

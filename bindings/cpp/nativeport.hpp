@@ -571,10 +571,12 @@ public:
     /** Why: NP_CLOSE_, and its name, "peer_closed". */
     std::int32_t reason() const noexcept { return info_.reason; }
     std::string_view reason_name() const noexcept { return np_close_reason_name(info_.reason); }
-    /** Who ended it: NP_BY_. */
+    /** Who ended it: NP_BY_, and its name, "peer". */
     std::int32_t by() const noexcept { return info_.by; }
-    /** How far it had come: NP_STAGE_. */
+    std::string_view by_name() const noexcept { return np_close_by_name(info_.by); }
+    /** How far it had come: NP_STAGE_, and its name, "identify". */
     std::int32_t stage() const noexcept { return info_.stage; }
+    std::string_view stage_name() const noexcept { return np_close_stage_name(info_.stage); }
     /** The code given to close or abort, otherwise 0. */
     std::int32_t host_code() const noexcept { return info_.host_code; }
     /** errno of the operating system, 0 if it reported none. */

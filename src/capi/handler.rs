@@ -233,11 +233,13 @@ impl np_handler {
             return Ok(());
         }
         if protocol.is_framed() && !frames {
-            let why = "is NULL, but the protocol has frames";
+            let why =
+                "is NULL, but the protocol has frames; only an inbox or polled events do without";
             return Err(Refused::argument("handler->on_frames", why));
         }
         if !protocol.is_framed() && !data {
-            let why = "is NULL, but the protocol is a stream";
+            let why =
+                "is NULL, but the protocol is a stream; only an inbox or polled events do without";
             return Err(Refused::argument("handler->on_data", why));
         }
         Ok(())

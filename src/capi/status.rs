@@ -9,6 +9,7 @@ use std::ffi::c_char;
 use super::entry;
 use super::ptr::{self, Refused};
 use super::sized::{self, Output, Sized32};
+use crate::event::{Party, Stage};
 use crate::status::{CloseReason, Error, Status};
 
 /// What a call answers: NP_OK, or a negative NP_ERR_ constant. The numbers are frozen.
@@ -133,6 +134,26 @@ static REASON_NAMES: [[u8; 40]; REASONS] = {
     out
 };
 
+static PARTY_NAMES: [[u8; 16]; Party::ALL.len()] = {
+    let mut out = [[0; 16]; Party::ALL.len()];
+    let mut at = 0;
+    while at < out.len() {
+        out[at] = ended("", Party::ALL[at].name());
+        at += 1;
+    }
+    out
+};
+
+static STAGE_NAMES: [[u8; 16]; Stage::ALL.len()] = {
+    let mut out = [[0; 16]; Stage::ALL.len()];
+    let mut at = 0;
+    while at < out.len() {
+        out[at] = ended("", Stage::ALL[at].name());
+        at += 1;
+    }
+    out
+};
+
 fn text_of<const N: usize>(table: &'static [[u8; N]], index: Option<usize>) -> *const c_char {
     match index {
         Some(index) => table[index].as_ptr().cast(),
@@ -181,5 +202,35 @@ pub extern "C" fn np_status_message(status: np_status) -> *const c_char {
 pub extern "C" fn np_close_reason_name(reason: i32) -> *const c_char {
     entry::value(c"unknown".as_ptr(), || {
         text_of(&REASON_NAMES, CloseReason::ALL.iter().position(|entry| entry.code() == reason))
+    })
+}
+
+/// The name of who ended a connection, as "peer" for NP_BY_PEER; "unknown" for a number that
+/// is none.
+///
+/// Thread: any
+/// Blocking: no
+/// Owns: the library keeps the text; it is valid for ever
+/// Null: never returned
+/// Fails: never
+#[unsafe(no_mangle)]
+pub extern "C" fn np_close_by_name(by: i32) -> *const c_char {
+    entry::value(c"unknown".as_ptr(), || {
+        text_of(&PARTY_NAMES, Party::ALL.iter().position(|entry| *entry as i32 == by))
+    })
+}
+
+/// The name of how far a connection had come, as "identify" for NP_STAGE_IDENTIFY; "unknown"
+/// for a number that is none.
+///
+/// Thread: any
+/// Blocking: no
+/// Owns: the library keeps the text; it is valid for ever
+/// Null: never returned
+/// Fails: never
+#[unsafe(no_mangle)]
+pub extern "C" fn np_close_stage_name(stage: i32) -> *const c_char {
+    entry::value(c"unknown".as_ptr(), || {
+        text_of(&STAGE_NAMES, Stage::ALL.iter().position(|entry| *entry as i32 == stage))
     })
 }

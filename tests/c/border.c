@@ -286,6 +286,16 @@ CASE(np_close_reason_name) {
     CHECK(np_close_reason_name(INT32_MIN) != NULL);
 }
 
+CASE(np_close_by_name) {
+    CHECK(np_close_by_name((int32_t)next(&env->random)) != NULL);
+    CHECK(np_close_by_name(INT32_MIN) != NULL && np_close_by_name(INT32_MAX) != NULL);
+}
+
+CASE(np_close_stage_name) {
+    CHECK(np_close_stage_name((int32_t)next(&env->random)) != NULL);
+    CHECK(np_close_stage_name(INT32_MIN) != NULL && np_close_stage_name(INT32_MAX) != NULL);
+}
+
 CASE(np_config_new) {
     np_config *made = NULL;
     (void)env;

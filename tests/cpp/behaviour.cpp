@@ -144,6 +144,7 @@ struct recorder {
     void on_close(connection, const close_info &info) {
         CHECK(info.reason() == NP_CLOSE_HOST_CLOSED && info.reason_name() == "host_closed");
         CHECK(info.by() == NP_BY_HOST && info.stage() == NP_STAGE_OPEN && info.text().empty());
+        CHECK(info.by_name() == "host" && info.stage_name() == "open");
         CHECK(info.os_error() == 0 && info.tls_alert() == -1 && info.unsent_bytes() == 0);
         CHECK(info.bytes_in() == 3 && info.bytes_out() == 11 && info.duration() < patience);
         calls.tell("close " + std::to_string(info.host_code()));
@@ -557,6 +558,37 @@ void a_listener_is_paused_resumed_stopped_and_waited_for() {
     CHECK(stopped.status() == NP_ERR_STOPPED);
 }
 
+/* As README.md says it. */
+void connections_closed_before_the_stop_have_their_answers() {
+    constexpr int answers = 64;
+    const std::string payload(64 * 1024, 'a'); // in all more than sockets take by themselves
+    told<bool> sent;
+    server server(
+        [&](auto &self) {
+            handler made;
+            made.on_frames = [&](connection conn, frames_view) {
+                for (int i = 0; i < answers; i++)
+                    CHECK(conn.send_frame(payload));
+                sent.tell(true);
+            };
+            self.listener.on(protocol::client, made);
+        },
+        "sendQueueLimit=64M\n");
+    client framed(server.listener);
+    framed.send_frame("");
+    CHECK(sent.next());
+    for (const auto conn : server.runtime.connections())
+        CHECK(conn.close());
+    CHECK(server.runtime.stop(patience));
+    std::thread takes([&] {
+        for (int i = 0; i < answers; i++)
+            CHECK(framed.receive_frame() == payload);
+        CHECK(framed.receive_rest().empty());
+    });
+    CHECK(server.runtime.wait());
+    takes.join();
+}
+
 } // namespace
 
 int main() {
@@ -579,6 +611,7 @@ int main() {
     handlers_are_destroyed_exactly_once_also_those_that_are_refused();
     owners_that_were_moved_from_refuse_and_those_moved_to_go_on();
     a_listener_is_paused_resumed_stopped_and_waited_for();
+    connections_closed_before_the_stop_have_their_answers();
     std::puts("ok");
     return 0;
 }

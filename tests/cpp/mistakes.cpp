@@ -29,6 +29,14 @@ int main(int argc, char **argv) {
     CHECK(by_connection.size() == 2 && by_connection.at(one) == 1);
     CHECK((one < other) != (other < one) && !(one < one));
 
+    bool names_polls = false;
+    try {
+        nativeport::listener(*runtime, config).on(protocol::client, nativeport::polled_handler{});
+    } catch (const nativeport::error &failed) {
+        names_polls = std::string_view(failed.what()).find("polled") != std::string_view::npos;
+    }
+    CHECK(names_polls);
+
     nativeport::runtime polled(config, nativeport::consumer::poll);
     bool refused = false;
     try {
