@@ -310,19 +310,31 @@ fn at_the_high_water_mark_a_send_gives_would_block_and_one_writable_event_when_h
     let at_event = Arc::new(Mutex::new(Vec::new()));
     let noted = at_event.clone();
     let keys = "compression=off\nsendQueueLimit=256K";
-    let (_server, client, conn, log) = one(keys, move |conn, event| {
+    let (handler, log) = recorder(false, move |conn, event| {
         if let Event::Writable = event {
             noted.lock().unwrap().push(conn.info().unwrap().queued_bytes);
         }
     });
-    let mut client = std::io::BufReader::new(client);
-    let mut taken = fill(conn, 0);
-    // It may have been refused at an instant at which the socket was not full yet.
-    while conn.info().unwrap().queued_bytes <= LIMIT / 2 || !log.drain().is_empty() {
+    let server = server_with("ioThreads=1", keys, "", |listener| {
+        listener.on(Protocol::Client, handler).unwrap();
+        listener.on(Protocol::RemoteApplication, Arc::new(Echo)).unwrap();
+    });
+    let mut client = std::io::BufReader::new(framed(server.address));
+    let conn = log.opened();
+    let mut taken = 0;
+    // It may be refused at an instant at which the socket is not full yet. When the loop has let
+    // somebody in, it has offered the socket everything that was queued before.
+    let queued = loop {
         taken = fill(conn, taken);
-    }
-    let queued = conn.info().unwrap().queued_bytes;
-    assert!((LIMIT / 2..LIMIT + 1004).contains(&queued), "{queued}");
+        let mut other = connect(server.address);
+        other.write_all(&[3]).unwrap();
+        read_exact(&mut other, 1);
+        let queued = conn.info().unwrap().queued_bytes;
+        if queued >= LIMIT && log.drain().is_empty() {
+            break queued;
+        }
+    };
+    assert!(queued < LIMIT + 1004, "{queued}");
     assert_eq!(conn.send_frame(&[], PLAIN), Err(Status::WouldBlock), "whole or not at all");
     at_event.lock().unwrap().clear();
     read_numbers(&mut client, 0..taken);
