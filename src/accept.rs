@@ -74,6 +74,8 @@ impl Switch {
 pub(crate) struct Accepter {
     port: Arc<Port>,
     poll: Poll,
+    /// Until the port knows it.
+    waker: Option<Waker>,
     listeners: Vec<TcpListener>,
     /// Kept open for the moment when no descriptor is left, to accept and reset with it.
     reserve: Option<File>,
@@ -90,9 +92,15 @@ impl Accepter {
         for (index, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(listener, Token(index), Interest::READABLE)?;
         }
-        port.switch.wakers.lock().push(Waker::new(poll.registry(), WAKE)?);
+        let waker = Some(Waker::new(poll.registry(), WAKE)?);
         let reserve = spare_descriptor();
-        Ok(Accepter { port, poll, listeners, reserve, back_off_ms: 0, errors: 0, logged_at: None })
+        let (back_off_ms, errors, logged_at) = (0, 0, None);
+        Ok(Accepter { port, poll, waker, listeners, reserve, back_off_ms, errors, logged_at })
+    }
+
+    /// It will run: the switch of its port wakes it from here on.
+    pub fn is_to_run(&mut self) {
+        self.port.switch.wakers.lock().extend(self.waker.take());
     }
 
     /// Runs until the port stops.

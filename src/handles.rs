@@ -174,6 +174,7 @@ impl Conn {
             && let Ok(shared) = lookup(self.0)
             && shared.inbox.is_some()
         {
+            shared.state.mute();
             shared.touch();
         }
         answer

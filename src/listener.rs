@@ -216,6 +216,7 @@ impl Listener {
             port.stop(0);
             return Err(Error::new(Status::Stopped, "the runtime is stopping"));
         }
+        accepters.iter_mut().for_each(Accepter::is_to_run);
         for (index, accepter) in accepters.into_iter().enumerate() {
             port.life.enter();
             let name = format!("accepter-{number}-{index}");
@@ -381,7 +382,11 @@ impl Port {
         if self.acceptor.is_some() { &self.core.handshake_doors } else { self.core.io_doors() }
     }
 
-    pub fn all_counters(&self) -> &[Counters] {
+    pub fn counters_if_started(&self) -> &[Counters] {
+        self.counters.get().map_or(&[], |counters| counters)
+    }
+
+    fn all_counters(&self) -> &[Counters] {
         self.counters
             .get_or_init(|| (0..=self.core.doors().count()).map(|_| Counters::new()).collect())
     }

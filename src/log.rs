@@ -7,8 +7,8 @@ use crate::dispatch;
 use crate::reactor::door::Door;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 /// How important a record is. A later level includes all before it.
 #[repr(i32)]
@@ -76,7 +76,7 @@ pub(crate) struct Log {
     next: Mutex<Option<Option<Box<dyn Sink>>>>,
     dropped: AtomicU64,
     /// Where records are polled: the loop that is woken for them.
-    poller: OnceLock<Arc<Door>>,
+    poller: Mutex<Option<Arc<Door>>>,
 }
 
 impl Log {
@@ -88,7 +88,7 @@ impl Log {
             receiver,
             next: Mutex::new(None),
             dropped: AtomicU64::new(0),
-            poller: OnceLock::new(),
+            poller: Mutex::default(),
         }
     }
 
@@ -111,7 +111,16 @@ impl Log {
 
     /// This loop is woken when a record comes; the first one counts.
     pub fn wake_for_records(&self, door: &Arc<Door>) {
-        let _ = self.poller.set(door.clone());
+        self.poller.lock().get_or_insert_with(|| door.clone());
+    }
+
+    /// This loop goes.
+    pub fn forget(&self, door: &Arc<Door>) {
+        self.poller.lock().take_if(|poller| Arc::ptr_eq(poller, door));
+    }
+
+    pub fn has_records(&self) -> bool {
+        !self.receiver.is_empty()
     }
 
     pub fn next_record(&self) -> Option<OwnedRecord> {
@@ -129,7 +138,7 @@ impl Log {
         let message = Message::Record(OwnedRecord { level, stage, conn, text });
         if let Err(TrySendError::Full(_)) = self.sender.try_send(message) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
-        } else if let Some(door) = self.poller.get() {
+        } else if let Some(door) = &*self.poller.lock() {
             door.wake();
         }
     }

@@ -367,6 +367,7 @@ impl Core {
         // Only the last one, as positions would move.
         if coming.last().is_some_and(|last| Arc::ptr_eq(last, door)) {
             coming.pop();
+            self.log.forget(door);
             return true;
         }
         false

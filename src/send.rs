@@ -362,7 +362,9 @@ impl Outbound {
 
     /// Sends what waits, as far as the socket takes it. True: more could go in a later turn.
     pub fn flush(&mut self) -> bool {
-        let held = self.corked > 0 && self.fin == Fin::No && self.queued_bytes() < GATHER_BYTES;
+        // A full queue is not held back: its host may wait for room before it uncorks.
+        let gathers_bytes = GATHER_BYTES.min(self.port.rules.send_queue_limit_bytes);
+        let held = self.corked > 0 && self.fin == Fin::No && self.queued_bytes() < gathers_bytes;
         if held {
             return false;
         }
@@ -514,7 +516,9 @@ impl Outbound {
             }
             Op::Abort(code) => self.verdict = Some(Verdict::HostAbort(code)),
             Op::Deadline(after_ms) => {
-                self.host_deadline_ms = after_ms.map(|after| self.now_ms.saturating_add(after));
+                // From now on, not from when the turn began.
+                let now_ms = self.port.core.now_ms();
+                self.host_deadline_ms = after_ms.map(|after| now_ms.saturating_add(after));
             }
             Op::Fail(reason) => {
                 self.verdict.get_or_insert(Verdict::Fail(reason));

@@ -251,6 +251,11 @@ impl Shared {
         {
             return (0, Err(status));
         }
+        if count > 0 && result == Err(Status::WouldBlock) {
+            // Before these were queued the loop may have told of room already.
+            self.wants_writable.store(true, Ordering::SeqCst);
+            self.touch();
+        }
         (count, result)
     }
 

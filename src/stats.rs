@@ -123,7 +123,8 @@ impl Stats {
     pub(crate) fn add(&mut self, port: &Port) {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut closed = [0; 4];
-        let all = port.all_counters();
+        // Before the start there is nothing to count, and the loops are not all made yet.
+        let all = port.counters_if_started();
         for counters in all {
             self.accepted += get(&counters.accepted);
             self.frames_in += get(&counters.frames_in);

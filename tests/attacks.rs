@@ -384,6 +384,25 @@ fn two_hundred_peers_that_never_read_cost_their_high_water_mark_and_end_by_write
 }
 
 #[test]
+fn those_who_go_on_sending_behind_our_end_hold_a_bounded_number_of_descriptors() {
+    let _alone = alone();
+    const LINGERING: usize = 256;
+    let (server, _) = echo_and_sink("ioThreads=1", "maxFrameSize=64K");
+    let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = descriptors();
+    let mut clients: Vec<TcpStream> = Vec::new();
+    for _ in 0..LINGERING + 100 {
+        let mut client = framed(server.address);
+        client.write_all(&[1, 0, 0, 0]).unwrap();
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        clients.push(client);
+    }
+    wait_until("the end of the last one", || server.listener.stats().connections == 0);
+    let of_server = descriptors() - before - clients.len();
+    assert!(of_server <= LINGERING + 1, "{of_server}");
+}
+
+#[test]
 fn those_who_dribble_end_by_the_absolute_deadlines_while_they_go_on() {
     let _alone = alone();
     let (plain, _) = echo_and_sink("ioThreads=1", "frameTimeout=1s");

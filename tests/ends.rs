@@ -416,6 +416,21 @@ fn a_tls_stream_that_ends_without_close_notify_is_tls_truncated() {
     assert_eq!(log.closed().reason, CloseReason::TlsTruncated);
 }
 
+#[test]
+fn without_close_notify_no_end_is_told_but_tls_truncated() {
+    let (handler, log) = recorder(true, |_, _| {});
+    let server = server(WITH_TLS, TLS_SECTION, |listener| {
+        listener.on(Protocol::Unknown, handler).unwrap();
+    });
+    let mut client = tls_connect(server.address);
+    client.write_all(b"half of a mess").unwrap();
+    log.opened();
+    assert_eq!(log.data(14), b"half of a mess");
+    client.sock.shutdown(Shutdown::Write).unwrap();
+    let Told::Closed(_, info) = log.next() else { panic!("the end was told") };
+    assert_eq!(info.reason, CloseReason::TlsTruncated);
+}
+
 // Panics.
 
 #[test]

@@ -8,7 +8,7 @@ use nativeport::handles::{Conn, SendFlags};
 use nativeport::listener::Listener;
 use nativeport::polling::PollLoop;
 use nativeport::runtime::{Consumer, Runtime};
-use nativeport::status::Status;
+use nativeport::status::{CloseReason, Status};
 use std::io::Write;
 use std::net::Shutdown;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -141,4 +141,42 @@ fn before_admission_is_decided_an_inbox_gives_state() {
     conn.admit().unwrap();
     assert_eq!(opened(&told), conn);
     assert_eq!(conn.recv_frame(None).unwrap().0, b"early");
+}
+
+#[test]
+fn a_connection_that_was_reset_with_input_left_is_told_of_when_its_host_closes_it() {
+    for by_abort in [false, true] {
+        let (handler, told) = inbox();
+        let server = server("", "", |listener| listener.on(Protocol::Client, handler).unwrap());
+        let mut client = framed(server.address);
+        let conn = opened(&told);
+        client.write_all(&[frame(b"not"), frame(b"taken")].concat()).unwrap();
+        wait_until("the frames", || server.listener.stats().frames_in == 2);
+        reset(client);
+        wait_for_close(&server.listener, CloseReason::PeerReset);
+        assert_eq!(conn.send_frame(b"anyone?", PLAIN), Err(Status::Closed));
+        let answer = if by_abort { conn.abort(0) } else { conn.close(0) };
+        assert_eq!(answer, Err(Status::Closed));
+        assert_eq!(told.recv_timeout(PATIENCE), Ok(Told::Closed));
+        wait_until("its place", || server.listener.stats().connections == 0);
+    }
+}
+
+#[test]
+fn whose_frame_went_over_memory_limit_holds_only_what_is_in_its_inbox() {
+    let (handler, told) = inbox();
+    let config = config("memoryLimit=4M", "compression=off\nframeTimeout=0", "");
+    let runtime = runtime_of(&config);
+    let listener = Listener::new(&runtime, &config, 0).unwrap();
+    listener.on(Protocol::Client, handler).unwrap();
+    listener.start().unwrap();
+    let mut client = framed(listener.addresses()[0]);
+    let conn = opened(&told);
+    client.write_all(&frame(b"x")).unwrap();
+    // The last one is not sent to its end; the reset may come while it is written.
+    let _ = client.write_all(&frame(&vec![0; 16 << 20])[..12 << 20]);
+    wait_for_close(&listener, CloseReason::MemoryLimit);
+    wait_until("its memory", || runtime.stats().memory_bytes == 0);
+    assert_eq!(conn.recv_frame(Some(0)).unwrap().0, b"x");
+    assert_eq!(told.recv_timeout(PATIENCE), Ok(Told::Closed));
 }

@@ -6,6 +6,7 @@ use nativeport::config::Config;
 use nativeport::event::{Event, Handler, Protocol};
 use nativeport::handles::{Conn, SendFlags};
 use nativeport::listener::Listener;
+use nativeport::log::Level;
 use nativeport::polling::{PollLoop, PolledEvent, What};
 use nativeport::runtime::{Consumer, Runtime};
 use nativeport::status::{CloseReason, Status};
@@ -407,4 +408,53 @@ fn a_handle_is_stale_and_its_data_gone_from_the_poll_on_that_follows_its_end() {
 fn a_poll_for_no_events_is_refused() {
     let (_runtime, polled, _listener) = polled("");
     assert_eq!(polled.poll(0, Some(0), |batch| batch.count()), Err(Status::Argument));
+}
+
+#[test]
+fn statistics_before_the_loops_are_made_cost_no_connection() {
+    let mut config = Config::new();
+    config.load_string(b"[Port]\nport = 0\nbindAddress = 127.0.0.1\n", "test.ini").unwrap();
+    let runtime = Runtime::with_consumer(&config, Consumer::Poll).unwrap();
+    let listener = Listener::new(&runtime, &config, 0).unwrap();
+    assert_eq!(listener.stats().accepted, 0);
+    let new_loop = || PollLoop::new(&runtime, Box::new(vec![0; 65536])).unwrap();
+    let loops = [new_loop(), new_loop()];
+    listener.on(Protocol::Client, Arc::new(Told)).unwrap();
+    listener.start().unwrap();
+    let address = listener.addresses()[0];
+    let clients = std::thread::spawn(move || [client(address), client(address)]);
+    let mut opened = 0;
+    while opened < 2 {
+        for polled in &loops {
+            polled
+                .poll(16, Some(1), |batch| {
+                    let events = batch.filter(|event| matches!(event.what, What::Opened { .. }));
+                    opened += events.count();
+                })
+                .unwrap();
+        }
+    }
+    clients.join().unwrap();
+    assert_eq!(listener.stats().opened[Protocol::Client.index()], 2);
+}
+
+#[test]
+fn a_record_from_between_two_polls_is_told_by_the_next_one() {
+    let (runtime, polled, listener) = polled("");
+    runtime.set_log(Level::Info, None).unwrap();
+    polled.poll(1, Some(0), |_| ()).unwrap();
+    listener.start().unwrap();
+    let (sender, told) = std::sync::mpsc::channel();
+    // Not joined: it would poll for ever if the record did not end that.
+    std::thread::spawn(move || {
+        let line = polled.poll(16, None, |mut batch| {
+            batch.find_map(|event| match event.what {
+                What::Log(record) => Some(record.text),
+                _ => None,
+            })
+        });
+        sender.send(line.unwrap()).unwrap();
+    });
+    let line = told.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert!(line.is_some_and(|line| line.contains("listen")));
 }

@@ -283,6 +283,19 @@ fn the_peers_close_overrides_a_cork_too() {
 
 // Back-pressure.
 
+#[test]
+fn a_refused_send_behind_a_cork_is_told_of_room() {
+    let (_server, mut client, conn, log) = one("compression=off\nsendQueueLimit=32K", |_, _| {});
+    conn.cork().unwrap();
+    let mut sent = 0;
+    while conn.send_frame(&[7; 20_000], PLAIN).is_ok() {
+        sent += 1;
+    }
+    assert_eq!(log.next(), Told::Writable(conn));
+    conn.uncork().unwrap();
+    (0..sent).for_each(|_| assert_eq!(read_frame(&mut client), [7; 20_000]));
+}
+
 /// Sends numbered frames of 1000 bytes until the queue is full; gives how many were taken.
 fn fill(conn: Conn, from: u32) -> u32 {
     for number in from.. {

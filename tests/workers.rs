@@ -7,6 +7,7 @@ use nativeport::event::{Event, Handler, Protocol};
 use nativeport::handles::Conn;
 use nativeport::listener::Listener;
 use nativeport::runtime::{Consumer, Runtime};
+use nativeport::status::CloseReason;
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -118,4 +119,81 @@ fn pieces_of_a_stream_that_wait_for_a_worker_count_with_what_they_take_beside_th
     go.send(()).unwrap();
     assert_eq!(next().1, "closed");
     wait_until("its release", || runtime.stats().memory_bytes == 0);
+}
+
+#[test]
+fn what_waits_for_a_worker_counts_against_memory_limit_after_its_connection_was_reset_too() {
+    const BYTES: usize = 1 << 20;
+    let config = config("workerThreads=1\nmemoryLimit=4M", "compression=off", "");
+    let runtime = Runtime::with_consumer(&config, Consumer::Workers).unwrap();
+    let listener = Listener::new(&runtime, &config, 0).unwrap();
+    let (sender, told) = channel();
+    let (go, receiver) = channel();
+    let told_to = Mutex::new(sender);
+    let handler = Arc::new(Noting { name: "handler", told: told_to, go: Mutex::new(receiver) });
+    listener.on(Protocol::Client, handler.clone()).unwrap();
+    listener.on(Protocol::Unknown, handler).unwrap();
+    listener.start().unwrap();
+    let mut busy = connect(listener.addresses()[0]);
+    busy.write_all(b"G").unwrap();
+    while told.recv_timeout(PATIENCE).unwrap().1 != "data" {}
+    let bytes_in = || listener.stats().bytes_in;
+    let over = || listener.stats().closes[CloseReason::MemoryLimit.code() as usize];
+    for _ in 0..8 {
+        let mut client = framed(listener.addresses()[0]);
+        let (before, over_before) = (bytes_in(), over());
+        // Who is over the limit is reset meanwhile.
+        let _ = client.write_all(&frame(&vec![7; BYTES]));
+        wait_until("the frame, or its end", || {
+            bytes_in() >= before + BYTES as u64 || over() > over_before
+        });
+        reset(client);
+    }
+    wait_until("their ends", || listener.stats().closes.iter().sum::<u64>() == 8);
+    assert!(over() >= 4, "{}", over());
+    assert!(runtime.stats().memory_bytes >= 2 << 20, "{}", runtime.stats().memory_bytes);
+    go.send(()).unwrap();
+    wait_until("their places", || listener.stats().connections == 1);
+    assert!(runtime.stats().memory_bytes == 0, "{}", runtime.stats().memory_bytes);
+}
+
+/// Leaves the answer to whoever lets it go.
+struct Late {
+    told: Mutex<Sender<Conn>>,
+    go: Mutex<Receiver<()>>,
+}
+
+impl Handler for Late {
+    fn on_event(&self, conn: Conn, event: Event<'_>) {
+        if let Event::Data(_) = event {
+            self.told.lock().unwrap().send(conn).unwrap();
+            let _ = self.go.lock().unwrap().recv_timeout(PATIENCE);
+            conn.send_bytes(b"late").unwrap();
+        }
+    }
+}
+
+#[test]
+fn idle_timeout_leaves_the_time_to_answer_a_stream_whose_peer_has_ended() {
+    let config = config("workerThreads=2", "idleTimeout=200ms", "");
+    let runtime = Runtime::with_consumer(&config, Consumer::Workers).unwrap();
+    let listener = Listener::new(&runtime, &config, 0).unwrap();
+    let (sender, told) = channel();
+    let (go, receiver) = channel();
+    let late = Late { told: Mutex::new(sender), go: Mutex::new(receiver) };
+    listener.on(Protocol::Unknown, Arc::new(late)).unwrap();
+    let (clock, times) = recorder(false, |_, _| {});
+    listener.on(Protocol::Client, clock).unwrap();
+    listener.start().unwrap();
+    let mut client = connect(listener.addresses()[0]);
+    client.write_all(b"G").unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    told.recv_timeout(PATIENCE).unwrap();
+    // Framed connections that are silent end by it: so much time has passed for the other too.
+    for _ in 0..2 {
+        let _silent = framed(listener.addresses()[0]);
+        assert_eq!(times.closed().reason, CloseReason::IdleTimeout);
+    }
+    go.send(()).unwrap();
+    assert_eq!(read_to_end(&mut client), b"late");
 }

@@ -1367,7 +1367,9 @@ public:
             std::strcpy(details.message, "max_events is 0: a poll could tell nothing");
             throw error(NP_ERR_ARGUMENT, details);
         }
-        loop_.get_deleter().left->make_room();
+        // Of a runtime that was moved from there is none; np_loop_new says so.
+        if (const auto &left = loop_.get_deleter().left)
+            left->make_room();
         detail::require(np_loop_new(runtime.handle(), buffer, buffer_size, &made, &details),
                         details);
         loop_.reset(made);

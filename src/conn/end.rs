@@ -1,6 +1,6 @@
 //! The way out: who ends a connection, why, and what is done before it is told.
 
-use super::{Conn, InputEnd, Phase, Turn};
+use super::{Conn, FREE_BYTES, InputEnd, Phase, Turn};
 use crate::accept::Seat;
 use crate::dispatch;
 use crate::event::{CloseInfo, Event, Handler, Party, Stage};
@@ -9,6 +9,7 @@ use crate::log::Level;
 use crate::mailbox::Letter;
 use crate::polling;
 use crate::reactor::transport::Transport;
+use crate::runtime::Memory;
 use crate::send::{Op, Verdict};
 use crate::shared::Shared;
 use crate::status::CloseReason;
@@ -19,6 +20,9 @@ use std::sync::atomic::Ordering;
 
 /// A plain connection that we closed may go on sending for so long.
 const LINGER_MS: u64 = 2000;
+/// So many of a loop at a time: they have no place in any limit any more, and their descriptors
+/// must not be what others lack. Beyond that a peer that goes on sending is reset.
+const LINGERING: usize = 256;
 
 /// Why and how a connection ends.
 #[derive(Clone)]
@@ -40,6 +44,8 @@ pub(super) struct Ending {
 pub(crate) struct Parting {
     shared: Option<Arc<Shared>>,
     handler: Option<Arc<dyn Handler>>,
+    /// What waits for a worker before the closed event, as `memoryLimit` counts it.
+    waiting: Option<(Arc<Memory>, usize)>,
     seat: Option<Seat>,
 }
 
@@ -58,6 +64,9 @@ impl Drop for Parting {
         // is told that this connection is gone.
         let handler = self.handler.take();
         dispatch::guarded(move || drop(handler));
+        if let Some((memory, bytes)) = self.waiting.take() {
+            memory.account(bytes, 0);
+        }
         self.seat = None;
     }
 }
@@ -165,6 +174,7 @@ impl Conn {
             }
             Phase::Lingering { .. } | Phase::Gone => {}
             _ => {
+                self.times.ended_ms = self.out_ref().now_ms;
                 self.phase = Phase::Closing(Box::new(Ending { awaits, ..ending }));
                 self.forget_input();
             }
@@ -270,7 +280,10 @@ impl Conn {
                 if protocol.is_framed() && (rest || self.decoder.is_inside_frame()) {
                     let ending = self.ending(CloseReason::Truncated, Party::Peer);
                     self.end(Ending { awaits: true, ..ending });
-                } else if self.handler.as_ref().is_some_and(|handler| handler.wants_end()) {
+                } else if end == InputEnd::Clean
+                    && self.handler.as_ref().is_some_and(|handler| handler.wants_end())
+                {
+                    // Without close_notify anybody on the way may have cut it: that is no end.
                     self.end_told = true;
                     if let Some(inbox) =
                         self.out().shared.as_ref().and_then(|shared| shared.inbox.as_ref())
@@ -349,8 +362,12 @@ impl Conn {
             return;
         }
         self.tell_closed(info);
-        self.phase = match lingers {
-            true => Phase::Lingering { until_ms: turn.now_ms + LINGER_MS },
+        self.phase = match lingers && turn.lingering < LINGERING {
+            true => {
+                turn.lingering += 1;
+                self.lingers = true;
+                Phase::Lingering { until_ms: turn.now_ms + LINGER_MS }
+            }
             false => Phase::Gone,
         };
     }
@@ -442,11 +459,17 @@ impl Conn {
 
     /// Takes what is given back at the very end.
     fn part(&mut self) -> Parting {
-        Parting {
-            shared: self.out.as_ref().and_then(|out| out.shared.clone()),
-            handler: self.handler.take(),
-            seat: self.seat.take(),
-        }
+        let shared = self.out.as_ref().and_then(|out| out.shared.clone());
+        let bytes = shared.as_ref().map_or(0, |shared| shared.waiting_bytes());
+        let bytes = bytes.saturating_sub(FREE_BYTES);
+        let waiting = (bytes > 0).then(|| {
+            // In one step with the connection's own share, so that nothing is counted twice.
+            let memory = self.port.memory.clone();
+            let own = self.own_bytes().saturating_sub(FREE_BYTES);
+            memory.account(std::mem::replace(&mut self.reported.held_bytes, own), own + bytes);
+            (memory, bytes)
+        });
+        Parting { shared, handler: self.handler.take(), waiting, seat: self.seat.take() }
     }
 
     /// Lets go of everything of the host's, and of its place in the port.

@@ -50,6 +50,8 @@ pub(crate) struct Turn {
     pub away_ms: u64,
     /// Position of the loop in the counters of a port.
     pub loop_index: usize,
+    /// Connections of this loop that linger.
+    pub lingering: usize,
     /// Place of the present connection in its loop.
     pub key: usize,
     pub door: Arc<Door>,
@@ -98,6 +100,8 @@ pub(crate) struct Conn {
     end_told: bool,
     /// The host has seen the handle.
     shown: bool,
+    /// It counts in [`Turn::lingering`] until its loop drops it.
+    pub lingers: bool,
     /// Where events are polled: the round in which input was told last.
     told_in_round: u64,
     /// Place among the port's unidentified connections.
@@ -174,6 +178,7 @@ impl Conn {
             input_end: None,
             end_told: false,
             shown: false,
+            lingers: false,
             told_in_round: 0,
             ticket: Some(seat.ticket()),
             peer,
@@ -270,6 +275,8 @@ impl Conn {
         if self.account_memory() {
             self.fail(CloseReason::MemoryLimit);
             self.close_step(turn);
+            // What it held is free for others from here on.
+            self.account_memory();
         }
         match self.phase {
             Phase::Gone => Fate::Gone,
@@ -422,13 +429,23 @@ impl Conn {
         }
     }
 
+    /// What it holds itself: input that is not used up, and output.
+    fn own_bytes(&self) -> usize {
+        let input = self.kept.len() + self.opened.len() + self.decoder.held_bytes();
+        input + self.out.as_ref().map_or(0, |out| out.queued_bytes())
+    }
+
     /// Keeps the runtime's account of what is held. True: it is over its limit and this
     /// connection has just made it worse.
     fn account_memory(&mut self) -> bool {
         let queued = self.out_ref().queued_bytes();
-        let waiting = self.out_ref().shared.as_ref().map_or(0, |shared| shared.waiting_bytes());
-        let input = self.kept.len() + self.opened.len() + self.decoder.held_bytes();
-        let held = input + queued + waiting;
+        let own = self.own_bytes();
+        let waiting = match (&self.seat, &self.out_ref().shared) {
+            (Some(_), Some(shared)) => shared.waiting_bytes(),
+            // After its end that is the parting's.
+            _ => 0,
+        };
+        let held = own + waiting;
         self.out().counted_bytes = queued;
         if let Some(shared) = &self.out_ref().shared {
             shared.counted_bytes.store(queued, Ordering::SeqCst);

@@ -15,6 +15,8 @@ pub(super) struct Times {
     pub frame_began: Option<(u64, u64)>,
     pub not_reading_since: Option<u64>,
     pub drain_deadline: Option<u64>,
+    /// When its end began.
+    pub ended_ms: u64,
     /// How much of its loop's absence has been taken off.
     away_ms: u64,
 }
@@ -26,6 +28,7 @@ impl Times {
             frame_began: None,
             not_reading_since: None,
             drain_deadline: None,
+            ended_ms: now_ms,
             away_ms: 0,
         }
     }
@@ -142,8 +145,9 @@ impl Conn {
                 if out.waits_for_peer() {
                     note(after(out.progress_ms, rules.write_timeout_ms), CloseReason::WriteTimeout);
                 }
-                if !out.paused {
-                    let silent_since = self.times.last_in.max(out.progress_ms);
+                let is_framed = out.shared.as_ref().is_some_and(|own| own.protocol.is_framed());
+                if is_framed && !out.paused {
+                    let silent_since = self.times.ended_ms.max(out.progress_ms);
                     note(after(silent_since, rules.idle_timeout_ms), CloseReason::IdleTimeout);
                 }
             }

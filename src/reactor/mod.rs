@@ -124,6 +124,7 @@ impl Loop {
                 now_ms,
                 away_ms: 0,
                 loop_index,
+                lingering: 0,
                 key: 0,
                 door: door.clone(),
                 work: Workspace::new(),
@@ -418,6 +419,8 @@ impl Loop {
         let timeout = if !self.again.is_empty()
             || !self.touched.is_empty()
             || !self.door.fall_asleep(&self.receiver)
+            // Looked at after that: who leaves a record does it the other way round.
+            || self.is_polled() && self.core.log.has_records()
         {
             Some(Duration::ZERO)
         } else {
@@ -691,6 +694,7 @@ impl Loop {
     fn take_slot(&mut self, key: usize) -> Option<Box<Slot>> {
         let slot = self.slots[key].take()?;
         self.free.push(key);
+        self.turn.lingering -= usize::from(slot.conn.lingers);
         self.door.load.fetch_sub(1, Ordering::Relaxed);
         Some(slot)
     }

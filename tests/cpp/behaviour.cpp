@@ -531,6 +531,8 @@ void owners_that_were_moved_from_refuse_and_those_moved_to_go_on() {
     CHECK(first.runtime.prometheus().empty() && first.config.port_count() == 0);
     // NOLINTEND(bugprone-use-after-move)
 
+    CHECK(thrown_by([&] { nativeport::loop(first.runtime); }).status() == NP_ERR_ARGUMENT);
+
     server second(echo_everything);
     listener = std::move(second.listener); // ends the first one
     CHECK(framed.receive_rest().empty());
