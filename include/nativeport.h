@@ -790,8 +790,9 @@ np_status np_runtime_wait(np_runtime *runtime, uint64_t timeout_ms);
 np_status np_runtime_free(np_runtime *runtime);
 
 /**
- * Shows all connections that are open at this moment to visit, one after the other. New
- * ones may come and shown ones may end meanwhile.
+ * Shows all connections whose handles the host knows at this moment to visit, one after the
+ * other, those too that wait for admission or whose end it has not consumed. New ones may
+ * come and shown ones may end meanwhile.
  *
  * Thread: any; visit runs in the calling thread, before the call returns
  * Blocking: no
@@ -934,7 +935,8 @@ typedef struct np_handler {
     /**
      * The peer will send nothing more; sending stays possible, and the host closes. NULL:
      * the library closes as soon as everything is consumed and sent. With NP_HANDLER_INBOX it
-     * comes while input may still wait there.
+     * comes while input may still wait there. It does not come where a TLS peer has ended
+     * without close_notify, as anybody on the way may have cut it: on_close tells tls_truncated.
      */
     void (*on_end)(void *user_data, np_conn conn);
     /** The send queue has room again after a send answered NP_ERR_WOULD_BLOCK. */

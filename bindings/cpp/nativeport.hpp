@@ -1083,7 +1083,7 @@ public:
         return text;
     }
 
-    /** The connections that are open at this moment. */
+    /** The connections that the host knows at this moment, also before admission. */
     std::vector<connection> connections() const {
         detail::collected<connection> open;
         const auto add = [](void *all, np_conn conn) -> std::int32_t {

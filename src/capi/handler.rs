@@ -136,7 +136,8 @@ pub struct np_handler {
     >,
     /// The peer will send nothing more; sending stays possible, and the host closes. NULL:
     /// the library closes as soon as everything is consumed and sent. With NP_HANDLER_INBOX it
-    /// comes while input may still wait there.
+    /// comes while input may still wait there. It does not come where a TLS peer has ended
+    /// without close_notify, as anybody on the way may have cut it: on_close tells tls_truncated.
     pub on_end: Option<unsafe extern "C-unwind" fn(user_data: *mut c_void, conn: np_conn)>,
     /// The send queue has room again after a send answered NP_ERR_WOULD_BLOCK.
     pub on_writable: Option<unsafe extern "C-unwind" fn(user_data: *mut c_void, conn: np_conn)>,

@@ -247,8 +247,9 @@ pub unsafe extern "C" fn np_runtime_free(runtime: *mut np_runtime) -> np_status 
     })
 }
 
-/// Shows all connections that are open at this moment to visit, one after the other. New
-/// ones may come and shown ones may end meanwhile.
+/// Shows all connections whose handles the host knows at this moment to visit, one after the
+/// other, those too that wait for admission or whose end it has not consumed. New ones may
+/// come and shown ones may end meanwhile.
 ///
 /// Thread: any; visit runs in the calling thread, before the call returns
 /// Blocking: no
