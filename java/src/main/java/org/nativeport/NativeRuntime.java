@@ -171,7 +171,7 @@ public final class NativeRuntime implements AutoCloseable {
      * @return completes on a callback thread when all has ended
      */
     public CompletionStage<Void> stop(Duration grace) {
-        return core.stop(Math.max(0, grace.toMillis())).thenApply(nothing -> nothing);
+        return core.stop(RuntimeCore.millis(grace)).thenApply(nothing -> nothing);
     }
 
     /**

@@ -9,6 +9,7 @@ import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
+import java.util.concurrent.RejectedExecutionException;
 import org.nativeport.internal.ConnectionOutput;
 import org.nativeport.internal.Deadline;
 import org.nativeport.internal.NativeConnection;
@@ -74,15 +75,20 @@ public final class SocketClientCommunication implements ClientCommunicationInter
     @Override
     public CompletionStage<byte[]> readAsync() {
         CompletableFuture<byte[]> result = new CompletableFuture<>();
-        runtime.callback(
-                () -> {
-                    try {
-                        result.complete(read());
-                    } catch (Throwable failure) {
-                        // Nobody else would hear of it.
-                        result.completeExceptionally(failure);
-                    }
-                });
+        boolean runs =
+                runtime.callback(
+                        () -> {
+                            try {
+                                result.complete(read());
+                            } catch (Throwable failure) {
+                                // Nobody else would hear of it.
+                                result.completeExceptionally(failure);
+                            }
+                        });
+        if (!runs) {
+            result.completeExceptionally(
+                    new RejectedExecutionException("the executor for callbacks takes no more"));
+        }
         return result;
     }
 
@@ -123,7 +129,7 @@ public final class SocketClientCommunication implements ClientCommunicationInter
         if (!(frame instanceof NativeLoop.Frame shown)) {
             throw new IllegalArgumentException("this frame was not shown by a native connection");
         }
-        shown.sendTo(connection);
+        shown.sendTo(connection, flags);
     }
 
     @Override
@@ -213,7 +219,7 @@ public final class SocketClientCommunication implements ClientCommunicationInter
     }
 
     private void refuseOnLoop() {
-        if (runtime.isLoopThread()) {
+        if (NativeLoop.isLoopThread()) {
             throw new IllegalStateException("the thread of a loop must not wait");
         }
     }

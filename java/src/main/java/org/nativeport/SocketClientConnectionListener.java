@@ -63,12 +63,14 @@ public class SocketClientConnectionListener
      */
     public SocketClientConnectionListener(ServerConfig config, ConnectionHandler handler)
             throws IOException {
-        this(
-                NativeRuntime.builder(config).build(),
-                true,
-                config,
-                0,
-                Objects.requireNonNull(handler));
+        this(runtimeFor(config, handler), true, config, 0, handler);
+    }
+
+    /** Made last: nobody would end it if the handler were missing. */
+    private static NativeRuntime runtimeFor(ServerConfig config, ConnectionHandler handler)
+            throws IOException {
+        Objects.requireNonNull(handler);
+        return NativeRuntime.builder(config).build();
     }
 
     /**
@@ -156,7 +158,8 @@ public class SocketClientConnectionListener
         @Override
         public void admit(NativeConnection connection) {
             Admission admission = new Admission(connection);
-            runtime.core()
+            boolean runs =
+                    runtime.core()
                     .callback(
                             () -> {
                                 try {
@@ -166,14 +169,18 @@ public class SocketClientConnectionListener
                                     runtime.core().callbackFailed("onAdmission for ", connection, failure);
                                 }
                             });
+            if (!runs) {
+                admission.refuse();
+            }
         }
 
         @Override
         public void opened(NativeConnection connection) {
             if (onLoop && connection.info().protocol().isFramed()) {
                 handOver(connection);
-            } else {
-                runtime.core().callback(() -> handOver(connection));
+            } else if (!runtime.core().callback(() -> handOver(connection))) {
+                // Nobody will ever know of it.
+                connection.close();
             }
         }
 
@@ -204,9 +211,10 @@ public class SocketClientConnectionListener
     }
 
     private static ISocket socket(RuntimeCore core, NativeConnection connection) {
-        SocketAdapter socket = new SocketAdapter(new NativeSocket(connection));
+        NativeSocket socket = new NativeSocket(connection);
+        // What its streams hold too, and not the adapter.
         core.reportLeak(socket, connection);
-        return socket;
+        return new SocketAdapter(socket);
     }
 
     @Override
@@ -262,7 +270,7 @@ public class SocketClientConnectionListener
     }
 
     private CompletableFuture<Void> end(Duration grace) {
-        long drainMs = Math.max(0, grace.toMillis());
+        long drainMs = RuntimeCore.millis(grace);
         stopped = true;
         Port bound = port;
         if (ownsRuntime) {

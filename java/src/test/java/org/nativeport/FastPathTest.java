@@ -267,4 +267,74 @@ class FastPathTest {
             }
         }
     }
+
+    @Test
+    void whatIsNotToBeCompressedIsSentBackRaw() throws Exception {
+        try (Served served = Served.plain();
+                Peer peer = Peer.client(served.port())) {
+            SocketClientCommunication client = served.nextClient();
+            client.setCompressing(false);
+            client.onFrame(client::write);
+            peer.send(new byte[5000]);
+            assertEquals(5000, peer.in.readInt());
+        }
+    }
+
+    /** Tells on which thread its frames are shown; sends those with the number 0 back, others go to {@code then}. */
+    private static Thread loopOf(SocketClientCommunication client, Peer peer, FrameHandler then)
+            throws Exception {
+        BlockingQueue<Thread> loops = new LinkedBlockingQueue<>();
+        client.onFrame(
+                frame -> {
+                    if (number(frame.toByteArray()) > 0) {
+                        then.onFrame(frame);
+                    } else {
+                        loops.add(Thread.currentThread());
+                        client.write(frame);
+                    }
+                });
+        peer.send(numbered(0));
+        peer.receive();
+        return Served.next(loops);
+    }
+
+    @Test
+    void aHandlerThatWritesToAFullConnectionOfAnotherLoopHoldsUpNobody() throws Exception {
+        int count = 400;
+        byte[] large = new byte[100_000];
+        try (Served served = Served.plain("sendQueueLimit", "64K", "compression", "off");
+                Peer from = Peer.client(served.port());
+                SocketClientCommunication source = served.nextClient();
+                Peer second = Peer.client(served.port());
+                SocketClientCommunication one = served.nextClient();
+                Peer third = Peer.client(served.port());
+                SocketClientCommunication other = served.nextClient()) {
+            SocketClientCommunication[] others = {one, other};
+            Peer[] peers = {second, third};
+            BlockingQueue<SocketClientCommunication> targets = new LinkedBlockingQueue<>();
+            Thread loop =
+                    loopOf(
+                            source,
+                            from,
+                            frame -> {
+                                SocketClientCommunication target = Served.next(targets);
+                                for (int i = 0; i < count; i++) {
+                                    target.write(large);
+                                }
+                            });
+            boolean secondIsElsewhere = loopOf(one, second, one::write) != loop;
+            boolean thirdIsElsewhere = loopOf(other, third, other::write) != loop;
+            // Three on two loops, dealt to the one with fewer.
+            assertTrue(secondIsElsewhere != thirdIsElsewhere);
+            int elsewhere = secondIsElsewhere ? 0 : 1;
+            targets.add(others[elsewhere]);
+            from.send(numbered(1));
+            Peer neighbour = peers[1 - elsewhere];
+            neighbour.send(numbered(2));
+            expect(neighbour, 2);
+            for (int i = 0; i < count; i++) {
+                assertEquals(large.length, peers[elsewhere].receive().length);
+            }
+        }
+    }
 }

@@ -325,4 +325,58 @@ class TransactionsTest {
             assertEquals("host_closed", Served.ended(client).reason());
         }
     }
+
+    @Test
+    void severalReadersOfBatchesKeepNothingFromOneAnother() throws Exception {
+        try (Served served = Served.plain();
+                Peer peer = Peer.client(served.port());
+                SocketClientCommunication client = served.nextClient()) {
+            List<Tasks.Task<Void>> readers = new ArrayList<>();
+            for (int i = 0; i < 3; i++) {
+                readers.add(
+                        Tasks.start(
+                                () -> {
+                                    for (List<byte[]> batch;
+                                            !(batch = client.readBatch(10)).isEmpty(); ) {
+                                        client.writeBatch(batch);
+                                    }
+                                }));
+            }
+            for (int i = 0; i < 1000; i++) {
+                peer.send(random(i));
+                assertArrayEquals(random(i), peer.receive());
+            }
+            peer.finish();
+            for (Tasks.Task<Void> reader : readers) {
+                reader.get();
+            }
+        }
+    }
+
+    @Test
+    void aWriterThatIsInterruptedGoesOnAndIsInterruptedAfterwards() throws Exception {
+        int count = 300;
+        byte[] large = random(100_000);
+        try (Served served = Served.plain("sendQueueLimit", "64K", "compression", "off");
+                Peer peer = Peer.client(served.port());
+                SocketClientCommunication client = served.nextClient()) {
+            Tasks.Task<Boolean> writer =
+                    Tasks.start(
+                            (java.util.concurrent.Callable<Boolean>)
+                                    () -> {
+                                        boolean interrupted = true;
+                                        for (int i = 0; i < count; i++) {
+                                            client.write(large);
+                                            interrupted |= Thread.interrupted();
+                                        }
+                                        return interrupted;
+                                    });
+            for (int i = 0; i < count; i++) {
+                writer.thread().interrupt();
+                assertArrayEquals(large, peer.receive());
+                writer.thread().interrupt();
+            }
+            assertTrue(writer.get());
+        }
+    }
 }

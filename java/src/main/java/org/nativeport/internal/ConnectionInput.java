@@ -30,7 +30,7 @@ public final class ConnectionInput {
     private static final long TURN_NANOS = TimeUnit.MILLISECONDS.toNanos(10);
 
     /** Of so many items one looks at the clock. */
-    private static final int LOOK = 64;
+    private static final int LOOK = 8;
 
     private static final int PAUSED_BY_WINDOW = 1;
     private static final int PAUSED_BY_OUTPUT = 2;
@@ -195,7 +195,10 @@ public final class ConnectionInput {
 
     /** The next whole transaction if one waits, otherwise null. Never parks for the peer. */
     public byte[] pollFrame() throws IOException {
-        readLock.lock();
+        if (!readLock.tryLock()) {
+            // Another reader is waiting for the next one, or has its turn.
+            return null;
+        }
         try {
             requireOpen();
             byte[] item = waiting.poll();
@@ -238,17 +241,20 @@ public final class ConnectionInput {
 
     /** Bytes of a stream that can be read without parking. */
     public int available() throws IOException {
-        readLock.lock();
-        try {
-            requireOpen();
-            long count = piece.length - pieceAt;
-            for (byte[] item : waiting) {
-                count += item.length;
-            }
-            return (int) Math.min(count, Integer.MAX_VALUE);
-        } finally {
-            readLock.unlock();
+        requireOpen();
+        long count = 0;
+        for (byte[] item : waiting) {
+            count += item.length;
         }
+        // Whoever holds it for long is parked, and then there is no begun piece.
+        if (readLock.tryLock()) {
+            try {
+                count += piece.length - pieceAt;
+            } finally {
+                readLock.unlock();
+            }
+        }
+        return (int) Math.min(count, Integer.MAX_VALUE);
     }
 
     /** Under {@code readLock}. */
@@ -270,7 +276,7 @@ public final class ConnectionInput {
                 }
                 if (item != null) {
                     taken(item);
-                    if (++takenInTurn % LOOK == 0) {
+                    if (takenInTurn++ % LOOK == 0) {
                         endTurnIfLong();
                     }
                     return item;
@@ -280,7 +286,11 @@ public final class ConnectionInput {
                     throw new SocketTimeoutException("Read timed out");
                 }
                 reader = Thread.currentThread();
-                if (waiting.isEmpty() && !ended && !shutdown && !connection.isClosed()) {
+                if (waiting.isEmpty()
+                        && !ended
+                        && !shutdown
+                        && frameHandler == null
+                        && !connection.isClosed()) {
                     park(deadline);
                 }
                 reader = null;
@@ -306,7 +316,7 @@ public final class ConnectionInput {
      */
     private void endTurnIfLong() {
         long now = System.nanoTime();
-        if (takenInTurn == LOOK) {
+        if (takenInTurn == 1) {
             turnBegan = now;
         } else if (now - turnBegan > TURN_NANOS) {
             takenInTurn = 0;

@@ -45,6 +45,7 @@ public final class ConnectionOutput {
     private NativeLoop gatheredFrom;
     private int gatheredFirst;
     private int gatheredCount;
+    private int gatheredFlags;
     /** Bytes on the wire of what was gathered and the native would not take: the connection had ended. */
     private long refusedBytes;
 
@@ -56,16 +57,17 @@ public final class ConnectionOutput {
         this.id = connection.id;
     }
 
-    /** Sends a whole transaction. May park until there is room; not on the loop's thread. */
+    /** Sends a whole transaction. May park until there is room; not on a loop's thread. */
     public void writeFrame(byte[] data, int offset, int length, int flags, Deadline deadline)
             throws IOException {
-        if (connection.loop.isCurrent()) {
+        if (NativeLoop.isLoopThread()) {
             sendOnLoop(data, offset, length, flags);
             return;
         }
         if (!deadline.acquire(writeLock)) {
             throw new SocketTimeoutException("Write timed out");
         }
+        boolean interrupted = false;
         try {
             for (;;) {
                 requireWritable();
@@ -76,16 +78,18 @@ public final class ConnectionOutput {
                         return;
                     }
                 }
-                awaitWritable(deadline);
+                interrupted |= awaitWritable(deadline);
             }
         } finally {
             writeLock.unlock();
+            interruptAgain(interrupted);
         }
     }
 
     /** Sends several whole transactions. May park; when it fails, those before have been taken. */
     public void writeFrames(byte[][] frames, int flags) throws IOException {
         Packed packed = new Packed(frames);
+        boolean interrupted = false;
         writeLock.lock();
         try {
             int taken = 0;
@@ -98,16 +102,17 @@ public final class ConnectionOutput {
                 if (status != Status.WOULD_BLOCK) {
                     connection.check(status);
                     taken += status;
-                } else if (connection.loop.isCurrent()) {
+                } else if (NativeLoop.isLoopThread()) {
                     for (; taken < frames.length; taken++) {
                         addUnsent(new Unsent(frames[taken].clone(), flags, null));
                     }
                 } else {
-                    awaitWritable(Deadline.after(0));
+                    interrupted |= awaitWritable(Deadline.after(0));
                 }
             }
         } finally {
             writeLock.unlock();
+            interruptAgain(interrupted);
         }
     }
 
@@ -196,7 +201,7 @@ public final class ConnectionOutput {
         return done;
     }
 
-    /** On the loop's thread: always taken; what finds no room waits here, and reading pauses. */
+    /** On the thread of this or another loop: always taken; what finds no room waits here, and reading pauses. */
     private void sendOnLoop(byte[] data, int offset, int length, int flags) throws IOException {
         writeLock.lock();
         try {
@@ -216,19 +221,22 @@ public final class ConnectionOutput {
     }
 
     /** On the thread of this or another loop: always taken, as a copy if there is no room. */
-    void sendCopy(byte[] data) throws IOException {
-        sendOnLoop(data, 0, data.length, 0);
+    void sendCopy(byte[] data, int flags) throws IOException {
+        sendOnLoop(data, 0, data.length, flags);
     }
 
     /**
      * On a loop's thread: an entry of its last poll, which waits as a copy if there is no room. It is
      * gathered with those before and behind it: {@link #sendGathered} follows.
      */
-    void sendPolled(NativeLoop from, int entry, FrameView view) throws IOException {
+    void sendPolled(NativeLoop from, int entry, FrameView view, int flags) throws IOException {
         writeLock.lock();
         try {
             requireUsable();
-            if (gatheredCount > 0 && entry == gatheredFirst + gatheredCount && from == gatheredFrom) {
+            if (gatheredCount > 0
+                    && entry == gatheredFirst + gatheredCount
+                    && from == gatheredFrom
+                    && flags == gatheredFlags) {
                 gatheredCount++;
                 return;
             }
@@ -237,8 +245,9 @@ public final class ConnectionOutput {
                 gatheredFrom = from;
                 gatheredFirst = entry;
                 gatheredCount = 1;
+                gatheredFlags = flags;
             } else {
-                addUnsent(new Unsent(view.toByteArray(), 0, null));
+                addUnsent(new Unsent(view.toByteArray(), flags, null));
             }
         } finally {
             writeLock.unlock();
@@ -258,24 +267,39 @@ public final class ConnectionOutput {
             if (!connection.isClosed()) {
                 connection.handlerFailed(failure);
             }
+        } catch (RuntimeException | Error failure) {
+            // Memory, most likely. Who closes goes on to close.
+            connection.handlerFailed(failure);
         }
     }
 
     /** Under {@code writeLock}, before whatever else goes out: an order of sends is an order on the wire. */
     private void giveGathered() throws IOException {
         while (gatheredCount > 0) {
-            int status = Native.sendPolled(gatheredFrom.id, id, gatheredFirst, gatheredCount, 0);
+            int status = Native.sendPolled(gatheredFrom.id, id, gatheredFirst, gatheredCount, gatheredFlags);
             if (status >= 0) {
                 gatheredFirst += status;
                 gatheredCount -= status;
             } else if (status == Status.WOULD_BLOCK) {
-                for (; gatheredCount > 0; gatheredFirst++, gatheredCount--) {
-                    addUnsent(new Unsent(gatheredFrom.copy(gatheredFirst), 0, null));
-                }
+                keepGathered();
             } else {
                 refuseGathered();
                 throw connection.failure(status);
             }
+        }
+    }
+
+    /** Under {@code writeLock}: as copies. If there is no memory for them the connection ends, and none is left. */
+    private void keepGathered() {
+        try {
+            for (; gatheredCount > 0; gatheredFirst++, gatheredCount--) {
+                addUnsent(new Unsent(gatheredFrom.copy(gatheredFirst), gatheredFlags, null));
+            }
+        } catch (Throwable failure) {
+            // Behind the next poll its numbers would name the frames of others.
+            refuseGathered();
+            connection.abort();
+            throw failure;
         }
     }
 
@@ -347,7 +371,7 @@ public final class ConnectionOutput {
         }
         if (done != null) {
             ArrayDeque<CompletableFuture<Void>> all = done;
-            connection.port.runtime.callback(() -> all.forEach(each -> each.complete(null)));
+            connection.port.runtime.callbackOrHere(() -> all.forEach(each -> each.complete(null)));
         }
         if (!failed.isEmpty()) {
             fail(failed, failure);
@@ -365,13 +389,13 @@ public final class ConnectionOutput {
     }
 
     private void fail(List<Unsent> failed, IOException failure) {
-        connection.port.runtime.callback(
+        connection.port.runtime.callbackOrHere(
                 () -> failed.forEach(frame -> frame.taken.completeExceptionally(failure)));
     }
 
     /** Sends bytes of a stream, those of one call together. May park until all are taken. */
     public void write(byte[] data, int offset, int length) throws IOException {
-        if (connection.loop.isCurrent()) {
+        if (NativeLoop.isLoopThread()) {
             throw new IllegalStateException("the thread of a loop must not wait");
         }
         writeTurn.lock();
@@ -383,6 +407,7 @@ public final class ConnectionOutput {
     }
 
     private void writePieces(byte[] data, int offset, int length) throws IOException {
+        boolean interrupted = false;
         writeLock.lock();
         try {
             requireWritable();
@@ -391,7 +416,7 @@ public final class ConnectionOutput {
                 int count = Math.min(PIECE, end - offset);
                 int status = Native.sendBytes(id, data, offset, count);
                 if (status == Status.WOULD_BLOCK) {
-                    awaitWritable(Deadline.after(0));
+                    interrupted |= awaitWritable(Deadline.after(0));
                     requireWritable();
                 } else {
                     connection.check(status);
@@ -400,12 +425,16 @@ public final class ConnectionOutput {
             }
         } finally {
             writeLock.unlock();
+            interruptAgain(interrupted);
         }
     }
 
-    /** Under {@code writeLock}. */
-    private void awaitWritable(Deadline deadline) throws IOException {
-        boolean interrupted = false;
+    /**
+     * Under {@code writeLock}. May return before there is room. True: the thread, a platform thread, was
+     * interrupted, which it is to be again when its write is over; what it waits for may have come
+     * together with that, so it looks again before it goes on waiting.
+     */
+    private boolean awaitWritable(Deadline deadline) throws IOException {
         try {
             if (deadline.isNone()) {
                 writable.await();
@@ -413,27 +442,19 @@ public final class ConnectionOutput {
                     || !writable.await(deadline.remainingMillis(), TimeUnit.MILLISECONDS)) {
                 throw new SocketTimeoutException("Write timed out");
             }
+            return false;
         } catch (InterruptedException e) {
-            interrupted = true;
-        }
-        if (interrupted) {
             if (VirtualThreads.isCurrent()) {
                 Thread.currentThread().interrupt();
                 connection.close();
                 throw new SocketException("Closed by interrupt");
             }
-            awaitWritableUninterrupted(deadline);
+            return true;
         }
     }
 
-    private void awaitWritableUninterrupted(Deadline deadline) throws IOException {
-        try {
-            if (deadline.isNone()) {
-                writable.awaitUninterruptibly();
-            } else {
-                awaitWritable(deadline);
-            }
-        } finally {
+    private static void interruptAgain(boolean interrupted) {
+        if (interrupted) {
             Thread.currentThread().interrupt();
         }
     }

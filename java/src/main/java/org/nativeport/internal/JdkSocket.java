@@ -188,7 +188,12 @@ public final class JdkSocket implements ISocket {
                 return -1;
             }
             try {
-                int read = streams().in().read(bytes, offset, length);
+                InputStream in = streams().in();
+                if (inputShutdown.get()) {
+                    // While the handshake ran.
+                    return -1;
+                }
+                int read = in.read(bytes, offset, length);
                 ended = read < 0;
                 requireNotClosed();
                 return inputShutdown.get() ? -1 : read;

@@ -24,7 +24,8 @@ final class LogThread implements Runnable {
     private final AtomicLong dropped = new AtomicLong();
     private final Thread thread = new Thread(null, this, "log", 0, false);
 
-    LogThread() {
+    /** From here on it has to be ended. */
+    void start() {
         thread.setDaemon(true);
         thread.start();
     }
@@ -101,8 +102,9 @@ final class LogThread implements Runnable {
                 if (lost > 0) {
                     logger.log(Level.WARNING, lost + " lines of the log were dropped");
                 }
-            } catch (InterruptedException nobodyInterruptsIt) {
-                return;
+            } catch (InterruptedException byTheHostsLogger) {
+                // It goes on until it is ended: somebody may wait for room.
+                continue;
             } catch (RuntimeException | Error failure) {
                 // The host's logger has failed, so that there is nobody to tell: the line is lost.
                 dropped.incrementAndGet();

@@ -107,8 +107,11 @@ public final class NativeConnection {
         if (!closing.compareAndSet(false, true)) {
             return;
         }
-        output.close(how);
-        input.close();
+        try {
+            output.close(how);
+        } finally {
+            input.close();
+        }
     }
 
     /** Whether this end was closed. */

@@ -88,8 +88,20 @@ public final class NativeLoop implements Runnable {
             throw Status.exception(made, words);
         }
         this.id = made;
-        this.thread = new Thread(null, this, "io-" + index, 0, false);
+        this.thread = new LoopThread(this, "io-" + index);
         thread.setDaemon(true);
+    }
+
+    /** Known by its class: whoever may wait asks, and there may be many loops and runtimes. */
+    private static final class LoopThread extends Thread {
+        LoopThread(Runnable loop, String name) {
+            super(null, loop, name, 0, false);
+        }
+    }
+
+    /** Whether the calling thread drives a loop, of whichever runtime, and so must not wait. */
+    public static boolean isLoopThread() {
+        return Thread.currentThread() instanceof LoopThread;
     }
 
     void start() {
@@ -134,9 +146,9 @@ public final class NativeLoop implements Runnable {
             }
             try {
                 runtime.lookAtStopping(this);
-            } catch (OutOfMemoryError none) {
-                // It is looked at again after the next poll.
-                continue;
+            } catch (Throwable failure) {
+                // Memory, most likely. It is looked at again after the next poll.
+                runtime.callbackFailed("the end of a listener", "", failure);
             }
         }
         runTasks();
@@ -157,7 +169,13 @@ public final class NativeLoop implements Runnable {
     private void recordFailed(int at, Throwable failure) {
         try {
             long conn = output.getLong(at + 8);
-            Native.connControl(conn, Native.ABORT, 0);
+            NativeConnection connection = find(conn);
+            if (connection == null) {
+                Native.connControl(conn, Native.ABORT, 0);
+            } else {
+                // Nothing that comes behind this event may reach the program: it would not see the gap.
+                connection.abort();
+            }
             runtime.callbackFailed("an event of connection ", Long.toHexString(conn), failure);
         } catch (Throwable again) {
             // There is no memory even to tell it. The connection is counted by its reason, and the loop goes on.
@@ -538,13 +556,13 @@ public final class NativeLoop implements Runnable {
         }
 
         /** Sends it as a transaction; on a loop's thread that is always taken. */
-        public void sendTo(NativeConnection to) throws IOException {
+        public void sendTo(NativeConnection to, int flags) throws IOException {
             requireValid();
             if (entry == NONE) {
-                to.output().sendCopy(buffer.array());
+                to.output().sendCopy(buffer.array(), flags);
             } else {
                 loop.gatherFor(to);
-                to.output().sendPolled(loop, entry, this);
+                to.output().sendPolled(loop, entry, this, flags);
             }
         }
     }

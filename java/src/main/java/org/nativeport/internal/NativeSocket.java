@@ -144,7 +144,7 @@ public final class NativeSocket implements ISocket {
             return;
         }
         connection.close();
-        if (seconds > 0 && !connection.loop.isCurrent()) {
+        if (seconds > 0 && !NativeLoop.isLoopThread()) {
             awaitEnd(seconds);
         }
     }

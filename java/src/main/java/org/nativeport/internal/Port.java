@@ -168,9 +168,12 @@ public final class Port {
 
     /** On a loop's thread. */
     void noteEnded() {
-        runtime.keepAlive(this, false);
-        runtime.complete(ended, null);
-        endedLatch.countDown();
+        try {
+            runtime.keepAlive(this, false);
+            runtime.complete(ended, null);
+        } finally {
+            endedLatch.countDown();
+        }
     }
 
     /** Counters in the native's order. */

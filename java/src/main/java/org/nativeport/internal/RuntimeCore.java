@@ -2,6 +2,7 @@ package org.nativeport.internal;
 
 import java.io.IOException;
 import java.lang.ref.Cleaner;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
@@ -65,10 +66,10 @@ public final class RuntimeCore {
         byte[] words = new byte[Native.WORDS];
         long made = Native.runtimeNew(config, words);
         if (made < 0) {
-            log.end();
             throw Status.exception(made, words);
         }
         this.id = made;
+        log.start();
         this.ownExecutor = executor == null ? VirtualThreads.newExecutor("callback-") : null;
         this.executor = executor == null ? ownExecutor : executor;
         IOException failure = null;
@@ -117,18 +118,29 @@ public final class RuntimeCore {
 
     // -------------------------------------------------------------- callbacks
 
-    /** Runs code of the host on a thread that may wait. */
-    public void callback(Runnable task) {
+    /**
+     * Runs code of the host on a thread that may wait. False: it will not run, as the host's executor is
+     * closed or full, or has failed, or there is no memory for a thread; the log has been told.
+     */
+    public boolean callback(Runnable task) {
         try {
             executor.execute(task);
-        } catch (RejectedExecutionException e) {
-            if (ownExecutor == null) {
-                // The host's own executor is closed or full.
-                callbackFailed("the executor", " for callbacks", e);
-            } else {
+            return true;
+        } catch (RuntimeException | OutOfMemoryError e) {
+            if (ownExecutor != null && e instanceof RejectedExecutionException) {
                 // The runtime has ended meanwhile; whoever waits must not wait for ever.
                 task.run();
+                return true;
             }
+            callbackFailed("the executor", " for callbacks", e);
+            return false;
+        }
+    }
+
+    /** What somebody waits for: on this thread rather than not at all. */
+    void callbackOrHere(Runnable task) {
+        if (!callback(task)) {
+            task.run();
         }
     }
 
@@ -139,7 +151,7 @@ public final class RuntimeCore {
     <T> void complete(CompletableFuture<T> future, T value) {
         try {
             executor.execute(() -> future.complete(value));
-        } catch (RejectedExecutionException | OutOfMemoryError none) {
+        } catch (RuntimeException | OutOfMemoryError none) {
             future.complete(value);
         }
     }
@@ -178,8 +190,8 @@ public final class RuntimeCore {
         }
     }
 
-    /** Whether the calling thread drives a loop, and so must not wait. */
-    public boolean isLoopThread() {
+    /** Whether the calling thread drives a loop of this runtime, which has to work for its end. */
+    private boolean isOwnLoopThread() {
         for (NativeLoop loop : loops) {
             if (loop.isCurrent()) {
                 return true;
@@ -217,6 +229,15 @@ public final class RuntimeCore {
         }
     }
 
+    /** Of a time for an end: negative is none, and what no number can hold is for ever. */
+    public static long millis(Duration grace) {
+        try {
+            return Math.max(0, grace.toMillis());
+        } catch (ArithmeticException tooLong) {
+            return grace.isNegative() ? 0 : Long.MAX_VALUE;
+        }
+    }
+
     /** Listeners stop, connections have so many milliseconds. Returns at once. */
     public CompletableFuture<Void> stop(long drainMs) {
         stopping.set(true);
@@ -239,7 +260,7 @@ public final class RuntimeCore {
     }
 
     void await(CountDownLatch latch) {
-        if (isLoopThread()) {
+        if (isOwnLoopThread()) {
             return;
         }
         boolean interrupted = false;
@@ -279,10 +300,10 @@ public final class RuntimeCore {
             endKeepAlive();
             log.end();
             complete(ended, null);
+        } finally {
             if (ownExecutor != null) {
                 ownExecutor.shutdown();
             }
-        } finally {
             endedLatch.countDown();
         }
     }
@@ -336,6 +357,8 @@ public final class RuntimeCore {
                 aliveLock.unlock();
             }
             LockSupport.park(this);
+            // A thread that is interrupted does not park; there is nothing to stop for.
+            Thread.interrupted();
         }
     }
 
