@@ -6,13 +6,14 @@ mod support;
 use nativeport::event::{Event, Handler, Protocol};
 use nativeport::handles::{Conn, SendFlags};
 use nativeport::listener::Listener;
-use nativeport::polling::PollLoop;
+use nativeport::polling::{PollLoop, What};
 use nativeport::runtime::{Consumer, Runtime};
 use nativeport::status::{CloseReason, Status};
 use std::io::Write;
 use std::net::Shutdown;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use support::*;
 
 const PLAIN: SendFlags = SendFlags { no_compress: false };
@@ -179,4 +180,46 @@ fn whose_frame_went_over_memory_limit_holds_only_what_is_in_its_inbox() {
     wait_until("its memory", || runtime.stats().memory_bytes == 0);
     assert_eq!(conn.recv_frame(Some(0)).unwrap().0, b"x");
     assert_eq!(told.recv_timeout(PATIENCE), Ok(Told::Closed));
+}
+
+#[test]
+fn time_in_which_the_host_does_not_poll_counts_against_no_peer_that_has_ended() {
+    let config = config("", "idleTimeout=1s", "");
+    let (polled, runtime) = {
+        let runtime = Runtime::with_consumer(&config, Consumer::Poll).unwrap();
+        (PollLoop::new(&runtime, Box::new(vec![0; 64 << 10])).unwrap(), runtime)
+    };
+    let listener = Listener::new(&runtime, &config, 0).unwrap();
+    listener.on(Protocol::Client, inbox().0).unwrap();
+    listener.start().unwrap();
+    let poll = |timeout_ms| {
+        polled.poll(16, Some(timeout_ms), |batch| batch.map(|event| event.what).collect::<Vec<_>>())
+    };
+    let mut client = connect(listener.addresses()[0]);
+    client.write_all(&[1]).unwrap();
+    while runtime.connections().is_empty() {
+        poll(100).unwrap();
+    }
+    let conn = runtime.connections()[0];
+    // Longer than the time-out with input and without output.
+    for _ in 0..3 {
+        client.write_all(&frame(b"x")).unwrap();
+        poll(500).unwrap();
+    }
+    client.write_all(&frame(b"x")).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    while listener.stats().frames_in < 4 {
+        poll(10).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(1500));
+    poll(10).unwrap();
+    (0..4).for_each(|_| assert_eq!(conn.recv_frame(Some(0)).unwrap().0, b"x"));
+    assert_eq!(conn.recv_frame(Some(0)), Err(Status::Closed));
+    let ended = (0..60).find_map(|_| {
+        poll(1000).unwrap().into_iter().find_map(|what| match what {
+            What::Closed(info) => Some(info.reason),
+            _ => None,
+        })
+    });
+    assert_eq!(ended, Some(CloseReason::PeerClosed));
 }

@@ -101,58 +101,26 @@ const fn ended<const N: usize>(before: &str, text: &str) -> [u8; N] {
     out
 }
 
-const STATUSES: usize = Status::ALL.len();
-const REASONS: usize = CloseReason::ALL.len();
+/// A table of texts that end with NUL, in the order of `ALL`.
+macro_rules! table {
+    ($name:ident, $size:literal, $of:ident, $before:literal, $text:ident) => {
+        static $name: [[u8; $size]; $of::ALL.len()] = {
+            let mut out = [[0; $size]; $of::ALL.len()];
+            let mut at = 0;
+            while at < out.len() {
+                out[at] = ended($before, $of::ALL[at].$text());
+                at += 1;
+            }
+            out
+        };
+    };
+}
 
-static STATUS_NAMES: [[u8; 40]; STATUSES] = {
-    let mut out = [[0; 40]; STATUSES];
-    let mut at = 0;
-    while at < STATUSES {
-        out[at] = ended("NP_", Status::ALL[at].name());
-        at += 1;
-    }
-    out
-};
-
-static STATUS_MESSAGES: [[u8; 96]; STATUSES] = {
-    let mut out = [[0; 96]; STATUSES];
-    let mut at = 0;
-    while at < STATUSES {
-        out[at] = ended("", Status::ALL[at].message());
-        at += 1;
-    }
-    out
-};
-
-static REASON_NAMES: [[u8; 40]; REASONS] = {
-    let mut out = [[0; 40]; REASONS];
-    let mut at = 0;
-    while at < REASONS {
-        out[at] = ended("", CloseReason::ALL[at].name());
-        at += 1;
-    }
-    out
-};
-
-static PARTY_NAMES: [[u8; 16]; Party::ALL.len()] = {
-    let mut out = [[0; 16]; Party::ALL.len()];
-    let mut at = 0;
-    while at < out.len() {
-        out[at] = ended("", Party::ALL[at].name());
-        at += 1;
-    }
-    out
-};
-
-static STAGE_NAMES: [[u8; 16]; Stage::ALL.len()] = {
-    let mut out = [[0; 16]; Stage::ALL.len()];
-    let mut at = 0;
-    while at < out.len() {
-        out[at] = ended("", Stage::ALL[at].name());
-        at += 1;
-    }
-    out
-};
+table!(STATUS_NAMES, 40, Status, "NP_", name);
+table!(STATUS_MESSAGES, 96, Status, "", message);
+table!(REASON_NAMES, 40, CloseReason, "", name);
+table!(PARTY_NAMES, 16, Party, "", name);
+table!(STAGE_NAMES, 16, Stage, "", name);
 
 fn text_of<const N: usize>(table: &'static [[u8; N]], index: Option<usize>) -> *const c_char {
     match index {

@@ -50,6 +50,7 @@ impl Conn {
         let later = |at: u64| (at + away_ms).min(turn.now_ms).max(at);
         let out = self.out();
         out.progress_ms = later(out.progress_ms);
+        self.times.ended_ms = later(self.times.ended_ms);
         if self.times.not_reading_since.is_some() {
             // The whole pause is taken off when it ends.
             return;

@@ -158,19 +158,17 @@ public class SocketClientConnectionListener
         @Override
         public void admit(NativeConnection connection) {
             Admission admission = new Admission(connection);
-            boolean runs =
-                    runtime.core()
-                    .callback(
-                            () -> {
-                                try {
-                                    onAdmission(admission);
-                                } catch (Throwable failure) {
-                                    admission.refuse();
-                                    runtime.core().callbackFailed("onAdmission for ", connection, failure);
-                                }
-                            });
-            if (!runs) {
+            if (!runtime.core().callback(() -> ask(admission, connection))) {
                 admission.refuse();
+            }
+        }
+
+        private void ask(Admission admission, NativeConnection connection) {
+            try {
+                onAdmission(admission);
+            } catch (Throwable failure) {
+                admission.refuse();
+                runtime.core().callbackFailed("onAdmission for ", connection, failure);
             }
         }
 

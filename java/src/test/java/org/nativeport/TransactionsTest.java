@@ -364,7 +364,7 @@ class TransactionsTest {
                     Tasks.start(
                             (java.util.concurrent.Callable<Boolean>)
                                     () -> {
-                                        boolean interrupted = true;
+                                        boolean interrupted = false;
                                         for (int i = 0; i < count; i++) {
                                             client.write(large);
                                             interrupted |= Thread.interrupted();

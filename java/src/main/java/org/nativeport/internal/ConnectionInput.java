@@ -242,17 +242,21 @@ public final class ConnectionInput {
     /** Bytes of a stream that can be read without parking. */
     public int available() throws IOException {
         requireOpen();
-        long count = 0;
+        if (!readLock.tryLock()) {
+            // Whoever holds it for long is parked, and then there is no begun piece.
+            return waitingBytes(0);
+        }
+        try {
+            return waitingBytes(piece.length - pieceAt);
+        } finally {
+            readLock.unlock();
+        }
+    }
+
+    private int waitingBytes(long begun) {
+        long count = begun;
         for (byte[] item : waiting) {
             count += item.length;
-        }
-        // Whoever holds it for long is parked, and then there is no begun piece.
-        if (readLock.tryLock()) {
-            try {
-                count += piece.length - pieceAt;
-            } finally {
-                readLock.unlock();
-            }
         }
         return (int) Math.min(count, Integer.MAX_VALUE);
     }
