@@ -707,13 +707,13 @@ fn a_log_sink_that_blocks_does_not_stop_connections_and_drops_are_counted() {
     assert_eq!(told, 3002 + stats.slow_turns - slow_before);
 }
 
-/// Keeps the lines that speak of listeners.
-struct Listening(Arc<Mutex<Vec<String>>>);
+/// Keeps the lines of one stage.
+struct Stage(&'static str, Arc<Mutex<Vec<String>>>);
 
-impl Sink for Listening {
+impl Sink for Stage {
     fn log(&mut self, record: &Record<'_>) {
-        if record.stage == "listener" {
-            self.0.lock().unwrap().push(record.text.to_owned());
+        if record.stage == self.0 {
+            self.1.lock().unwrap().push(record.text.to_owned());
         }
     }
 }
@@ -724,7 +724,7 @@ fn the_log_tells_of_listeners_that_start_and_stop_and_of_one_that_nobody_handles
     config.load_string(b"[Port]\nport=0\nbindAddress=127.0.0.1\n", "file.ini").unwrap();
     let runtime = runtime_of(&config);
     let lines = Arc::new(Mutex::new(Vec::new()));
-    runtime.set_log(Level::Info, Some(Box::new(Listening(lines.clone())))).unwrap();
+    runtime.set_log(Level::Info, Some(Box::new(Stage("listener", lines.clone())))).unwrap();
     let listener = Listener::new(&runtime, &config, 0).unwrap();
     listener.start().unwrap();
     let address = listener.addresses()[0];
@@ -739,17 +739,6 @@ fn the_log_tells_of_listeners_that_start_and_stop_and_of_one_that_nobody_handles
     assert_eq!(*lines.lock().unwrap(), expected);
 }
 
-/// Keeps the lines that speak of the configuration.
-struct Configuring(Arc<Mutex<Vec<String>>>);
-
-impl Sink for Configuring {
-    fn log(&mut self, record: &Record<'_>) {
-        if record.stage == "config" {
-            self.0.lock().unwrap().push(record.text.to_owned());
-        }
-    }
-}
-
 #[test]
 fn a_key_that_means_nothing_is_told_by_the_log_once_when_its_listener_is_made() {
     let text = b"[Port.1]\nport=0\nsslSektion=TLS\n[Port.2]\nport=0\nsslSection=TLS\nssll=on\n\
@@ -758,7 +747,7 @@ fn a_key_that_means_nothing_is_told_by_the_log_once_when_its_listener_is_made() 
     config.load_string(text, "file.ini").unwrap();
     let runtime = runtime_of(&config);
     let lines = Arc::new(Mutex::new(Vec::new()));
-    runtime.set_log(Level::Warn, Some(Box::new(Configuring(lines.clone())))).unwrap();
+    runtime.set_log(Level::Warn, Some(Box::new(Stage("config", lines.clone())))).unwrap();
     for index in [0, 1, 1] {
         drop(Listener::new(&runtime, &config, index).unwrap());
     }
