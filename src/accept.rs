@@ -70,6 +70,15 @@ impl Switch {
     }
 }
 
+/// Why a batch of newcomers ends.
+enum Batch {
+    /// It is full: others may wait.
+    Full,
+    /// Nobody else waits.
+    Last,
+    Shortage,
+}
+
 /// One accepter thread.
 pub(crate) struct Accepter {
     port: Arc<Port>,
@@ -110,14 +119,7 @@ impl Accepter {
             if !self.port.switch.is(Mode::Pause) {
                 // All of them, whatever the event said: after a pause or a shortage no edge
                 // comes for what waits in the backlog.
-                let mut shortage = false;
-                for index in 0..self.listeners.len() {
-                    shortage |= dispatch::caught(|| self.accept_all(index)).unwrap_or_else(|| {
-                        self.caught_a_defect();
-                        // What it comes from may be there again.
-                        true
-                    });
-                }
+                let shortage = self.accept_all();
                 self.back_off_ms = match shortage {
                     true => (self.back_off_ms * 2).clamp(BACK_OFF_MIN_MS, BACK_OFF_MAX_MS),
                     false => 0,
@@ -142,38 +144,57 @@ impl Accepter {
         port.leave();
     }
 
-    /// Accepts until nobody waits, the port is switched, or a shortage comes: then true.
-    fn accept_all(&mut self, index: usize) -> bool {
-        let mut shortage = false;
+    /// Accepts until nobody waits, the port is switched, or a shortage comes: then true. The
+    /// addresses take turns, a batch each: a flood at one of them does not starve the others.
+    fn accept_all(&mut self) -> bool {
         loop {
-            let mut batch = Vec::new();
-            let done = loop {
-                match self.listeners[index].accept() {
-                    Ok((stream, peer)) => {
-                        self.errors = 0;
-                        let transport = Transport::new(stream);
-                        match dispatch::caught(|| self.port.admit(transport, peer)) {
-                            Some(newcomer) => batch.extend(newcomer),
-                            None => self.caught_a_defect(),
-                        }
-                    }
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => break true,
-                    Err(error) => {
-                        shortage = self.on_error(index, &error);
-                        if shortage {
-                            break true;
-                        }
+            let (mut waiting, mut shortage) = (false, false);
+            for index in 0..self.listeners.len() {
+                match dispatch::caught(|| self.accept_batch(index)) {
+                    Some(Batch::Last) => {}
+                    Some(Batch::Full) => waiting = true,
+                    Some(Batch::Shortage) => shortage = true,
+                    None => {
+                        self.caught_a_defect();
+                        // What it comes from may be there again.
+                        shortage = true;
                     }
                 }
-                if batch.len() == BATCH {
-                    break false;
-                }
-            };
-            self.deal(batch);
-            if done || !self.port.switch.is(Mode::Run) {
+            }
+            if shortage || !waiting || !self.port.switch.is(Mode::Run) {
                 return shortage;
             }
         }
+    }
+
+    /// Accepts and deals those who wait at one address, a batch of them at most.
+    fn accept_batch(&mut self, index: usize) -> Batch {
+        let (mut batch, mut accepted) = (Vec::new(), 0);
+        let ended_by = loop {
+            // Refused ones count as well: a flood of them has no longer turn.
+            if accepted == BATCH {
+                break Batch::Full;
+            }
+            match self.listeners[index].accept() {
+                Ok((stream, peer)) => {
+                    self.errors = 0;
+                    accepted += 1;
+                    let transport = Transport::new(stream);
+                    match dispatch::caught(|| self.port.admit(transport, peer)) {
+                        Some(newcomer) => batch.extend(newcomer),
+                        None => self.caught_a_defect(),
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break Batch::Last,
+                Err(error) => {
+                    if self.on_error(index, &error) {
+                        break Batch::Shortage;
+                    }
+                }
+            }
+        };
+        self.deal(batch);
+        ended_by
     }
 
     /// Gives a batch to the loops with the fewest connections.

@@ -816,6 +816,23 @@ fn a_paused_listener_accepts_nobody_until_it_is_resumed_and_keeps_whom_it_has() 
 }
 
 #[test]
+fn a_flood_at_one_address_does_not_keep_newcomers_at_another_from_their_turn() {
+    let keys = "compression=off\nbindAddress=127.0.0.1, 127.0.0.2\nmaxConnections=100";
+    let server = echo_server(keys, "");
+    server.listener.pause().unwrap();
+    let (flooded, other) = match server.listener.addresses()[..] {
+        [flooded, other] => (flooded, other),
+        ref addresses => panic!("bound to {addresses:?}"),
+    };
+    let _flood: Vec<_> = (0..200).map(|_| connect(flooded)).collect();
+    let mut waiting = connect(other);
+    waiting.write_all(&[1]).unwrap();
+    server.listener.resume().unwrap();
+    // Behind all of the flood it would find the port full.
+    assert_eq!(read_exact(&mut waiting, 1), [1]);
+}
+
+#[test]
 fn connections_paused_in_the_middle_of_inflating_do_not_keep_others_from_theirs() {
     let (handler, _log) = recorder(false, |conn, event| match event {
         Event::Frames(frames) if frames.get(0).is_some_and(|frame| frame.data == b"pause") => {
