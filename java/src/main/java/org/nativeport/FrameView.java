@@ -13,7 +13,10 @@ public interface FrameView {
     /** Size in bytes. */
     int length();
 
-    /** Whether it came compressed; what is shown is inflated. */
+    /**
+     * Whether it came compressed; what is shown is inflated. False, as it is not known any more, of one that had come
+     * before the handler was set.
+     */
     boolean isCompressed();
 
     /**

@@ -15,6 +15,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicReference;
 
 /** Servers that run as a {@link Child}, under orders that come as lines. */
 final class ChildServers {
@@ -157,10 +158,70 @@ final class ChildServers {
         Served served =
                 Served.by(way, false, ChildServers::answerOrExhaust, "idleTimeout", "3s");
         say("port " + served.port());
-        while (order() != null) {
+        for (String order; (order = order()) != null; ) {
+            if (order.equals("port")) {
+                say("port " + served.port());
+                continue;
+            }
             say("open " + served.listener.getServerSocket().getMetrics().open().get(Protocol.CLIENT));
         }
         served.close();
+    }
+
+    // --------------------------------------------------------------- forward
+
+    /**
+     * The first client is filled up by each transaction of the others, then gets that too: from what was polled, on
+     * the thread of the one loop. Then the sender gets an empty one.
+     */
+    static void forward() throws Exception {
+        ServerConfig config = Served.config("sendQueueLimit", "64K");
+        NativeRuntime runtime = NativeRuntime.builder(config).loops(1).build();
+        AtomicReference<SocketClientCommunication> target = new AtomicReference<>();
+        var listener =
+                new SocketClientConnectionListener(
+                        runtime,
+                        config,
+                        0,
+                        new ConnectionHandler() {
+                            @Override
+                            public boolean connectsOnLoop() {
+                                return true;
+                            }
+
+                            @Override
+                            public void onClientConnect(SocketClientCommunication client)
+                                    throws IOException {
+                                if (target.compareAndSet(null, client)) {
+                                    say("target");
+                                } else {
+                                    client.onFrame(frame -> fillAndForward(target.get(), client, frame));
+                                }
+                            }
+                        });
+        listener.start();
+        say("port " + listener.getLocalPort());
+        while (order() != null) {
+            continue;
+        }
+        listener.close();
+    }
+
+    private static void fillAndForward(
+            SocketClientCommunication target, SocketClientCommunication from, FrameView frame)
+            throws IOException {
+        try {
+            byte[] filling = new byte[50_000];
+            // Its peer does not read.
+            while (target.offer(filling)) {
+                continue;
+            }
+            target.write(frame);
+        } catch (IOException closed) {
+            say("the target has ended");
+        }
+        from.write(new byte[0]);
+        say("forwarded " + frame.length());
     }
 
     private static byte[] answerOrExhaust(SocketClientCommunication client, byte[] transaction) {

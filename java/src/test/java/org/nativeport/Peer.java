@@ -12,6 +12,7 @@ import java.net.Socket;
 import java.security.SecureRandom;
 import java.security.cert.X509Certificate;
 import java.util.List;
+import java.util.zip.Deflater;
 import java.util.zip.DeflaterOutputStream;
 import java.util.zip.InflaterInputStream;
 import javax.net.ssl.SNIHostName;
@@ -98,7 +99,7 @@ final class Peer implements Closeable {
     /** The same, compressed. */
     Peer putCompressed(byte[] payload) throws IOException {
         ByteArrayOutputStream packed = new ByteArrayOutputStream();
-        try (var deflated = new DeflaterOutputStream(packed)) {
+        try (var deflated = new DeflaterOutputStream(packed, new Deflater(), 1 << 16)) {
             deflated.write(payload);
         }
         out.writeInt(packed.size() | 1 << 31);

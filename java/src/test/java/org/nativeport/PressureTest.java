@@ -233,6 +233,73 @@ class PressureTest {
         }
     }
 
+    @ParameterizedTest
+    @EnumSource(Way.class)
+    void behindATransactionForWhichThereIsNoMemoryNothingIsRead(Way way) throws Exception {
+        List<String> options = List.of("-Xmx24m", "-XX:+UseSerialGC");
+        try (ChildProcess child = ChildProcess.start(options, "exhaust", way.name());
+                Peer peer = Peer.client(child.hearsNumber("port"))) {
+            for (int i = 0; i < 5; i++) {
+                peer.put(WayContract.numbered(i, 100));
+            }
+            peer.putCompressed(new byte[60 << 20]).flush();
+            Task<Void> sender =
+                    Tasks.start(
+                            () -> {
+                                for (int i = 6; i < 10_000; i++) {
+                                    peer.put(WayContract.numbered(i, 100));
+                                }
+                                peer.flush();
+                            });
+            int answers = 0;
+            try {
+                for (; ; answers++) {
+                    assertArrayEquals(WayContract.numbered(answers, 100), peer.receive());
+                }
+            } catch (IOException ended) {
+                assertTrue(answers <= 5, answers + " answers");
+            }
+            peer.reset();
+            try {
+                sender.get();
+            } catch (IOException ended) {
+                // The server took no more of it.
+            }
+            try (Peer other = Peer.client(child.asks("port", "port"))) {
+                assertAnswered(other);
+            }
+        }
+    }
+
+    @Test
+    void whatThereIsNoMemoryToKeepForAFullConnectionGoesToNobody() throws Exception {
+        List<String> options = List.of("-Xmx24m", "-XX:+UseSerialGC");
+        try (ChildProcess child = ChildProcess.start(options, "forward")) {
+            int port = child.hearsNumber("port");
+            try (Peer target = Peer.client(port)) {
+                // The first that comes is the one to which everything goes.
+                child.hears("target");
+                try (Peer large = Peer.client(port);
+                        Peer secret = Peer.client(port)) {
+                    large.putCompressed(new byte[60 << 20]).flush();
+                    child.hears("forwarded " + (60 << 20));
+                    secret.send("for others' eyes".getBytes());
+                    child.hears("forwarded 16");
+                    assertEquals(0, secret.receive().length);
+                }
+                try {
+                    for (;;) {
+                        byte[] filling = target.receive();
+                        assertArrayEquals(new byte[50_000], filling, () -> new String(filling));
+                    }
+                } catch (IOException ended) {
+                    // It is the one that pays.
+                    assertTrue(child.isAlive(), child.said());
+                }
+            }
+        }
+    }
+
     private static void assertAnswered(Peer peer) throws Exception {
         byte[] bytes = TransactionsTest.random(5000);
         peer.send(bytes);

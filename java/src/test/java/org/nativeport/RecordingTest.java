@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.concurrent.TimeUnit;
 import jdk.jfr.Recording;
 import jdk.jfr.consumer.RecordedEvent;
 import jdk.jfr.consumer.RecordingFile;
@@ -48,6 +49,47 @@ class RecordingTest {
         assertEquals("HOST", close.getString("by"));
         assertEquals(connect.getLong("connection"), close.getLong("connection"));
         assertTrue(close.getLong("bytesIn") > 10);
+    }
+
+    @Test
+    void theAgeOfAConnectionThatHadToWaitForItsAdmissionIsItsOwn(@TempDir Path folder)
+            throws Exception {
+        Path file = folder.resolve("recorded.jfr");
+        long waitedMs;
+        try (Recording recording = new Recording()) {
+            recording.enable("org.nativeport.Connect");
+            recording.start();
+            try (Served served = Served.withAdmission("compression", "off");
+                    Peer peer = Peer.connect(served.port())) {
+                peer.out.write(1);
+                peer.flush();
+                Admission early = Served.next(served.admissions);
+                long begun = System.nanoTime();
+                // Others come and are let in meanwhile.
+                do {
+                    try (Peer other = Peer.connect(served.port())) {
+                        other.out.write(3);
+                        other.flush();
+                        Served.next(served.admissions).admit();
+                        assertEquals(1, other.in.read());
+                    }
+                    waitedMs = TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - begun);
+                } while (waitedMs < 50);
+                early.admit();
+                served.nextClient().close();
+            }
+            recording.stop();
+            recording.dump(file);
+        }
+        long age =
+                RecordingFile.readAllEvents(file).stream()
+                        .filter(event -> event.getEventType().getName().equals("org.nativeport.Connect"))
+                        .filter(event -> event.getString("protocol").equals("CLIENT"))
+                        .findFirst()
+                        .orElseThrow()
+                        .getDuration("sinceAccept")
+                        .toMillis();
+        assertTrue(age >= waitedMs, age + " ms in place of more than " + waitedMs);
     }
 
     private static RecordedEvent only(List<RecordedEvent> events, String name) {

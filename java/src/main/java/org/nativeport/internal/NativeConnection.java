@@ -3,6 +3,7 @@ package org.nativeport.internal;
 import java.io.IOException;
 import java.lang.ref.Cleaner;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicReference;
 import org.nativeport.CloseInfo;
@@ -17,6 +18,7 @@ public final class NativeConnection {
     final NativeLoop loop;
     final Port port;
     private final ConnectionInfo info;
+    private final long acceptedNanos;
     private final ConnectionInput input;
     private final ConnectionOutput output;
 
@@ -30,13 +32,19 @@ public final class NativeConnection {
     /** What the host has of it, kept while only a handler works on it. */
     private volatile Object keptOwner;
 
-    NativeConnection(long id, NativeLoop loop, Port port, ConnectionInfo info) {
+    NativeConnection(long id, NativeLoop loop, Port port, ConnectionInfo info, long ageMs) {
         this.id = id;
         this.loop = loop;
         this.port = port;
         this.info = info;
         this.input = new ConnectionInput(this);
         this.output = new ConnectionOutput(this);
+        this.acceptedNanos = System.nanoTime() - TimeUnit.MILLISECONDS.toNanos(ageMs);
+    }
+
+    /** Milliseconds since it was accepted. */
+    long ageMs() {
+        return TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - acceptedNanos);
     }
 
     public ConnectionInfo info() {

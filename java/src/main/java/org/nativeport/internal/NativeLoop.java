@@ -219,7 +219,7 @@ public final class NativeLoop implements Runnable {
                     connection = enter(at, conn);
                 }
                 if (connection != null) {
-                    connection.port.opened(connection, facts.ageMs);
+                    connection.port.opened(connection);
                 }
             }
             case CLOSED -> closed(at, conn);
@@ -255,7 +255,7 @@ public final class NativeLoop implements Runnable {
                         facts.local,
                         port.name(),
                         facts.tls);
-        NativeConnection connection = new NativeConnection(conn, this, port, info);
+        NativeConnection connection = new NativeConnection(conn, this, port, info, facts.ageMs);
         int slot = (int) conn;
         if (slot >= connections.length) {
             connections = Arrays.copyOf(connections, Math.max(slot + 1, 2 * connections.length));

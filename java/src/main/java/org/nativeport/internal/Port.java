@@ -73,9 +73,9 @@ public final class Port {
         return arrivals;
     }
 
-    void opened(NativeConnection connection, long ageMs) {
+    void opened(NativeConnection connection) {
         if (IS_RECORDED) {
-            Recording.opened(connection.info(), ageMs);
+            Recording.opened(connection.info(), connection.ageMs());
         }
         arrivals.opened(connection);
     }
