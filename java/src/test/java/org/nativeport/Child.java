@@ -38,6 +38,7 @@ public final class Child {
             case "hold" -> ChildServers.hold(arguments[1], Boolean.parseBoolean(arguments[2]));
             case "many" -> ChildServers.many(Way.valueOf(arguments[1]));
             case "busy" -> ChildServers.busy();
+            case "forget" -> ChildServers.forget();
             case "forward" -> ChildServers.forward();
             case "exhaust" -> ChildServers.exhaust(Way.valueOf(arguments[1]));
             default -> throw new IllegalArgumentException(arguments[0]);

@@ -5,6 +5,7 @@ import static org.nativeport.Child.say;
 import java.io.BufferedReader;
 import java.io.DataInputStream;
 import java.io.IOException;
+import java.io.InputStream;
 import java.io.InputStreamReader;
 import java.lang.ref.Reference;
 import java.util.ArrayList;
@@ -165,6 +166,33 @@ final class ChildServers {
             }
             say("open " + served.listener.getServerSocket().getMetrics().open().get(Protocol.CLIENT));
         }
+        served.close();
+    }
+
+    // ---------------------------------------------------------------- forget
+
+    /** Loses connections without closing them, keeps one by its stream, and interrupts the log. */
+    static void forget() throws Exception {
+        Served served = Served.plain();
+        say("port " + served.port());
+        InputStream kept = null;
+        for (String order; (order = order()) != null; ) {
+            switch (order) {
+                case "interrupt" -> {
+                    for (Thread thread : Thread.getAllStackTraces().keySet()) {
+                        if (thread.getName().equals("log")) {
+                            thread.interrupt();
+                        }
+                    }
+                }
+                case "keep" -> kept = Served.next(served.unknown).getInputStream();
+                case "forget" -> served.nextClient();
+                case "collect" -> System.gc();
+                default -> throw new IllegalArgumentException(order);
+            }
+            say("done");
+        }
+        say("first byte " + kept.read());
         served.close();
     }
 

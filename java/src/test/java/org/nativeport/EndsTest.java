@@ -17,7 +17,9 @@ import java.net.SocketException;
 import java.net.SocketTimeoutException;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.List;
+import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
@@ -524,6 +526,45 @@ class EndsTest {
                 assertEquals("host_closed", closed.get(Served.SECONDS, TimeUnit.SECONDS).reason());
             }
         }
+    }
+
+    @Test
+    void whatCannotBeMadeLeavesNoThread() throws Exception {
+        Set<Thread> before = threads();
+        assertThrows(
+                NullPointerException.class,
+                () -> new SocketClientConnectionListener(Served.config(), null));
+        assertThrows(
+                IllegalArgumentException.class,
+                () ->
+                        new SocketClientConnectionListener(
+                                ServerConfig.parse("[Port]\nport = many\n", "wrong.ini"), echo()));
+        assertThrows(
+                IllegalArgumentException.class,
+                () ->
+                        NativeRuntime.builder(
+                                        ServerConfig.parse("[Runtime]\nioThreads = none\n", "wrong.ini"))
+                                .build());
+        Tasks.await("no thread more", () -> before.containsAll(threads()));
+    }
+
+    private static Set<Thread> threads() {
+        Set<Thread> all = new HashSet<>(Thread.getAllStackTraces().keySet());
+        all.removeIf(thread -> !thread.getName().matches("log|io-.*|callback.*"));
+        return all;
+    }
+
+    @Test
+    void anEndMayHaveForEverAndLessThanNoTime() throws Exception {
+        Served served = Served.plain();
+        try (Peer peer = Peer.client(served.port())) {
+            var stopped = served.listener.stop(Duration.ofSeconds(Long.MAX_VALUE)).toCompletableFuture();
+            assertFalse(stopped.isDone());
+            served.listener.stop(Duration.ofSeconds(Long.MIN_VALUE));
+            peer.expectEnd();
+            stopped.get(Served.SECONDS, TimeUnit.SECONDS);
+        }
+        served.close();
     }
 
     @Test

@@ -230,6 +230,15 @@ abstract class ISocketContract {
         assertEquals("bc".substring(0, available), read(in, available));
     }
 
+    @Test
+    void available_does_not_wait_for_a_reader() throws Exception {
+        InputStream in = socket.getInputStream();
+        Task<Integer> reading = Tasks.start(() -> in.read()).awaitParked();
+        assertEquals(0, in.available());
+        peerSends("a");
+        assertEquals('a', reading.get());
+    }
+
     // --------------------------------------------------------- mark and reset
 
     @Test

@@ -129,6 +129,41 @@ class ProcessesTest {
     }
 
     @Test
+    void aConnectionThatTheProgramHasLostIsNamedInTheLogAndOneWhoseStreamItHasIsNot() throws Exception {
+        try (ChildProcess child = ChildProcess.start("forget")) {
+            int port = child.hearsNumber("port");
+            // The log outlives it.
+            does(child, "interrupt");
+            try (Peer kept = Peer.connect(port);
+                    Peer lost = Peer.client(port)) {
+                kept.out.write('G');
+                kept.flush();
+                does(child, "keep");
+                // Were it lost, it would be found before the other.
+                does(child, "collect");
+                does(child, "forget");
+                Tasks.await(
+                        "a warning",
+                        () -> {
+                            does(child, "collect");
+                            return child.said().contains("it was not closed");
+                        });
+                String local = lost.socket.getLocalSocketAddress().toString();
+                String said = child.said();
+                assertEquals(2, said.split("it was not closed", -1).length, said);
+                assertTrue(said.contains(local), said);
+                child.saysNoMore();
+                assertEquals('G', child.hearsNumber("first byte"));
+            }
+        }
+    }
+
+    private static void does(ChildProcess child, String order) throws InterruptedException {
+        child.says(order);
+        child.hears("done");
+    }
+
+    @Test
     void theSelfTestPasses() throws Exception {
         try (ChildProcess child =
                 ChildProcess.java(
