@@ -39,6 +39,7 @@ public final class Child {
             case "many" -> ChildServers.many(Way.valueOf(arguments[1]));
             case "busy" -> ChildServers.busy();
             case "forget" -> ChildServers.forget();
+            case "peek" -> ChildServers.peek();
             case "forward" -> ChildServers.forward();
             case "exhaust" -> ChildServers.exhaust(Way.valueOf(arguments[1]));
             default -> throw new IllegalArgumentException(arguments[0]);

@@ -272,6 +272,28 @@ class PressureTest {
     }
 
     @Test
+    void whatAHandlerHasSeenOfALargeTransactionIsNotKeptByItsLoop() throws Exception {
+        List<String> options = List.of("-Xmx24m", "-XX:+UseSerialGC");
+        List<Peer> peers = new ArrayList<>();
+        try (ChildProcess child = ChildProcess.start(options, "peek")) {
+            int port = child.hearsNumber("port");
+            byte[] large = new byte[10 << 20];
+            large[large.length - 1] = 7;
+            // More than one for each loop: each gets half of the heap.
+            for (int i = 0; i < 6; i++) {
+                Peer peer = Peer.client(port);
+                peers.add(peer);
+                child.says("next");
+                child.hears("done");
+                peer.putCompressed(large).flush();
+                assertArrayEquals(new byte[] {7}, peer.receive());
+            }
+        } finally {
+            closeAll(peers);
+        }
+    }
+
+    @Test
     void whatThereIsNoMemoryToKeepForAFullConnectionGoesToNobody() throws Exception {
         List<String> options = List.of("-Xmx24m", "-XX:+UseSerialGC");
         try (ChildProcess child = ChildProcess.start(options, "forward")) {

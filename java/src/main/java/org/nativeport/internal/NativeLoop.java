@@ -441,6 +441,10 @@ public final class NativeLoop implements Runnable {
     /** What a handler is shown: an entry of the last poll, or an array that had waited. */
     public static final class Frame implements FrameView {
         private static final int NONE = -1;
+        /** A larger array is not kept for the next payload that has to be fetched. */
+        private static final int KEPT_BYTES = 1 << 20;
+
+        private static final ByteBuffer NOTHING = ByteBuffer.allocate(0);
 
         private final NativeLoop loop;
         /** An entry, or {@link #NONE}. */
@@ -451,9 +455,7 @@ public final class NativeLoop implements Runnable {
         private int length = NONE;
         private boolean compressed;
         /** For payloads that have to be fetched. */
-        private byte[] fetched = {};
-
-        private ByteBuffer fetchedBuffer = ByteBuffer.wrap(fetched);
+        private ByteBuffer fetched = NOTHING;
 
         Frame(NativeLoop loop) {
             this.loop = loop;
@@ -487,6 +489,10 @@ public final class NativeLoop implements Runnable {
 
         void clear() {
             length = NONE;
+            buffer = null;
+            if (fetched.capacity() > KEPT_BYTES) {
+                fetched = NOTHING;
+            }
         }
 
         private void requireValid() {
@@ -506,12 +512,11 @@ public final class NativeLoop implements Runnable {
         }
 
         private void fetch() {
-            if (fetched.length < length) {
-                fetched = new byte[length];
-                fetchedBuffer = ByteBuffer.wrap(fetched);
+            if (fetched.capacity() < length) {
+                fetched = ByteBuffer.allocate(length);
             }
-            loop.copy(entry, ENTRIES_AT + entry * ENTRY, fetched);
-            buffer = fetchedBuffer;
+            loop.copy(entry, ENTRIES_AT + entry * ENTRY, fetched.array());
+            buffer = fetched;
         }
 
         @Override
