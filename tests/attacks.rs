@@ -232,6 +232,8 @@ fn bombs_on_fifty_connections_are_inflated_in_turns_with_the_exchanges_of_others
         for _ in 0..50 {
             scope.spawn(|| {
                 let mut peer = to_sink(server.address);
+                // Held back it waits, as long as it takes a slow machine to inflate what comes before.
+                peer.set_write_timeout(None).unwrap();
                 while !stop.load(SeqCst) {
                     peer.write_all(&bombs).unwrap();
                 }

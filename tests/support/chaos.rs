@@ -177,6 +177,8 @@ fn pump(link: &Link, mut from: &TcpStream, to: &TcpStream, toxic: Toxic) {
                 _ => {}
             }
         }
+        let read = from.read(&mut buffer);
+        // Asked only now: what a side answers to the end of the other does not pass either.
         if link.fate() == IS_RESET {
             return;
         }
@@ -184,7 +186,7 @@ fn pump(link: &Link, mut from: &TcpStream, to: &TcpStream, toxic: Toxic) {
             passing = false;
             let _ = to.shutdown(Shutdown::Write);
         }
-        let got = match from.read(&mut buffer) {
+        let got = match read {
             Ok(got) => got,
             Err(error) if is_wait(&error) => continue,
             Err(_) => return link.decide(IS_RESET),
