@@ -194,13 +194,23 @@ fn listen(
         socket.set_tcp_keepalive(&keep_alive)?;
     }
     #[cfg(target_os = "linux")]
-    // Keep-alive does not find a dead peer while data is unacknowledged; this does.
-    SockRef::from(&socket)
-        .set_tcp_user_timeout(Some(Duration::from_millis(settings.write_timeout_ms)))?;
+    SockRef::from(&socket).set_tcp_user_timeout(Some(user_timeout(settings)))?;
     socket.bind(&SocketAddr::new(address, port).into())?;
     socket.listen(i32::try_from(settings.queue_length).unwrap_or(i32::MAX))?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
+}
+
+/// Keep-alive does not find a dead peer while data is unacknowledged; this does. It also takes the
+/// place of the number of probes, so it is not over before the last of them: a single one that
+/// is lost ends nobody.
+#[cfg(target_os = "linux")]
+fn user_timeout(settings: &PortSettings) -> Duration {
+    let probed = match settings.keep_alive_ms {
+        0 => Duration::ZERO,
+        idle_ms => Duration::from_millis(idle_ms) + KEEP_ALIVE_INTERVAL * KEEP_ALIVE_PROBES,
+    };
+    probed.max(Duration::from_millis(settings.write_timeout_ms))
 }
 
 /// Linux caps every backlog; elsewhere nothing is known.
