@@ -34,9 +34,9 @@
  *             NP_HANDLER_INBOX lets the host receive when it wants, and wait for it.
  * Processes   No function is async-signal-safe. In the child of a fork that a runtime has
  *             lived through, every call answers NP_ERR_STATE until it execs; what was handed
- *             over is released as always. Nothing is written to stdout or stderr, no signal
- *             handler is set, descriptors are closed on exec, and unloading keeps the code
- *             mapped.
+ *             over is released as always. Nothing is written to stdout, and to stderr only a
+ *             defect of the library; no signal handler is set, descriptors are closed on
+ *             exec, and unloading keeps the code mapped.
  * Versions    Before 1.0 the ABI may change with the minor version; the shared library's
  *             name says so (libnativeport.so.0.MINOR).
  *
@@ -419,8 +419,10 @@ typedef void (*np_finding_fn)(void *user_data, const np_finding *finding);
 np_status np_config_new(np_config **config);
 
 /**
- * Reads an INI file into the configuration. Several files may be read; a key that is
- * given again replaces the older value. Relative paths in the file start at its folder.
+ * Reads an INI file into the configuration. Several files may be read, and what is read or set
+ * later counts: a key that is given again in `[Runtime]` or in a TLS section replaces the older
+ * value. Ports of further files are further ports, and a name that is there already is an
+ * error. Relative paths in the file start at its folder.
  * What is wrong inside it, np_config_check tells; np_runtime_new and np_listener_new
  * refuse it.
  *
@@ -492,8 +494,9 @@ np_status np_config_set(np_config *config,
  * Blocking: no
  * Owns: nothing
  * Null: buffer may be NULL if size is 0; needed may be; config, section and key must not be
- * Fails: NP_ERR_NOT_FOUND if there is no such section or key or no value,
- *   NP_ERR_BUFFER_TOO_SMALL, NP_ERR_ARGUMENT
+ * Fails: NP_ERR_NOT_FOUND if there is no such section or key, or a required one has no value
+ *   (one that has nothing by default gives an empty text), NP_ERR_BUFFER_TOO_SMALL,
+ *   NP_ERR_ARGUMENT
  */
 np_status np_config_get(const np_config *config,
                         const char *section,
@@ -504,7 +507,8 @@ np_status np_config_get(const np_config *config,
 
 /**
  * Checks everything, certificates and keys included, without binding anything, and calls
- * back for each finding. The configuration can start if *errors is 0.
+ * back for each finding. The configuration can start if *errors is 0 and np_config_port_count
+ * is not.
  *
  * Thread: any; the callback runs in the calling thread, before the call returns
  * Blocking: no; it reads the files that the configuration names
@@ -697,7 +701,7 @@ typedef struct np_log_record {
     int32_t level;
     /** The connection that it is about, or NP_CONN_NONE. */
     np_conn conn;
-    /** The part of the library that speaks: "accept", "tls", "frame", ...; never NULL. */
+    /** The part of the library that speaks: "accept", "tls", "open", ...; never NULL. */
     const char *stage;
     /** The line, UTF-8 without a line end; never NULL. Holds no payloads and no secrets. */
     const char *text;
@@ -776,7 +780,7 @@ np_status np_runtime_wait(np_runtime *runtime, uint64_t timeout_ms);
 
 /**
  * Stops with drain_ms 0, waits for the end and frees. Listeners of the runtime may be
- * freed before or after; they answer NP_ERR_STOPPED from then on. Where events are polled,
+ * freed before or after; they cannot be started any more. Where events are polled,
  * what the host has not polled is dropped; as this polls, what it has polled before is not valid
  * any more: threads that poll end first.
  *
@@ -828,7 +832,8 @@ np_status np_runtime_each_conn(const np_runtime *runtime,
 
 /**
  * In np_handler.flags: after the peer's end of stream the connection stays open until the host
- * closes it, also without on_end.
+ * closes it, also without on_end. Not so where a TLS peer has ended without close_notify
+ * (NP_CLOSE_TLS_TRUNCATED) or any peer inside a frame (NP_CLOSE_TRUNCATED).
  */
 #define NP_HANDLER_HALF_CLOSE 2
 
@@ -944,7 +949,9 @@ typedef struct np_handler {
     /**
      * The end, once for every connection that on_open told of. The handle answers
      * NP_ERR_CLOSED from the return of this callback on; until then it tells facts, counters and
-     * user data, and takes nothing more to send.
+     * user data, and takes nothing more to send. With NP_HANDLER_INBOX it comes when what is left
+     * in the inbox was taken, however long that takes: receive until NP_ERR_CLOSED, or give it up
+     * by np_conn_close.
      */
     void (*on_close)(void *user_data, np_conn conn, const np_close_info *info);
 } np_handler;
@@ -1036,7 +1043,8 @@ np_status np_listener_on_admit(np_listener *listener,
 
 /**
  * Binds and listens, on all addresses or on none. From here on callbacks may run, also
- * before this returns. After a failure it may be tried again.
+ * before this returns. After a failure it may be tried again, unless that was
+ * NP_ERR_NO_THREADS: then the listener has ended.
  *
  * Thread: any
  * Blocking: no; a host name in bindAddress is looked up
@@ -1098,9 +1106,10 @@ np_status np_listener_stop(np_listener *listener, uint64_t drain_ms);
 
 /**
  * Waits until a stop has ended this port and its connections, at most timeout_ms
- * milliseconds (NP_FOREVER: no limit, 0: only looks).
+ * milliseconds (NP_FOREVER: no limit, 0: only looks). Where events are polled, the end comes
+ * only while the host polls.
  *
- * Thread: any; inside a callback only with timeout_ms 0
+ * Thread: any; inside a callback, and on a thread that polls, only with timeout_ms 0
  * Blocking: yes, up to timeout_ms
  * Owns: nothing
  * Null: listener must not be NULL
@@ -1231,8 +1240,8 @@ np_status np_conn_resume_reading(np_conn conn);
 np_status np_conn_shutdown(np_conn conn);
 
 /**
- * Ends the connection after what was sent has left, bounded by writeTimeout. From its
- * return on sends answer NP_ERR_CLOSED and no callback but on_close comes, except one that
+ * Ends the connection after what was sent has left, as long as that makes progress within
+ * writeTimeout; np_conn_abort cuts it short. From its return on sends answer NP_ERR_CLOSED and no callback but on_close comes, except one that
  * another thread is in, or is just calling: what must outlive every callback is freed in
  * on_close. host_code is a number of the host's own, for on_close and the log.
  *
@@ -1242,7 +1251,8 @@ np_status np_conn_shutdown(np_conn conn);
  * Null: no pointers
  * Fails: NP_ERR_CLOSED if it is closed or closing already, NP_ERR_INVALID_HANDLE
  */
-np_status np_conn_close(np_conn conn, int32_t host_code);
+np_status np_conn_close(np_conn conn,
+                        int32_t host_code);
 
 /**
  * Ends the connection at once, with a reset; on_close tells how many bytes were not sent.
@@ -1349,9 +1359,11 @@ np_status np_conn_send_frames(np_conn conn,
                               size_t *accepted);
 
 /**
- * Sends one frame without copying it: the data stays the caller's until release is
- * called, exactly once, whatever this answers, perhaps before it returns. Worth while from
- * some 16 KiB up. flags as in np_conn_send_frame.
+ * Sends one frame, without a copy where that can be: the data belongs to the library until it
+ * calls release, exactly once, whatever this answers, perhaps before it returns. What is
+ * compressed is copied (NP_FRAME_NO_COMPRESS or `compression = off` spare that), and so is what
+ * is below 64 KiB inside a callback of this connection. Worth while from some 16 KiB up. flags
+ * as in np_conn_send_frame.
  *
  * Thread: any
  * Blocking: no
@@ -1384,8 +1396,8 @@ np_status np_conn_send_bytes(np_conn conn,
                              size_t len);
 
 /**
- * Holds output back, so that several sends leave together; 256 KiB or a close overrides
- * it. Counts: as many np_conn_uncork let it go.
+ * Holds output back, so that several sends leave together; 256 KiB, sendQueueLimit if that is
+ * less, np_conn_shutdown or a close override it. Counts: as many np_conn_uncork let it go.
  *
  * Thread: any
  * Blocking: no
@@ -1417,7 +1429,9 @@ np_status np_conn_uncork(np_conn conn);
  *
  * NP_ERR_CLOSED comes when everything was taken and the peer has ended the stream, or the
  * connection has ended. After the peer's end the connection stays open for answers until
- * NP_ERR_CLOSED was given; with NP_HANDLER_HALF_CLOSE until the host closes it.
+ * NP_ERR_CLOSED was given; with NP_HANDLER_HALF_CLOSE until the host closes it. A connection
+ * that has ended counts against maxConnections until everything was taken, or np_conn_close
+ * has given up what is left (it may answer NP_ERR_CLOSED, and does so nevertheless).
  *
  * Thread: any; inside a callback only with timeout_ms 0; never the thread that polls the
  *   connection's loop, unless timeout_ms is 0
@@ -1506,7 +1520,10 @@ typedef struct np_event {
     int32_t protocol;
     /** The connection; NP_CONN_NONE if none is meant. */
     np_conn conn;
-    /** That of the handler. */
+    /**
+     * That of the handler; of NP_EVENT_ADMIT, and of the NP_EVENT_CLOSE of a connection that was
+     * never opened, that of np_listener_on_admit.
+     */
     void *user_data;
     /** Frames, or bytes of data. */
     size_t count;

@@ -424,8 +424,8 @@ public:
     }
 
     /**
-     * Sends one frame without copying it: a container of bytes is moved into the library's
-     * care and destroyed when they have left, whatever this answers. From some 16 KiB up.
+     * Sends one frame, without a copy where that can be (see np_conn_send_frame_owned): a container
+     * of bytes is moved into the library's care and destroyed when they have left, whatever this answers.
      */
     template <typename Container>
     [[nodiscard]] status send_frame_owned(Container &&container,
@@ -747,7 +747,7 @@ public:
         config_.reset(made);
     }
 
-    /** Reads an INI file; a key that is given again replaces the older value. */
+    /** Reads an INI file, as np_config_load_file does: what is read or set later counts; ports are added. */
     config &load_file(const std::string &path) {
         np_error details = NP_ERROR_INIT;
         detail::require(np_config_load_file(handle(), path.c_str(), &details), details);
@@ -780,7 +780,7 @@ public:
         return *this;
     }
 
-    /** The value that counts, or nothing. */
+    /** The value that counts, empty if it has none; nothing if there is no such key, or it lacks its value. */
     std::optional<std::string> get(const std::string &section, const std::string &key) const {
         std::string value;
         const np_status answered =
@@ -849,7 +849,7 @@ struct log_record {
     log_level level;
     /** The connection that it is about, or none. */
     connection conn;
-    /** The part of the library that speaks: "accept", "tls", "frame", ... */
+    /** The part of the library that speaks: "accept", "tls", "open", ... */
     std::string_view stage;
     std::string_view text;
 };
@@ -1165,7 +1165,7 @@ public:
         return set(table);
     }
 
-    /** Asks where events are polled; the events until the decision bring the token back. */
+    /** Asks where events are polled; the events until it is opened, or ends before, bring the token back. */
     listener &on_admit(token token) {
         np_admission table = NP_ADMISSION_INIT;
         table.user_data = token.object<void>();
@@ -1250,7 +1250,7 @@ public:
     event_kind kind() const noexcept { return static_cast<event_kind>(event_.kind); }
     /** None for a line of the log. */
     connection conn() const noexcept { return connection(event_.conn); }
-    /** That of the connection's polled_handler. */
+    /** That of the connection's polled_handler; until it is opened, that of on_admit. */
     nativeport::token token() const noexcept { return event_.user_data; }
     /** Of admit and open. */
     nativeport::protocol protocol() const noexcept {

@@ -74,8 +74,10 @@ pub unsafe extern "C" fn np_config_new(config: *mut *mut np_config) -> np_status
     })
 }
 
-/// Reads an INI file into the configuration. Several files may be read; a key that is
-/// given again replaces the older value. Relative paths in the file start at its folder.
+/// Reads an INI file into the configuration. Several files may be read, and what is read or set
+/// later counts: a key that is given again in `[Runtime]` or in a TLS section replaces the older
+/// value. Ports of further files are further ports, and a name that is there already is an
+/// error. Relative paths in the file start at its folder.
 /// What is wrong inside it, np_config_check tells; np_runtime_new and np_listener_new
 /// refuse it.
 ///
@@ -198,8 +200,9 @@ pub unsafe extern "C" fn np_config_set(
 /// Blocking: no
 /// Owns: nothing
 /// Null: buffer may be NULL if size is 0; needed may be; config, section and key must not be
-/// Fails: NP_ERR_NOT_FOUND if there is no such section or key or no value,
-///   NP_ERR_BUFFER_TOO_SMALL, NP_ERR_ARGUMENT
+/// Fails: NP_ERR_NOT_FOUND if there is no such section or key, or a required one has no value
+///   (one that has nothing by default gives an empty text), NP_ERR_BUFFER_TOO_SMALL,
+///   NP_ERR_ARGUMENT
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_config_get(
     config: *const np_config,
@@ -225,7 +228,8 @@ pub unsafe extern "C" fn np_config_get(
 }
 
 /// Checks everything, certificates and keys included, without binding anything, and calls
-/// back for each finding. The configuration can start if *errors is 0.
+/// back for each finding. The configuration can start if *errors is 0 and np_config_port_count
+/// is not.
 ///
 /// Thread: any; the callback runs in the calling thread, before the call returns
 /// Blocking: no; it reads the files that the configuration names

@@ -171,8 +171,8 @@ pub extern "C" fn np_conn_shutdown(conn: np_conn) -> np_status {
     entry::about(conn, || conn.core().shutdown())
 }
 
-/// Ends the connection after what was sent has left, bounded by writeTimeout. From its
-/// return on sends answer NP_ERR_CLOSED and no callback but on_close comes, except one that
+/// Ends the connection after what was sent has left, as long as that makes progress within
+/// writeTimeout; np_conn_abort cuts it short. From its return on sends answer NP_ERR_CLOSED and no callback but on_close comes, except one that
 /// another thread is in, or is just calling: what must outlive every callback is freed in
 /// on_close. host_code is a number of the host's own, for on_close and the log.
 ///

@@ -25,7 +25,8 @@ pub const NP_PROTOCOL_UNKNOWN: i32 = 4;
 /// np_conn_recv_bytes; on_frames and on_data stay NULL.
 pub const NP_HANDLER_INBOX: u32 = 1;
 /// In np_handler.flags: after the peer's end of stream the connection stays open until the host
-/// closes it, also without on_end.
+/// closes it, also without on_end. Not so where a TLS peer has ended without close_notify
+/// (NP_CLOSE_TLS_TRUNCATED) or any peer inside a frame (NP_CLOSE_TRUNCATED).
 pub const NP_HANDLER_HALF_CLOSE: u32 = 2;
 
 /// The peer ended the connection.
@@ -143,7 +144,9 @@ pub struct np_handler {
     pub on_writable: Option<unsafe extern "C-unwind" fn(user_data: *mut c_void, conn: np_conn)>,
     /// The end, once for every connection that on_open told of. The handle answers
     /// NP_ERR_CLOSED from the return of this callback on; until then it tells facts, counters and
-    /// user data, and takes nothing more to send.
+    /// user data, and takes nothing more to send. With NP_HANDLER_INBOX it comes when what is left
+    /// in the inbox was taken, however long that takes: receive until NP_ERR_CLOSED, or give it up
+    /// by np_conn_close.
     pub on_close: Option<
         unsafe extern "C-unwind" fn(
             user_data: *mut c_void,

@@ -15,7 +15,9 @@ use super::status::np_status;
 ///
 /// NP_ERR_CLOSED comes when everything was taken and the peer has ended the stream, or the
 /// connection has ended. After the peer's end the connection stays open for answers until
-/// NP_ERR_CLOSED was given; with NP_HANDLER_HALF_CLOSE until the host closes it.
+/// NP_ERR_CLOSED was given; with NP_HANDLER_HALF_CLOSE until the host closes it. A connection
+/// that has ended counts against maxConnections until everything was taken, or np_conn_close
+/// has given up what is left (it may answer NP_ERR_CLOSED, and does so nevertheless).
 ///
 /// Thread: any; inside a callback only with timeout_ms 0; never the thread that polls the
 ///   connection's loop, unless timeout_ms is 0

@@ -123,7 +123,8 @@ pub unsafe extern "C" fn np_listener_on_admit(
 }
 
 /// Binds and listens, on all addresses or on none. From here on callbacks may run, also
-/// before this returns. After a failure it may be tried again.
+/// before this returns. After a failure it may be tried again, unless that was
+/// NP_ERR_NO_THREADS: then the listener has ended.
 ///
 /// Thread: any
 /// Blocking: no; a host name in bindAddress is looked up
@@ -215,9 +216,10 @@ pub unsafe extern "C" fn np_listener_stop(listener: *mut np_listener, drain_ms: 
 }
 
 /// Waits until a stop has ended this port and its connections, at most timeout_ms
-/// milliseconds (NP_FOREVER: no limit, 0: only looks).
+/// milliseconds (NP_FOREVER: no limit, 0: only looks). Where events are polled, the end comes
+/// only while the host polls.
 ///
-/// Thread: any; inside a callback only with timeout_ms 0
+/// Thread: any; inside a callback, and on a thread that polls, only with timeout_ms 0
 /// Blocking: yes, up to timeout_ms
 /// Owns: nothing
 /// Null: listener must not be NULL

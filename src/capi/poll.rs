@@ -62,7 +62,8 @@ pub struct np_event {
     pub protocol: i32,
     /// The connection; NP_CONN_NONE if none is meant.
     pub conn: np_conn,
-    /// That of the handler.
+    /// That of the handler; of NP_EVENT_ADMIT, and of the NP_EVENT_CLOSE of a connection that was
+    /// never opened, that of np_listener_on_admit.
     pub user_data: *mut c_void,
     /// Frames, or bytes of data.
     pub count: usize,

@@ -34,9 +34,9 @@
  *             NP_HANDLER_INBOX lets the host receive when it wants, and wait for it.
  * Processes   No function is async-signal-safe. In the child of a fork that a runtime has
  *             lived through, every call answers NP_ERR_STATE until it execs; what was handed
- *             over is released as always. Nothing is written to stdout or stderr, no signal
- *             handler is set, descriptors are closed on exec, and unloading keeps the code
- *             mapped.
+ *             over is released as always. Nothing is written to stdout, and to stderr only a
+ *             defect of the library; no signal handler is set, descriptors are closed on
+ *             exec, and unloading keeps the code mapped.
  * Versions    Before 1.0 the ABI may change with the minor version; the shared library's
  *             name says so (libnativeport.so.0.MINOR).
  *

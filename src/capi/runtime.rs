@@ -49,7 +49,7 @@ pub struct np_log_record {
     pub level: i32,
     /// The connection that it is about, or NP_CONN_NONE.
     pub conn: np_conn,
-    /// The part of the library that speaks: "accept", "tls", "frame", ...; never NULL.
+    /// The part of the library that speaks: "accept", "tls", "open", ...; never NULL.
     pub stage: *const c_char,
     /// The line, UTF-8 without a line end; never NULL. Holds no payloads and no secrets.
     pub text: *const c_char,
@@ -221,7 +221,7 @@ pub(super) const fn limit(ms: u64) -> Option<u64> {
 }
 
 /// Stops with drain_ms 0, waits for the end and frees. Listeners of the runtime may be
-/// freed before or after; they answer NP_ERR_STOPPED from then on. Where events are polled,
+/// freed before or after; they cannot be started any more. Where events are polled,
 /// what the host has not polled is dropped; as this polls, what it has polled before is not valid
 /// any more: threads that poll end first.
 ///

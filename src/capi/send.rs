@@ -106,9 +106,11 @@ unsafe fn send_frames(
     Ok(())
 }
 
-/// Sends one frame without copying it: the data stays the caller's until release is
-/// called, exactly once, whatever this answers, perhaps before it returns. Worth while from
-/// some 16 KiB up. flags as in np_conn_send_frame.
+/// Sends one frame, without a copy where that can be: the data belongs to the library until it
+/// calls release, exactly once, whatever this answers, perhaps before it returns. What is
+/// compressed is copied (NP_FRAME_NO_COMPRESS or `compression = off` spare that), and so is what
+/// is below 64 KiB inside a callback of this connection. Worth while from some 16 KiB up. flags
+/// as in np_conn_send_frame.
 ///
 /// Thread: any
 /// Blocking: no
@@ -188,8 +190,8 @@ pub unsafe extern "C" fn np_conn_send_bytes(
     })
 }
 
-/// Holds output back, so that several sends leave together; 256 KiB or a close overrides
-/// it. Counts: as many np_conn_uncork let it go.
+/// Holds output back, so that several sends leave together; 256 KiB, sendQueueLimit if that is
+/// less, np_conn_shutdown or a close override it. Counts: as many np_conn_uncork let it go.
 ///
 /// Thread: any
 /// Blocking: no

@@ -184,9 +184,9 @@ const PORT: &[Key] = keys! {
     "bindAddress", built, Kind::Addresses, Nothing, "addresses or host names to bind; without it all: one `[::]` dual-stack socket, or `0.0.0.0` without IPv6";
     "queueLength", built, Kind::Integer { min: 1, max: COUNT }, Text("1024"), "listen backlog; the kernel's limit caps it";
     "sslSection", built, Kind::Text("the name of a section"), Nothing, "the TLS section; without it the port is plain";
-    "ssl", built, Kind::Choice(&["required", "auto"]), Text("required"), "`auto`: TLS and plain on one port, told apart by the first byte";
+    "ssl", built, Kind::Choice(&["required", "auto"]), Text("required"), "`auto`: TLS and plain on one port, told apart by the first two bytes: 22, 3 begins TLS";
     "readTimeout", built, TIME_OR_OFF, Text("30s"), "one deadline for PROXY header, TLS handshake, first byte and admission, from accept; 0 = none";
-    "handshakeTimeout", built, TIME, Text("10s"), "for PROXY header and TLS handshake, from accept; the earlier of both counts; cannot be switched off";
+    "handshakeTimeout", built, TIME, Text("10s"), "for PROXY header, TLS handshake and, with `ssl = auto`, the first byte, from accept; the earlier of both counts; cannot be switched off";
     "frameTimeout", built, TIME_OR_OFF, Text("30s"), "a frame must be whole within this time from its first header byte, plus 1 s per 64 KiB that arrived; 0 = none";
     "idleTimeout", built, TIME_OR_OFF, Text("0"), "closes a framed connection that was silent for so long, both ways; 0 = never";
     "writeTimeout", built, TIME, Text("60s"), "closes a connection whose queued output made no progress for so long";

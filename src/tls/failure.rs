@@ -66,7 +66,7 @@ fn reason(error: &Error, hello: Option<&ClientHello>, min_version: Version) -> S
             Some(hello),
         ) => versions(hello, min_version),
         (Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon), Some(hello)) => format!(
-            "no cipher suite in common: the peer offers {}; enable ECDHE with AES-GCM there, or put a proxy in front that ends TLS (externalSSL)",
+            "no cipher suite in common: the peer offers {}; enable ECDHE with AES-GCM there, or put a proxy in front that ends TLS",
             listed(&hello.cipher_suites, |n| iana_name(CipherSuite::from(n)))
         ),
         (
@@ -75,7 +75,7 @@ fn reason(error: &Error, hello: Option<&ClientHello>, min_version: Version) -> S
             ),
             Some(hello),
         ) => format!(
-            "no key exchange group in common: the peer offers {}; enable X25519 or secp256r1 there, or put a proxy in front that ends TLS (externalSSL)",
+            "no key exchange group in common: the peer offers {}; enable X25519 or secp256r1 there, or put a proxy in front that ends TLS",
             listed(&hello.groups, |n| format!("{:?}", NamedGroup::from(n)))
         ),
         (Error::PeerIncompatible(PeerIncompatible::NoSignatureSchemesInCommon), _) => {
@@ -101,7 +101,7 @@ fn versions(hello: &ClientHello, min_version: Version) -> String {
     let newest = name(hello.newest_version);
     match (hello.newest_version, min_version) {
         (..=0x0302, _) => format!(
-            "the peer offers at most {newest}, which does not exist here; put a proxy in front that ends TLS (externalSSL)"
+            "the peer offers at most {newest}, which does not exist here; put a proxy in front that ends TLS"
         ),
         (0x0303, Version::Tls13) => format!(
             "the peer offers at most {newest} and this port permits TLS 1.3 only; set minVersion = 1.2 to let it in"

@@ -10,7 +10,8 @@ import java.util.concurrent.CompletionStage;
 
 /**
  * The server's side of a framed client or remote application: whole transactions, in order, each
- * exactly once. A transaction is its payload, from 0 bytes to the port's {@code maxFrameSize}.
+ * exactly once. A transaction is its payload, from 0 bytes on. One that comes has at most the port's {@code
+ * maxFrameSize} on the wire and {@code maxInflatedSize} inflated; what is written has neither limit.
  *
  * <h2>Threads</h2>
  *
@@ -26,7 +27,8 @@ import java.util.concurrent.CompletionStage;
  * another {@link java.net.SocketException} if the connection was reset or ended by a rule, with the reason in its
  * message; {@link java.net.SocketTimeoutException} if the time was over, after which the connection is as usable as
  * before; {@link java.io.EOFException} if the peer ended inside a transaction; {@link
- * java.net.ProtocolException} if it sent what is no transaction; {@link javax.net.ssl.SSLException} if TLS failed.
+ * java.net.ProtocolException} if it sent what is no transaction; {@link javax.net.ssl.SSLException} if TLS failed, or
+ * the peer ended without close_notify: what had come before is read first.
  *
  * <p>An interrupt does what it does to a {@link java.net.Socket}: a platform thread goes on waiting and keeps its
  * interrupt status; a virtual thread that waits closes the connection.
@@ -170,7 +172,8 @@ public interface ClientCommunicationInterface extends Closeable {
     int getSoTimeout();
 
     /**
-     * Ends writing behind what was written; the peer may go on sending. A second call has no effect. May park behind another thread's write.
+     * Ends writing behind what was written; the peer may go on sending. A write of another thread that waits for
+     * room, and later ones, throw {@code SocketException("Socket output is shutdown")}. A second call has no effect.
      *
      * @throws IOException see above
      */

@@ -156,9 +156,9 @@ public interface ISocket extends Closeable {
      * its output too when it reads this (RFC 5246, 7.2.1). Later writes throw
      * {@code SocketException("Socket output is shutdown")}. A second call has no effect.
      *
-     * <p>On a plain connection it returns at once, and a write that is under way throws a {@link
-     * SocketException}. With TLS it may park behind another thread's write, and does the handshake first if that
-     * is not done, within {@link #getSoTimeout}.
+     * <p>On a plain socket of the JDK it returns at once, and a write that is under way throws a {@link
+     * SocketException}. On a native connection, and with TLS, it may park behind another thread's write; with TLS it does
+     * the handshake first if that is not done, within {@link #getSoTimeout}.
      *
      * @throws SocketException {@code "Socket is closed"}
      * @throws IOException if the connection is broken or the handshake fails
@@ -167,8 +167,8 @@ public interface ISocket extends Closeable {
 
     /**
      * Closes the connection: what was written is sent, with TLS a close_notify, then the end of
-     * the stream; both without waiting for the peer, beyond what {@link #setSoLinger} asks for. Bytes of
-     * a write that is still under way are lost. Calls that are parked end with {@code
+     * the stream; both without waiting for the peer, beyond what {@link #setSoLinger} asks for. Of
+     * a write that is under way, what it has not handed over yet is lost. Calls that are parked end with {@code
      * SocketException("Socket closed")}. A second call has no effect, from whichever thread.
      * Never waits for another thread's turn.
      *
@@ -233,7 +233,8 @@ public interface ISocket extends Closeable {
     /**
      * Says what {@link #close} does with bytes that are not sent yet (SO_LINGER). Off: they
      * are sent behind its back. On with 0: they are dropped and the connection is reset. On with
-     * more: close may park up to so many seconds until the peer has acknowledged them. Returns at once.
+     * more: close may park up to so many seconds until the peer has acknowledged them, or on a native connection
+     * until the operating system has taken them. Returns at once.
      *
      * @param seconds counts only if {@code on}; more than 65,535 is taken as 65,535
      * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
@@ -286,7 +287,7 @@ public interface ISocket extends Closeable {
 
     /**
      * Whether what is written now travels protected: TLS on this socket, or a port that is declared
-     * to stand behind a device that ends TLS ({@code externalSSL}). A TLS socket says so before
+     * to stand behind a device that ends TLS ({@code externalSSL}, not in this version). A TLS socket says so before
      * its handshake too, since no byte passes before it; a plain one that can become TLS
      * ({@link SocketAdapter#SocketAdapter(Socket, javax.net.ssl.SSLContext)}) says so from its handshake on. The
      * facts below say whether TLS ends here. Returns at once.

@@ -30,8 +30,8 @@ import org.nativeport.internal.RuntimeCore;
  * In the log a connection's end is a line of level DEBUG, and what goes wrong is WARNING or ERROR. Which
  * levels are wanted is asked when a runtime is made.
  *
- * <p>When {@link #close} has returned, none of them is left, and nothing holds the class loader. Thread
- * safe.
+ * <p>When {@link #close} has returned, no loop runs and all of them have been told to end: nothing holds the class
+ * loader, but callbacks that still run. Thread safe.
  */
 public final class NativeRuntime implements AutoCloseable {
     private static final int BUFFER_SIZE = 262_144;

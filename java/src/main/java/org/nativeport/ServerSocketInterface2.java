@@ -11,7 +11,7 @@ public interface ServerSocketInterface2 {
         PLAIN,
         /** Nothing but TLS. */
         TLS,
-        /** Either, told apart by the first byte. */
+        /** Either, told apart by the first two bytes. */
         AUTO
     }
 
@@ -36,7 +36,7 @@ public interface ServerSocketInterface2 {
     /** Canonical name of its section in the configuration. */
     String getName();
 
-    /** The native threads that accept, as the operating system shows them; empty before it is bound. */
+    /** The native threads that accept (Linux shows the first 15 characters); empty before it is bound. */
     List<String> getAccepterThreadNames();
 
     /**

@@ -24,11 +24,11 @@ import org.nativeport.Protocol;
 
 /**
  * A native runtime with the threads that drive it: the loops, the log, the callbacks, and while a
- * listener is started one that keeps the virtual machine alive. When it has ended none of them is left.
+ * listener is started one that keeps the virtual machine alive. When it has ended, all of them have been told to.
  */
 public final class RuntimeCore {
-    /** Counters that the native has: 10 single ones, 4 + 4 by protocol, and by close reason. */
-    private static final int COUNTERS = 18 + 128;
+    /** Counters that the native has: 11 single ones, 4 + 4 by protocol, and by close reason. */
+    private static final int COUNTERS = 19 + 128;
 
     final long id;
     final LogThread log = new LogThread();
