@@ -29,6 +29,12 @@ use std::time::{Duration, Instant};
 
 /// Connections that are dealt together.
 const BATCH: usize = 64;
+/// So many newcomers may wait at all loops together until these look at them; more wait in the backlog.
+/// Otherwise those whose first byte has come and was not read yet would have to make room for one
+/// another, and a crowd that comes back at once would lose its place in turn.
+const AHEAD: usize = 128;
+/// What each loop may have of them at least.
+const AHEAD_OF_EACH: usize = 4;
 /// Waiting after a shortage, doubled up to the maximum while it lasts.
 const BACK_OFF_MIN_MS: u64 = 10;
 const BACK_OFF_MAX_MS: u64 = 200;
@@ -41,7 +47,7 @@ const LOG_EVERY: Duration = Duration::from_secs(1);
 /// What an accepter thread is to do; shared by those of one port.
 pub(crate) struct Switch {
     mode: AtomicU8,
-    wakers: Mutex<Vec<Waker>>,
+    wakers: Mutex<Vec<Arc<Waker>>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,6 +82,8 @@ enum Batch {
     Full,
     /// Nobody else waits.
     Last,
+    /// The loops have more newcomers than they have looked at.
+    Behind,
     Shortage,
 }
 
@@ -83,9 +91,10 @@ enum Batch {
 pub(crate) struct Accepter {
     port: Arc<Port>,
     poll: Poll,
-    /// Until the port knows it.
-    waker: Option<Waker>,
+    waker: Arc<Waker>,
     listeners: Vec<TcpListener>,
+    /// Which of them begins the next round.
+    first: usize,
     /// Kept open for the moment when no descriptor is left, to accept and reset with it.
     reserve: Option<File>,
     back_off_ms: u64,
@@ -101,15 +110,26 @@ impl Accepter {
         for (index, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(listener, Token(index), Interest::READABLE)?;
         }
-        let waker = Some(Waker::new(poll.registry(), WAKE)?);
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
         let reserve = spare_descriptor();
         let (back_off_ms, errors, logged_at) = (0, 0, None);
-        Ok(Accepter { port, poll, waker, listeners, reserve, back_off_ms, errors, logged_at })
+        let first = 0;
+        Ok(Accepter {
+            port,
+            poll,
+            waker,
+            listeners,
+            first,
+            reserve,
+            back_off_ms,
+            errors,
+            logged_at,
+        })
     }
 
     /// It will run: the switch of its port wakes it from here on.
-    pub fn is_to_run(&mut self) {
-        self.port.switch.wakers.lock().extend(self.waker.take());
+    pub fn is_to_run(&self) {
+        self.port.switch.wakers.lock().push(self.waker.clone());
     }
 
     /// Runs until the port stops.
@@ -144,15 +164,19 @@ impl Accepter {
         port.leave();
     }
 
-    /// Accepts until nobody waits, the port is switched, or a shortage comes: then true. The
-    /// addresses take turns, a batch each: a flood at one of them does not starve the others.
+    /// Accepts until nobody waits, the loops are behind, the port is switched, or a shortage comes:
+    /// then true. The addresses take turns, a batch each: a flood at one of them does not starve
+    /// the others.
     fn accept_all(&mut self) -> bool {
         loop {
-            let (mut waiting, mut shortage) = (false, false);
-            for index in 0..self.listeners.len() {
+            let (mut waiting, mut shortage, mut behind) = (false, false, false);
+            let count = self.listeners.len();
+            self.first = (self.first + 1) % count;
+            for index in (self.first..count).chain(0..self.first) {
                 match dispatch::caught(|| self.accept_batch(index)) {
                     Some(Batch::Last) => {}
                     Some(Batch::Full) => waiting = true,
+                    Some(Batch::Behind) => behind = true,
                     Some(Batch::Shortage) => shortage = true,
                     None => {
                         self.caught_a_defect();
@@ -161,18 +185,38 @@ impl Accepter {
                     }
                 }
             }
-            if shortage || !waiting || !self.port.switch.is(Mode::Run) {
+            if shortage || !self.port.switch.is(Mode::Run) {
                 return shortage;
+            }
+            if behind {
+                for door in self.port.first_doors() {
+                    door.wakes_when_there_is_room(&self.waker);
+                }
+                if self.room() == 0 {
+                    return false;
+                }
+            } else if !waiting {
+                return false;
             }
         }
     }
 
+    /// How many newcomers the loops may get.
+    fn room(&self) -> usize {
+        let doors = self.port.first_doors();
+        doors.iter().map(|door| door.room(ahead(doors))).sum()
+    }
+
     /// Accepts and deals those who wait at one address, a batch of them at most.
     fn accept_batch(&mut self, index: usize) -> Batch {
+        let most = self.room().min(BATCH);
+        if most == 0 {
+            return Batch::Behind;
+        }
         let (mut batch, mut accepted) = (Vec::new(), 0);
         let ended_by = loop {
             // Refused ones count as well: a flood of them has no longer turn.
-            if accepted == BATCH {
+            if accepted == most {
                 break Batch::Full;
             }
             match self.listeners[index].accept() {
@@ -207,9 +251,13 @@ impl Accepter {
             if dispatch::caught(|| {
                 #[cfg(test)]
                 newcomer.port.fault.strike(Stage::Deal);
-                let Some(door) = least_loaded(doors) else { return };
+                let most = ahead(doors);
+                let with_room = doors.iter().filter(|door| door.room(most) > 0);
+                let Some(door) = least_loaded(with_room).or_else(|| least_loaded(doors)) else {
+                    return;
+                };
                 let index = doors.iter().position(|other| Arc::ptr_eq(other, door)).unwrap_or(0);
-                door.load.fetch_add(1, Ordering::Relaxed);
+                door.expects_newcomer();
                 match hands.iter_mut().find(|(other, _)| *other == index) {
                     Some((_, hand)) => hand.push(newcomer),
                     None => hands.push((index, vec![newcomer])),
@@ -276,6 +324,11 @@ impl Accepter {
     }
 }
 
+/// How many newcomers a loop may have that it has not looked at.
+fn ahead(doors: &[Arc<Door>]) -> usize {
+    (AHEAD / doors.len().max(1)).max(AHEAD_OF_EACH)
+}
+
 fn spare_descriptor() -> Option<File> {
     File::open("/dev/null").ok()
 }
@@ -295,6 +348,7 @@ impl Port {
                 #[cfg(test)]
                 self.fault.strike(Stage::Accept);
                 if let Some((doomed, reason)) = doomed {
+                    self.tell_of_limit(reason, peer);
                     self.doom(&doomed, reason);
                 }
                 let accepted_ms = self.core.now_ms();
@@ -302,12 +356,33 @@ impl Port {
             }
             Err(reason) => {
                 counters.closes[reason.code() as usize].fetch_add(1, Ordering::Relaxed);
+                self.tell_of_limit(reason, peer);
                 self.log.record_with(Level::Debug, "accept", 0, || {
                     format!("{peer} closed: {}", reason.name())
                 });
                 None
             }
         }
+    }
+
+    /// A warning, once a second: whoever is closed by a limit may be an honest client.
+    fn tell_of_limit(&self, reason: CloseReason, peer: SocketAddr) {
+        let now_ms = self.core.now_ms();
+        let next_ms = self.limit_told_again_ms.load(Ordering::Relaxed);
+        if now_ms < next_ms {
+            return;
+        }
+        self.limit_told_again_ms.store(now_ms + LOG_EVERY.as_millis() as u64, Ordering::Relaxed);
+        let (key, who) = match reason {
+            CloseReason::MaxConnections => ("maxConnections", "a newcomer"),
+            CloseReason::MaxConnectionsPerAddress => ("maxConnectionsPerAddress", "a newcomer"),
+            CloseReason::MaxHandshakes => ("maxHandshakes", "the oldest silent one"),
+            _ => ("maxHandshakesPerAddress", "the oldest silent one of its address"),
+        };
+        let (port, from) = (&self.written, peer.ip());
+        let text =
+            format!("[{port}] {key} is reached by a connection from {from}: {who} is closed");
+        self.log.warn("accept", text);
     }
 }
 

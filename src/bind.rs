@@ -20,12 +20,12 @@ const KEEP_ALIVE_PROBES: u32 = 4;
 /// Binds all addresses of a port section; the second list holds warnings.
 pub(crate) fn bind(settings: &PortSettings) -> Result<(Vec<TcpListener>, Vec<String>), Error> {
     let mut warnings = Vec::new();
-    let place = place(settings);
     if let Some(cap) = kernel_backlog_limit()
         && cap < settings.queue_length
     {
         warnings.push(format!(
-            "{place} queueLength: the kernel caps the backlog of {} at {cap}; raise net.core.somaxconn",
+            "{}: the kernel caps the backlog of {} at {cap}; raise net.core.somaxconn",
+            place(settings, "queueLength"),
             settings.queue_length
         ));
     }
@@ -44,15 +44,15 @@ pub(crate) fn bind(settings: &PortSettings) -> Result<(Vec<TcpListener>, Vec<Str
                 result => result,
             };
         let listener =
-            listener.map_err(|error| cannot(&place, "port", "*", settings.port, &error))?;
+            listener.map_err(|error| cannot(settings, "port", "*", settings.port, &error))?;
         return Ok((vec![listener], warnings));
     }
-    let addresses = resolve(settings, &place)?;
-    let mut result = bind_all(settings, &place, &addresses, &mut warnings);
+    let addresses = resolve(settings)?;
+    let mut result = bind_all(settings, &addresses, &mut warnings);
     for _ in 0..TRIES {
         match &result {
             Err(error) if settings.port == 0 && error.status == Status::AddressInUse => {
-                result = bind_all(settings, &place, &addresses, &mut warnings);
+                result = bind_all(settings, &addresses, &mut warnings);
             }
             _ => break,
         }
@@ -60,18 +60,26 @@ pub(crate) fn bind(settings: &PortSettings) -> Result<(Vec<TcpListener>, Vec<Str
     Ok((result?, warnings))
 }
 
-/// Where errors of this section are to be mended.
-fn place(settings: &PortSettings) -> String {
+/// Where errors of this key are to be mended.
+fn place(settings: &PortSettings, key: &str) -> String {
     let section = &settings.written;
-    match (settings.origin.file.as_str(), settings.origin.line) {
-        ("", _) => format!("set by the program: [{section}]"),
-        (file, line) => format!("{file}:{line}: [{section}]"),
+    let origin = settings.places.of(key);
+    match (origin.file.as_str(), origin.line) {
+        ("", _) => format!("set by the program: [{section}] {key}"),
+        (file, line) => format!("{file}:{line}: [{section}] {key}"),
     }
 }
 
-fn cannot(place: &str, key: &str, address: &str, port: u16, error: &io::Error) -> Error {
+fn cannot(
+    settings: &PortSettings,
+    key: &str,
+    address: &str,
+    port: u16,
+    error: &io::Error,
+) -> Error {
+    let place = place(settings, key);
     let mut failed =
-        Error::io(format!("{place} {key}: error: cannot listen on {address} port {port}"), error);
+        Error::io(format!("{place}: error: cannot listen on {address} port {port}"), error);
     let remedy = match failed.status {
         Status::AddressInUse => {
             "; another program listens there (`ss -ltnp` names it): end that, or set another port"
@@ -94,7 +102,7 @@ struct Wanted {
     is_name: bool,
 }
 
-fn resolve(settings: &PortSettings, place: &str) -> Result<Vec<Wanted>, Error> {
+fn resolve(settings: &PortSettings) -> Result<Vec<Wanted>, Error> {
     let mut seen = Vec::new();
     let mut wanted = Vec::new();
     for written in &settings.bind_addresses {
@@ -103,7 +111,7 @@ fn resolve(settings: &PortSettings, place: &str) -> Result<Vec<Wanted>, Error> {
             Ok(address) => (vec![address], false),
             Err(_) => {
                 let found = (bare, 0).to_socket_addrs().map_err(|error| {
-                    let message = format!("{place} bindAddress: error: {written}: {error}; valid: an address of this machine, or a name that resolves to one");
+                    let message = format!("{}: error: {written}: {error}; valid: an address of this machine, or a name that resolves to one", place(settings, "bindAddress"));
                     let os_error = error.raw_os_error().unwrap_or(0);
                     Error { status: Status::AddressNotAvailable, os_error, tls_alert: -1, message }
                 })?;
@@ -126,7 +134,6 @@ fn resolve(settings: &PortSettings, place: &str) -> Result<Vec<Wanted>, Error> {
 
 fn bind_all(
     settings: &PortSettings,
-    place: &str,
     wanted: &[Wanted],
     warnings: &mut Vec<String>,
 ) -> Result<Vec<TcpListener>, Error> {
@@ -148,12 +155,13 @@ fn bind_all(
                     } else {
                         "bindAddress"
                     };
-                    let failure = cannot(place, key, &address.to_string(), port, &error);
+                    let failure = cannot(settings, key, &address.to_string(), port, &error);
                     if !name.is_name || failure.status != Status::AddressNotAvailable {
                         return Err(failure);
                     }
                     warnings.push(format!(
-                        "{place} bindAddress: {address} of {} is skipped: {error}",
+                        "{}: {address} of {} is skipped: {error}",
+                        place(settings, "bindAddress"),
                         name.written
                     ));
                     skipped = Some(failure);

@@ -51,6 +51,8 @@ pub(crate) struct Port {
     life: Life,
     /// Monotonic milliseconds; `u64::MAX` = not draining.
     drain_deadline_ms: AtomicU64,
+    /// When the log may be told of a limit again.
+    pub limit_told_again_ms: AtomicU64,
     ended: Ended,
     #[cfg(test)]
     pub fault: crate::faults::Fault,
@@ -216,7 +218,7 @@ impl Listener {
             port.stop(0);
             return Err(Error::new(Status::Stopped, "the runtime is stopping"));
         }
-        accepters.iter_mut().for_each(Accepter::is_to_run);
+        accepters.iter().for_each(Accepter::is_to_run);
         for (index, accepter) in accepters.into_iter().enumerate() {
             port.life.enter();
             let name = format!("accepter-{number}-{index}");
@@ -351,6 +353,7 @@ impl Port {
             addresses: OnceLock::new(),
             life: Life::new(),
             drain_deadline_ms: AtomicU64::new(u64::MAX),
+            limit_told_again_ms: AtomicU64::new(0),
             ended: Ended::default(),
             #[cfg(test)]
             fault: crate::faults::Fault::default(),

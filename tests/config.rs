@@ -188,16 +188,15 @@ fn relative_paths_start_at_the_folder_of_the_ini_file() {
     let (settings, findings) = config.resolve();
     assert!(findings.is_empty(), "{findings:?}");
     let tls = settings.ports[0].tls.clone().expect("the port has TLS");
-    let (certificate, origin) = tls.certificate.expect("it is set");
-    assert_eq!((certificate, origin.line), (folder.join("tls/c.pem"), 5));
-    assert_eq!(origin.file, file.display().to_string());
-    assert_eq!(tls.private_key.expect("it is set").0, Path::new("/etc/k.pem"));
+    assert_eq!(tls.certificate.expect("it is set"), folder.join("tls/c.pem"));
+    let origin = tls.places.of("certificate");
+    assert_eq!((origin.file.as_str(), origin.line), (file.display().to_string().as_str(), 5));
+    assert_eq!(tls.private_key.expect("it is set"), Path::new("/etc/k.pem"));
 }
 
 #[test]
 fn relative_paths_in_a_string_are_left_to_the_working_folder() {
-    let (path, _) = tls("").certificate.expect("it is set");
-    assert_eq!(path, PathBuf::from("c.pem"));
+    assert_eq!(tls("").certificate.expect("it is set"), PathBuf::from("c.pem"));
 }
 
 #[test]
@@ -258,7 +257,8 @@ fn programs_show_a_section_as_it_is_written_in_the_file() {
         (settings.ports[0].name.as_str(), settings.ports[0].written.as_str()),
         ("Port.1", "pOrt 1")
     );
-    assert_eq!(settings.ports[0].origin.line, 1);
+    let places = &settings.ports[0].places;
+    assert_eq!(["port", "bindAddress"].map(|key| places.of(key).line), [2, 1]);
     assert!(only("[pOrt 1]\nport=x\n").starts_with("t.ini:2: [pOrt 1] port: error: "));
 }
 
@@ -683,7 +683,8 @@ fn every_built_tls_key_is_read() {
     let t = tls(
         "minVersion=1.3\nmaxVersion=1.3\ncipherSuites=A, B\ngroups=X25519MLKEM768\nalpn=h2,http/1.1\nselfSigned=off\n",
     );
-    assert_eq!((t.section.as_str(), t.origin.line), ("T", 4));
+    assert_eq!(t.section, "T");
+    assert_eq!(["keyStore", "minVersion", "groups"].map(|key| t.places.of(key).line), [4, 7, 10]);
     assert_eq!((t.min_version, t.max_version), (TlsVersion::Tls13, TlsVersion::Tls13));
     assert_eq!(
         (t.cipher_suites, t.groups, t.alpn),
@@ -701,10 +702,8 @@ fn every_built_tls_key_is_read() {
             && t.alpn.is_empty()
             && t.self_signed.is_empty()
     );
-    assert_eq!(
-        t.private_key.map(|(path, origin)| (path, origin.line)),
-        Some((PathBuf::from("k.pem"), 6))
-    );
+    assert_eq!(t.places.of("privateKey").line, 6);
+    assert_eq!(t.private_key, Some(PathBuf::from("k.pem")));
 }
 
 #[test]
@@ -728,6 +727,11 @@ fn certificate_and_private_key_need_each_other() {
         format!("t.ini:5: [T] privateKey: error: privateKey needs its certificate; {valid}")
     );
     assert!(only(&format!("{WITH_TLS}certificate=\n")).contains("the section has no identity"));
+    // What is wrong with the identity that is given is told alone.
+    for key in ["selfSigned=true", "keyStore=a.p12"] {
+        let told = only(&format!("{WITH_TLS}{key}\n"));
+        assert!(told.starts_with("t.ini:5: [T] ") && !told.contains("no identity"), "{told}");
+    }
 }
 
 #[test]

@@ -388,7 +388,7 @@ fn serve_tells_a_taken_port_and_starts_none() {
          another program listens there (`ss -ltnp` names it): end that, or set another port",
         libc::EADDRINUSE
     );
-    refused(&["--config", &config], &format!("{config}:4: [Port 2] port: error: {in_use}"));
+    refused(&["--config", &config], &format!("{config}:5: [Port 2] port: error: {in_use}"));
     refused(
         &["--port", &taken.to_string()],
         &format!("set by the program: [Port] port: error: {in_use}"),
@@ -404,7 +404,7 @@ fn serve_tells_an_address_that_is_not_there() {
     refused(
         &["--config", &config],
         &format!(
-            "{config}:1: [Port] bindAddress: error: cannot listen on 192.0.2.1 port 0: \
+            "{config}:3: [Port] bindAddress: error: cannot listen on 192.0.2.1 port 0: \
              Cannot assign requested address (os error {}); \
              valid: an address of this machine (`ip address`)",
             libc::EADDRNOTAVAIL

@@ -827,3 +827,52 @@ fn a_callback_that_blocks_stops_its_own_loop_only() {
     wait_until("the watchdog's calm", || server.runtime.stats().loops_held_up == 0);
     wait_until("its count", || server.runtime.stats().slow_turns > slow_turns);
 }
+
+// A crowd.
+
+#[test]
+fn a_crowd_from_one_address_that_comes_while_its_loop_is_held_up_is_served_whole() {
+    let gate = Arc::new(Gate::default());
+    let handler = Arc::new(Blocking(gate.clone()));
+    let keys = "compression=off\nmaxHandshakes=100\nmaxHandshakesPerAddress=50";
+    let server = server_with("ioThreads=1", keys, "", |listener| {
+        listener.on(Protocol::Client, handler).unwrap();
+    });
+    let _opened = OpenedAtLast(gate.clone());
+    let mut first = framed(server.address);
+    first.write_all(&frame(b"block")).unwrap();
+    gate.wait_for(1);
+    // Each has said who it is, and nobody has heard it.
+    let mut crowd: Vec<TcpStream> = (0..400)
+        .map(|_| {
+            let mut client = connect(server.address);
+            client.write_all(&[&[1][..], &frame(b"hello")].concat()).unwrap();
+            client
+        })
+        .collect();
+    // An accepter runs ahead of a loop by so many.
+    let accepted = || server.listener.stats().accepted;
+    wait_for_count("those that are accepted", 1 + 128, accepted);
+    assert_eq!(accepted(), 1 + 128);
+    gate.open();
+    for client in &mut crowd {
+        assert_eq!(read_exact(client, 10), b"\x01\0\0\0\x05hello");
+    }
+}
+
+#[test]
+fn the_log_tells_who_is_closed_by_a_limit_and_which_key_it_is() {
+    let server = echo_server("maxConnections=1", "");
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    server.runtime.set_log(Level::Warn, Some(Box::new(Stage("accept", lines.clone())))).unwrap();
+    let _first = framed(server.address);
+    for _ in 0..10 {
+        assert_ends_without_a_byte(&mut connect(server.address));
+    }
+    server.runtime.stop(0).unwrap();
+    server.runtime.wait(None).unwrap();
+    let lines = lines.lock().unwrap();
+    let expected =
+        "[Port] maxConnections is reached by a connection from 127.0.0.1: a newcomer is closed";
+    assert_eq!(lines[0], expected);
+}

@@ -8,6 +8,7 @@ use super::document::{Broken, Entry, Fault, Section};
 use super::finding::{Finding, Origin, Severity, quoted};
 use super::keys::{DefaultValue, Key, SectionType, cores};
 use super::kind::{Kind, Value};
+use super::settings::Places;
 use std::collections::HashMap;
 
 /// The values of one section, defaults included.
@@ -23,6 +24,15 @@ impl<'a> Values<'a> {
     /// The entry that gave this key its value; `None` for a default.
     pub(super) fn entry(&self, name: &str) -> Option<&'a Entry> {
         self.0.get(name).and_then(|(_, entry)| *entry)
+    }
+
+    /// Where the section and the keys that count stand.
+    pub(super) fn places(&self, section: &Section) -> Places {
+        let given = self.0.iter().filter_map(|(name, (_, entry))| Some((*name, (*entry)?)));
+        Places {
+            section: section.origin.clone(),
+            keys: given.map(|(name, entry)| (name, entry.origin.clone())).collect(),
+        }
     }
 
     /// Of an integer, a duration (ms) or a size (bytes).

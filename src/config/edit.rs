@@ -42,8 +42,12 @@ impl Document {
         let section = checked(section, "the name of a section")?;
         let key = checked(key, "a key")?;
         let value = checked(value, "a value")?;
-        if section.is_empty() || key.is_empty() || key.contains('=') {
-            let message = "a section and a key are needed, and a key has no '='";
+        if section.is_empty() {
+            let message = "no section is named; a port is added before its keys are set";
+            return Err(Error::new(Status::Argument, message));
+        }
+        if key.is_empty() || key.contains('=') {
+            let message = "a key is needed, and it has no '='";
             return Err(Error::new(Status::Argument, message));
         }
         let index = match (self.find_index(section), name_of(section)) {

@@ -13,8 +13,8 @@ pub(crate) fn load_tls(settings: &TlsSettings) -> Result<(Acceptor, Vec<Finding>
         TlsVersion::Tls13 => Version::Tls13,
     };
     let options = TlsOptions {
-        certificate: settings.certificate.as_ref().map(|(path, _)| path.clone()),
-        private_key: settings.private_key.as_ref().map(|(path, _)| path.clone()),
+        certificate: settings.certificate.clone(),
+        private_key: settings.private_key.clone(),
         self_signed: settings.self_signed.clone(),
         min_version: version(settings.min_version),
         max_version: version(settings.max_version),
@@ -36,12 +36,7 @@ pub(crate) fn load_tls(settings: &TlsSettings) -> Result<(Acceptor, Vec<Finding>
 }
 
 fn finding(settings: &TlsSettings, severity: Severity, key: &str, message: String) -> Finding {
-    let at_key = match key {
-        "certificate" => settings.certificate.as_ref(),
-        "privateKey" => settings.private_key.as_ref(),
-        _ => None,
-    };
-    let Origin { file, line } = at_key.map_or(&settings.origin, |(_, origin)| origin).clone();
+    let Origin { file, line } = settings.places.of(key).clone();
     Finding {
         severity,
         file,

@@ -84,7 +84,7 @@ fn port(
     PortSettings {
         name: section.canonical.clone(),
         written: section.written.clone(),
-        origin: section.origin.clone(),
+        places: values.places(section),
         port: values.number("port"),
         map_to_port: match values.entry("mapToPort") {
             Some(_) => values.number("mapToPort"),
@@ -190,6 +190,9 @@ fn tls(section: &Section, values: &Values, findings: &mut Vec<Finding>) -> TlsSe
             let message = "selfSigned excludes certificate and privateKey";
             findings.push(at(section, entry, Severity::Error, message, valid));
         }
+        // What is wrong with the one it was to have has been told.
+        (None, None, None)
+            if findings.iter().any(|finding| is_about_identity(section, finding)) => {}
         (None, None, None) => findings.push(about(section, "the section has no identity", valid)),
         (None, Some(alone), None) => {
             let message = "certificate needs its privateKey";
@@ -213,7 +216,7 @@ fn tls(section: &Section, values: &Values, findings: &mut Vec<Finding>) -> TlsSe
     }
     TlsSettings {
         section: section.written.clone(),
-        origin: section.origin.clone(),
+        places: values.places(section),
         certificate: certificate.map(path),
         private_key: private_key.map(path),
         min_version,
@@ -225,13 +228,22 @@ fn tls(section: &Section, values: &Values, findings: &mut Vec<Finding>) -> TlsSe
     }
 }
 
-fn path(entry: &Entry) -> (PathBuf, Origin) {
-    let path = match &entry.folder {
+/// An error of a key that would give the section its identity.
+fn is_about_identity(section: &Section, finding: &Finding) -> bool {
+    let key = finding.key.to_ascii_lowercase();
+    finding.severity == Severity::Error
+        && finding.section == section.written
+        && ["certificate", "privatekey", "selfsigned", "keystore", "acme"]
+            .iter()
+            .any(|identity| key.starts_with(identity))
+}
+
+fn path(entry: &Entry) -> PathBuf {
+    match &entry.folder {
         // An absolute value replaces the folder.
         Some(folder) => folder.join(&entry.value),
         None => PathBuf::from(&entry.value),
-    };
-    (path, entry.origin.clone())
+    }
 }
 
 fn warn_of_repeats(section: &Section, findings: &mut Vec<Finding>) {

@@ -33,6 +33,21 @@ pub struct RuntimeSettings {
     pub accepter_priority: AccepterPriority,
 }
 
+/// Where a section and its keys stand.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    pub(super) section: Origin,
+    pub(super) keys: Vec<(&'static str, Origin)>,
+}
+
+impl Places {
+    /// Of the key, or of the section's header where the key is not given.
+    pub fn of(&self, key: &str) -> &Origin {
+        let at = self.keys.iter().find(|(name, _)| *name == key);
+        at.map_or(&self.section, |(_, origin)| origin)
+    }
+}
+
 /// One port.
 #[derive(Clone, Debug)]
 pub struct PortSettings {
@@ -40,8 +55,8 @@ pub struct PortSettings {
     pub name: String,
     /// The name as the file writes it.
     pub written: String,
-    /// The section's header.
-    pub origin: Origin,
+    /// Where the section and its keys stand.
+    pub places: Places,
     /// `port`; 0 = any free one.
     pub port: u16,
     /// `mapToPort`; 0 = the bound one.
@@ -97,12 +112,12 @@ pub struct PortSettings {
 pub struct TlsSettings {
     /// The section's name as the file writes it.
     pub section: String,
-    /// The section's header.
-    pub origin: Origin,
-    /// `certificate`, with the place of the key; there exactly if `self_signed` is empty.
-    pub certificate: Option<(PathBuf, Origin)>,
-    /// `privateKey`, with the place of the key; there exactly if `self_signed` is empty.
-    pub private_key: Option<(PathBuf, Origin)>,
+    /// Where the section and its keys stand.
+    pub places: Places,
+    /// `certificate`; there exactly if `self_signed` is empty.
+    pub certificate: Option<PathBuf>,
+    /// `privateKey`; there exactly if `self_signed` is empty.
+    pub private_key: Option<PathBuf>,
     /// `minVersion`, never above `max_version`.
     pub min_version: TlsVersion,
     /// `maxVersion`.

@@ -5,6 +5,7 @@ use crate::accept::Ticket;
 use crate::conn::{Conn, Newcomer};
 use crate::shared::Shared;
 use crate::status::CloseReason;
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::channel::{self, Receiver, Sender};
 use mio::Waker;
@@ -42,6 +43,11 @@ pub(crate) struct Door {
     asleep: AtomicBool,
     /// Connections of this loop, those on their way included.
     pub load: AtomicUsize,
+    /// Newcomers that were dealt to this loop and that it has not given a place yet.
+    unseen: AtomicUsize,
+    /// Accepters that wait until there are fewer of those.
+    wait_for_room: Mutex<Vec<Arc<Waker>>>,
+    somebody_waits: AtomicBool,
     /// When the loop's present turn began, in monotonic milliseconds; 0 = it waits.
     turn_began_ms: AtomicU64,
     /// Turns that took at least [`SLOW_TURN_MS`].
@@ -59,7 +65,7 @@ impl Door {
     pub fn new(role: Role, waker: Waker) -> (Arc<Door>, Receiver<Control>) {
         let (sender, receiver) = channel::unbounded();
         let asleep = AtomicBool::new(false);
-        let load = AtomicUsize::new(0);
+        let (load, unseen) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let (turn_began_ms, slow_turns) = (AtomicU64::new(0), AtomicU64::new(0));
         let poller = AtomicUsize::new(0);
         let poll_is_woken = AtomicBool::new(false);
@@ -69,12 +75,45 @@ impl Door {
             waker,
             asleep,
             load,
+            unseen,
+            wait_for_room: Mutex::default(),
+            somebody_waits: AtomicBool::new(false),
             turn_began_ms,
             slow_turns,
             poller,
             poll_is_woken,
         };
         (Arc::new(door), receiver)
+    }
+
+    // How far accepters run ahead of a loop.
+
+    /// A newcomer will be sent to it.
+    pub fn expects_newcomer(&self) {
+        self.load.fetch_add(1, Ordering::Relaxed);
+        self.unseen.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How many newcomers more may be sent, if `most` may be unseen.
+    pub fn room(&self, most: usize) -> usize {
+        most.saturating_sub(self.unseen.load(Ordering::SeqCst))
+    }
+
+    /// Wakes an accepter when there is more room, once. Ask for the room again after that.
+    pub fn wakes_when_there_is_room(&self, accepter: &Arc<Waker>) {
+        self.wait_for_room.lock().push(accepter.clone());
+        self.somebody_waits.store(true, Ordering::SeqCst);
+    }
+
+    /// The loop has given so many newcomers their places.
+    pub fn has_seen(&self, newcomers: usize) {
+        self.unseen.fetch_sub(newcomers, Ordering::SeqCst);
+        if self.somebody_waits.swap(false, Ordering::SeqCst) {
+            for accepter in std::mem::take(&mut *self.wait_for_room.lock()) {
+                // An eventfd whose counter is full is awake enough.
+                let _ = accepter.wake();
+            }
+        }
     }
 
     // The watchdog: a loop notes its turns, anyone may ask.
@@ -163,8 +202,10 @@ impl Door {
 }
 
 /// The door with the fewest connections.
-pub(crate) fn least_loaded(doors: &[Arc<Door>]) -> Option<&Arc<Door>> {
-    doors.iter().min_by_key(|door| door.load.load(Ordering::Relaxed))
+pub(crate) fn least_loaded<'a>(
+    doors: impl IntoIterator<Item = &'a Arc<Door>>,
+) -> Option<&'a Arc<Door>> {
+    doors.into_iter().min_by_key(|door| door.load.load(Ordering::Relaxed))
 }
 
 #[cfg(all(test, not(shuttle)))]

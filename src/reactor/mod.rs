@@ -14,6 +14,7 @@ use crate::frame::decode::{INFLATE_TURN_BYTES, Workspace};
 use crate::handles::{self, SendFlags};
 use crate::polling::{self, Sink};
 use crate::runtime::Core;
+use crate::status::CloseReason;
 use crate::status::Status;
 use crate::sync::channel::Receiver;
 use door::{Control, Door, SLOW_TURN_MS, least_loaded};
@@ -74,6 +75,8 @@ pub(crate) struct Loop {
     failures: u32,
     /// When it last looked at what arrives, in monotonic milliseconds.
     looked_ms: u64,
+    /// Newcomers that got their places in this turn.
+    fresh: usize,
 }
 
 /// What is ready at one connection's socket.
@@ -97,6 +100,8 @@ struct Slot {
     again: bool,
     /// The tick of the entry in the wheel that counts; 0 = none.
     timer_tick: u64,
+    /// It has to make room unless what has arrived identifies it.
+    doomed: Option<CloseReason>,
 }
 
 impl Loop {
@@ -135,6 +140,7 @@ impl Loop {
             due: Vec::new(),
             failures: 0,
             looked_ms: now_ms,
+            fresh: 0,
             core,
             door,
         }
@@ -363,6 +369,9 @@ impl Loop {
         }
         self.due = due;
         self.settle_touched();
+        if self.fresh > 0 {
+            self.door.has_seen(std::mem::take(&mut self.fresh));
+        }
     }
 
     fn settle_touched(&mut self) {
@@ -449,6 +458,7 @@ impl Loop {
     fn obey(&mut self, control: Control) {
         match control {
             Control::Accepted(newcomers) => {
+                self.fresh += newcomers.len();
                 for newcomer in newcomers {
                     self.welcome(newcomer);
                 }
@@ -465,12 +475,9 @@ impl Loop {
                 if let Some(Some(slot)) = self.slots.get_mut(ticket.key())
                     && slot.conn.ticket().is_some_and(|own| Arc::ptr_eq(own, &ticket))
                 {
-                    self.careful(ticket.key(), |this, key| {
-                        if let Some(slot) = &mut this.slots[key] {
-                            slot.conn.on_doomed(reason);
-                        }
-                        this.touch(key);
-                    });
+                    // It may have spoken, and this loop have been too busy to hear it.
+                    (slot.doomed, slot.readable) = (Some(reason), true);
+                    self.visit_later(ticket.key());
                 }
             }
             Control::Drain { port, deadline_ms } => {
@@ -514,6 +521,7 @@ impl Loop {
             touched: false,
             again: false,
             timer_tick: 0,
+            doomed: None,
         }));
         self.careful(key, Loop::settle_in);
         // What it brought along is worked on before the loop waits: no edge comes for it.
@@ -528,8 +536,8 @@ impl Loop {
             conn.on_io_error(&error);
         }
         let doomed = conn.ticket().and_then(|ticket| ticket.settle_at(key));
-        if let Some(reason) = doomed {
-            conn.on_doomed(reason);
+        if doomed.is_some() {
+            (slot.doomed, slot.readable) = (doomed, true);
         }
         if let Some(deadline_ms) = conn.port().drain_deadline_ms() {
             conn.on_drain(deadline_ms);
@@ -588,7 +596,7 @@ impl Loop {
     fn visit(&mut self, key: usize) {
         let is_polled = self.is_polled();
         let Some(slot) = &mut self.slots[key] else { return };
-        let Slot { conn, readable, read_closed, .. } = &mut **slot;
+        let Slot { conn, readable, read_closed, doomed, .. } = &mut **slot;
         let turn = &mut self.turn;
         conn.note_absence(turn);
         let scratch = &mut (*self.scratch).as_mut()[self.base..];
@@ -653,6 +661,14 @@ impl Loop {
         {
             // Not being read, it would not notice that the peer has reset it.
             conn.on_io_error(&error);
+        }
+        if let Some(reason) = *doomed
+            && (reads < TURN_READS || !*readable)
+            // There it is read once more, and doomed by its ticket.
+            && !(is_handshake && conn.is_to_hand_over())
+        {
+            *doomed = None;
+            conn.on_doomed(reason);
         }
         let Input { at, filled, scratch, .. } = input;
         if filled > 0 {

@@ -257,7 +257,7 @@ impl World {
             && let Some(newcomer) = self.port.admit(transport, address)
         {
             let door = least_loaded(self.port.first_doors()).unwrap();
-            door.load.fetch_add(1, Ordering::SeqCst);
+            door.expects_newcomer();
             door.send(Control::Accepted(vec![newcomer]));
         }
         (address, peer_end)

@@ -207,7 +207,7 @@ fn chain(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, LoadE
         return Err(LoadError::new(
             CERTIFICATE,
             format!(
-                "{place}: there is no certificate in this file; a PEM one begins with -----BEGIN CERTIFICATE-----"
+                "{place}: there is no certificate in this file; a PEM one begins with -----BEGIN CERTIFICATE----- (from PKCS#12: openssl pkcs12 -in {place} -nokeys -out NEWFILE)"
             ),
         ));
     }

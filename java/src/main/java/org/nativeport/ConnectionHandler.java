@@ -7,6 +7,8 @@ import java.io.IOException;
  * where the JDK has them) and may wait as long as it likes, unless {@link #connectsOnLoop} says otherwise; calls for
  * different connections run at the same time. Whoever gets a connection owns it, and closes it. An
  * exception is logged and ends the connection.
+ *
+ * <p>Connections whose method is not overridden are closed unanswered, with the reason {@code no_handler}.
  */
 public interface ConnectionHandler {
     /**

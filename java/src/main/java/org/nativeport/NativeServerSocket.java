@@ -30,7 +30,7 @@ public final class NativeServerSocket implements ServerSocketInterface2 {
         if (index < 0 || index >= ports.size()) {
             throw new IllegalArgumentException(
                     ports.isEmpty()
-                            ? "the configuration has no port section"
+                            ? "the configuration has no port section; valid: [Port] in a file, or addPort"
                             : "there is no port section number " + index);
         }
         this.layout = ports.get(index);

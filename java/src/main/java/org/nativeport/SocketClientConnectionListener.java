@@ -135,9 +135,18 @@ public class SocketClientConnectionListener
         if (stopped || !started.compareAndSet(false, true)) {
             throw new IllegalStateException("a listener starts once");
         }
-        Set<Protocol> protocols = EnumSet.allOf(Protocol.class);
-        if (relay == null) {
-            protocols.remove(Protocol.RELAY);
+        Set<Protocol> protocols = EnumSet.noneOf(Protocol.class);
+        if (relay != null) {
+            protocols.add(Protocol.RELAY);
+        }
+        if (takes("onClientConnect", SocketClientCommunication.class)) {
+            protocols.add(Protocol.CLIENT);
+        }
+        if (takes("onRemoteApplicationConnect", SocketClientCommunication.class)) {
+            protocols.add(Protocol.REMOTE_APPLICATION);
+        }
+        if (takes("onUnknownConnect", ISocket.class, int.class)) {
+            protocols.add(Protocol.UNKNOWN);
         }
         boolean done = false;
         try {
@@ -148,6 +157,21 @@ public class SocketClientConnectionListener
         }
         if (stopped) {
             port.stop(0);
+        }
+    }
+
+    /** Whether the host has a method of its own: for others nobody is to be answered. */
+    private boolean takes(String method, Class<?>... parameters) {
+        return overrides(this, SocketClientConnectionListener.class, method, parameters)
+                || handler != null && overrides(handler, ConnectionHandler.class, method, parameters);
+    }
+
+    private static boolean overrides(Object object, Class<?> of, String method, Class<?>... parameters) {
+        try {
+            return object.getClass().getMethod(method, parameters).getDeclaringClass() != of;
+        } catch (NoSuchMethodException hidden) {
+            // In a native image whose host's classes are not registered: it has one, most likely.
+            return true;
         }
     }
 

@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.io.IOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.SocketException;
@@ -133,6 +134,44 @@ class ArrivalsTest {
             Admission admission = Served.next(served.admissions);
             assertEquals(-1, peer.in.read());
             assertFalse(admission.admit());
+        }
+    }
+
+    @Test
+    void whoHasNoMethodOfItsOwnIsClosedUnansweredAndCountedSo() throws Exception {
+        class ByClass extends SocketClientConnectionListener {
+            ByClass() throws IOException {
+                super(Served.config());
+            }
+
+            @Override
+            public void onClientConnect(SocketClientCommunication client) throws IOException {
+                client.write(new byte[] {9});
+            }
+        }
+        ConnectionHandler handler =
+                new ConnectionHandler() {
+                    @Override
+                    public void onClientConnect(SocketClientCommunication client) throws IOException {
+                        client.write(new byte[] {9});
+                    }
+                };
+        for (var listener :
+                List.of(new ByClass(), new SocketClientConnectionListener(Served.config(), handler))) {
+            try (listener) {
+                listener.start();
+                for (int firstByte : new int[] {2, 3, 'G'}) {
+                    try (Peer peer = Peer.connect(listener.getLocalPort())) {
+                        peer.out.write(firstByte);
+                        peer.flush();
+                        assertEquals(-1, peer.in.read());
+                    }
+                }
+                try (Peer peer = Peer.client(listener.getLocalPort())) {
+                    assertArrayEquals(new byte[] {9}, peer.receive());
+                }
+                assertEquals(3, listener.getServerSocket().getMetrics().closes().get("no_handler"));
+            }
         }
     }
 
