@@ -295,12 +295,15 @@ fn a_request_and_the_peers_end_that_come_with_the_last_handshake_message_are_ser
 
 #[test]
 fn plain_bytes_on_a_tls_port_are_answered_by_an_alert_and_not_by_the_protocol() {
-    let server = echo_server(WITH_TLS, TLS_SECTION);
-    let mut client = connect(server.address);
-    client.write_all(b"\x01\x00\x00\x00\x05hello").unwrap();
-    let answer = read_to_end(&mut client);
-    assert!(answer.is_empty() || answer[0] == 21, "{answer:?}");
-    wait_for_close(&server.listener, CloseReason::TlsFailed);
+    // At once, also to a client that waits for its answer behind the first byte.
+    for bytes in [&b"\x01\x00\x00\x00\x05hello"[..], b"\x01", b"GET"] {
+        let server = echo_server(WITH_TLS, TLS_SECTION);
+        let mut client = connect(server.address);
+        client.write_all(bytes).unwrap();
+        let answer = read_to_end(&mut client);
+        assert!(answer.is_empty() || answer[0] == 21, "{answer:?}");
+        wait_for_close(&server.listener, CloseReason::TlsFailed);
+    }
 }
 
 #[test]

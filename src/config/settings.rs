@@ -5,6 +5,7 @@
 //! use them.
 
 pub use super::finding::Origin;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Everything.
@@ -37,14 +38,13 @@ pub struct RuntimeSettings {
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     pub(super) section: Origin,
-    pub(super) keys: Vec<(&'static str, Origin)>,
+    pub(super) keys: BTreeMap<&'static str, Origin>,
 }
 
 impl Places {
     /// Of the key, or of the section's header where the key is not given.
     pub fn of(&self, key: &str) -> &Origin {
-        let at = self.keys.iter().find(|(name, _)| *name == key);
-        at.map_or(&self.section, |(_, origin)| origin)
+        self.keys.get(key).unwrap_or(&self.section)
     }
 }
 

@@ -74,7 +74,8 @@ pub fn peek(stream: &[u8]) -> Peek {
     match stream {
         [] => return Peek::NeedMore,
         [HANDSHAKE, ..] => {}
-        [_, _, _, ..] => return Peek::NotTls(guess(stream)),
+        // The others are guessed by three; a client of ours waits for its answer behind the first.
+        [1..=3, ..] | [_, _, _, ..] => return Peek::NotTls(guess(stream)),
         _ => return Peek::NeedMore,
     }
     let mut header = [0; MESSAGE_HEADER];
@@ -214,6 +215,7 @@ fn host_name(name: &[u8]) -> Option<String> {
 fn guess(stream: &[u8]) -> &'static str {
     match stream {
         [first, _, 1, ..] if first & 0x80 != 0 => "an SSL 2.0 hello",
+        [1..=3, ..] => "the first byte of a plain client",
         [b'S', b'S', b'H', ..] => "SSH",
         [b'P', b'R', b'O', ..] | [b'\r', b'\n', b'\r', ..] => "a PROXY protocol header",
         _ if [b"GET", b"HEA", b"POS", b"PUT", b"DEL", b"OPT", b"CON", b"PAT", b"PRI"]
@@ -328,6 +330,7 @@ mod tests {
         assert_eq!(peek(&[0x80, 0x2e, 1, 3, 1]), Peek::NotTls("an SSL 2.0 hello"));
         assert_eq!(peek(&[0, 0, 0]), Peek::NotTls("something that is not TLS"));
         assert_eq!(peek(b"GE"), Peek::NeedMore);
+        assert_eq!(peek(&[1]), Peek::NotTls("the first byte of a plain client"));
     }
 
     #[test]
