@@ -8,7 +8,8 @@ import java.io.IOException;
  * different connections run at the same time. Whoever gets a connection owns it, and closes it. An
  * exception is logged and ends the connection.
  *
- * <p>Connections whose method is not overridden are closed unanswered, with the reason {@code no_handler}.
+ * <p>Connections whose method is not overridden are closed unanswered, with the reason {@code no_handler}; nobody
+ * is asked for their admission.
  */
 public interface ConnectionHandler {
     /**

@@ -169,8 +169,8 @@ public class SocketClientConnectionListener
     private static boolean overrides(Object object, Class<?> of, String method, Class<?>... parameters) {
         try {
             return object.getClass().getMethod(method, parameters).getDeclaringClass() != of;
-        } catch (NoSuchMethodException hidden) {
-            // In a native image whose host's classes are not registered: it has one, most likely.
+        } catch (NoSuchMethodException | LinkageError hidden) {
+            // In a native image, where the host's classes need not be registered: it has one, most likely.
             return true;
         }
     }

@@ -92,6 +92,12 @@ class StormsTest {
             }
         }
 
+        /** Nobody lets one in; without this nobody would be asked. */
+        @Override
+        public void onRemoteApplicationConnect(SocketClientCommunication application) {
+            throw new AssertionError("an application was let in");
+        }
+
         @Override
         public void onUnknownConnect(ISocket socket, int firstByte) {
             streams.add(socket);
