@@ -843,7 +843,7 @@ fn a_crowd_from_one_address_that_comes_while_its_loop_is_held_up_is_served_whole
     first.write_all(&frame(b"block")).unwrap();
     gate.wait_for(1);
     // Each has said who it is, and nobody has heard it.
-    let mut crowd: Vec<TcpStream> = (0..400)
+    let mut crowd: Vec<TcpStream> = (0..200)
         .map(|_| {
             let mut client = connect(server.address);
             client.write_all(&[&[1][..], &frame(b"hello")].concat()).unwrap();
