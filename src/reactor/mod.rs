@@ -100,6 +100,8 @@ struct Slot {
     again: bool,
     /// The tick of the entry in the wheel that counts; 0 = none.
     timer_tick: u64,
+    /// A deadline was over before its turn in a round that had no room: it is judged behind that.
+    unjudged: bool,
     /// It has to make room unless what has arrived identifies it.
     doomed: Option<CloseReason>,
 }
@@ -521,6 +523,7 @@ impl Loop {
             touched: false,
             again: false,
             timer_tick: 0,
+            unjudged: false,
             doomed: None,
         }));
         self.careful(key, Loop::settle_in);
@@ -571,6 +574,7 @@ impl Loop {
     /// A deadline of a connection may be over.
     fn expire(&mut self, key: usize) {
         let Some(slot) = &mut self.slots[key] else { return };
+        slot.unjudged = slot.again;
         slot.conn.on_time(&self.turn, slot.again);
         self.touch(key);
     }
@@ -596,7 +600,7 @@ impl Loop {
     fn visit(&mut self, key: usize) {
         let is_polled = self.is_polled();
         let Some(slot) = &mut self.slots[key] else { return };
-        let Slot { conn, readable, read_closed, doomed, .. } = &mut **slot;
+        let Slot { conn, readable, read_closed, unjudged, doomed, .. } = &mut **slot;
         let turn = &mut self.turn;
         conn.note_absence(turn);
         let scratch = &mut (*self.scratch).as_mut()[self.base..];
@@ -662,8 +666,12 @@ impl Loop {
             // Not being read, it would not notice that the peer has reset it.
             conn.on_io_error(&error);
         }
+        let had_turn = reads < TURN_READS || !*readable;
+        if had_turn && std::mem::take(unjudged) {
+            conn.on_time(turn, false);
+        }
         if let Some(reason) = *doomed
-            && (reads < TURN_READS || !*readable)
+            && had_turn
             // There it is read once more, and doomed by its ticket.
             && !(is_handshake && conn.is_to_hand_over())
         {
