@@ -34,7 +34,7 @@ const BATCH: usize = 64;
 /// another, and a crowd that comes back at once would lose its place in turn.
 const AHEAD: usize = 128;
 /// What each loop may have of them at least.
-const AHEAD_OF_EACH: usize = 4;
+const AHEAD_OF_EACH: usize = 16;
 /// Waiting after a shortage, doubled up to the maximum while it lasts.
 const BACK_OFF_MIN_MS: u64 = 10;
 const BACK_OFF_MAX_MS: u64 = 200;
@@ -189,7 +189,8 @@ impl Accepter {
                 return shortage;
             }
             if behind {
-                for door in self.port.first_doors() {
+                let doors = self.port.first_doors();
+                for door in doors.iter().filter(|door| !door.has_ended()) {
                     door.wakes_when_there_is_room(&self.waker);
                 }
                 if self.room() == 0 {
@@ -204,6 +205,10 @@ impl Accepter {
     /// How many newcomers the loops may get.
     fn room(&self) -> usize {
         let doors = self.port.first_doors();
+        if doors.iter().all(|door| door.has_ended()) {
+            // Defects have ended them all: who comes is closed at once, rather than left waiting.
+            return BATCH;
+        }
         doors.iter().map(|door| door.room(ahead(doors))).sum()
     }
 
@@ -326,7 +331,8 @@ impl Accepter {
 
 /// How many newcomers a loop may have that it has not looked at.
 fn ahead(doors: &[Arc<Door>]) -> usize {
-    (AHEAD / doors.len().max(1)).max(AHEAD_OF_EACH)
+    let living = doors.iter().filter(|door| !door.has_ended()).count();
+    (AHEAD / living.max(1)).max(AHEAD_OF_EACH)
 }
 
 fn spare_descriptor() -> Option<File> {
@@ -345,12 +351,12 @@ impl Port {
             Ok((ticket, doomed)) => {
                 self.enter();
                 let seat = Seat { port: self.clone(), ticket, is_counted: false };
+                if let Some((doomed, reason)) = doomed {
+                    self.doom(&doomed, reason);
+                    self.tell_of_limit(reason, peer);
+                }
                 #[cfg(test)]
                 self.fault.strike(Stage::Accept);
-                if let Some((doomed, reason)) = doomed {
-                    self.tell_of_limit(reason, peer);
-                    self.doom(&doomed, reason);
-                }
                 let accepted_ms = self.core.now_ms();
                 Some(Newcomer { transport, port: self.clone(), peer, accepted_ms, seat })
             }
@@ -373,15 +379,15 @@ impl Port {
             return;
         }
         self.limit_told_again_ms.store(now_ms + LOG_EVERY.as_millis() as u64, Ordering::Relaxed);
-        let (key, who) = match reason {
-            CloseReason::MaxConnections => ("maxConnections", "a newcomer"),
-            CloseReason::MaxConnectionsPerAddress => ("maxConnectionsPerAddress", "a newcomer"),
-            CloseReason::MaxHandshakes => ("maxHandshakes", "the oldest silent one"),
-            _ => ("maxHandshakesPerAddress", "the oldest silent one of its address"),
+        let newcomer = "it is closed";
+        let (key, what) = match reason {
+            CloseReason::MaxConnections => ("maxConnections", newcomer),
+            CloseReason::MaxConnectionsPerAddress => ("maxConnectionsPerAddress", newcomer),
+            CloseReason::MaxHandshakes => ("maxHandshakes", "the oldest silent one makes room"),
+            _ => ("maxHandshakesPerAddress", "the oldest silent one of its address makes room"),
         };
         let (port, from) = (&self.written, peer.ip());
-        let text =
-            format!("[{port}] {key} is reached by a connection from {from}: {who} is closed");
+        let text = format!("[{port}] {key} is reached by a connection from {from}: {what}");
         self.log.warn("accept", text);
     }
 }

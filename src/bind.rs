@@ -16,6 +16,8 @@ use std::time::Duration;
 const TRIES: usize = 16;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEP_ALIVE_PROBES: u32 = 4;
+/// Output that nobody acknowledges waits no longer for later probes; the kernel's own patience is about that.
+const LONGEST_PROBED: Duration = Duration::from_secs(15 * 60);
 
 /// Binds all addresses of a port section; the second list holds warnings.
 pub(crate) fn bind(settings: &PortSettings) -> Result<(Vec<TcpListener>, Vec<String>), Error> {
@@ -218,7 +220,7 @@ fn user_timeout(settings: &PortSettings) -> Duration {
         0 => Duration::ZERO,
         idle_ms => Duration::from_millis(idle_ms) + KEEP_ALIVE_INTERVAL * KEEP_ALIVE_PROBES,
     };
-    probed.max(Duration::from_millis(settings.write_timeout_ms))
+    probed.min(LONGEST_PROBED).max(Duration::from_millis(settings.write_timeout_ms))
 }
 
 /// Linux caps every backlog; elsewhere nothing is known.

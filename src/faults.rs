@@ -11,6 +11,7 @@ use crate::handles::Conn;
 use crate::listener::Listener;
 use crate::runtime::Runtime;
 use crate::status::{CloseReason, Status};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -306,5 +307,51 @@ fn a_defect_of_a_loop_itself_ends_its_connections_and_the_other_loops_go_on() {
     for listener in [&plain, &scene.listener] {
         let stats = listener.stats();
         assert_eq!(stats.accepted, stats.closes.iter().sum::<u64>());
+    }
+}
+
+/// Echoes; says that it waits at such a frame, until it may go on.
+struct Waiting(Sender<()>, Receiver<()>);
+
+impl Handler for Waiting {
+    fn on_event(&self, conn: Conn, event: Event<'_>) {
+        if let Event::Frames(frames) = &event
+            && frames.iter().any(|frame| frame.data == b"wait")
+        {
+            self.0.send(()).unwrap();
+            let _ = self.1.recv();
+        }
+        Echo.on_event(conn, event);
+    }
+}
+
+#[test]
+fn a_loop_that_has_ended_takes_no_newcomers_whatever_the_others_do() {
+    let ((waits, waiting), (go_on, goes_on)) = (unbounded(), unbounded());
+    let config = config("ioThreads=2", "compression=off", "");
+    let runtime = Runtime::new(&config).unwrap();
+    let listener = Listener::new(&runtime, &config, 0).unwrap();
+    listener.on(Protocol::Client, Arc::new(Waiting(waits, goes_on))).unwrap();
+    listener.start().unwrap();
+    let address = listener.addresses()[0];
+    listener.arm(Stage::Loop, 0);
+    assert_ends_without_a_byte(&mut connect(address));
+    // The other one is held up, and has as many newcomers as it may have.
+    let mut held = framed(address);
+    held.write_all(&frame(b"wait")).unwrap();
+    waiting.recv_timeout(PATIENCE).unwrap();
+    let mut crowd: Vec<TcpStream> = (0..200).map(|_| connect(address)).collect();
+    for client in &mut crowd {
+        client.write_all(&[1]).unwrap();
+    }
+    wait_until("as many as may be", || listener.stats().accepted == 2 + 128);
+    go_on.send(()).unwrap();
+    for client in &mut crowd {
+        assert_eq!(read_exact(client, 1), [1]);
+    }
+    // The last one ends too: nobody is left to wait for what does not come.
+    listener.arm(Stage::Loop, 0);
+    for _ in 0..200 {
+        assert_ends_without_a_byte(&mut connect(address));
     }
 }

@@ -872,7 +872,6 @@ fn the_log_tells_who_is_closed_by_a_limit_and_which_key_it_is() {
     server.runtime.stop(0).unwrap();
     server.runtime.wait(None).unwrap();
     let lines = lines.lock().unwrap();
-    let expected =
-        "[Port] maxConnections is reached by a connection from 127.0.0.1: a newcomer is closed";
+    let expected = "[Port] maxConnections is reached by a connection from 127.0.0.1: it is closed";
     assert_eq!(lines[0], expected);
 }

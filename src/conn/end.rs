@@ -208,7 +208,8 @@ impl Conn {
 
     /// A newer connection needs this one's place among the unidentified.
     pub fn on_doomed(&mut self, reason: CloseReason) {
-        if self.ticket.is_some() {
+        // If it is at its end already, that is the reason.
+        if self.ticket.is_some() && self.input_end.is_none() && !self.is_over() {
             let ending = self.ending(reason, Party::Library);
             self.end(Ending { cut: Cut::Now, ..ending });
         }

@@ -48,6 +48,8 @@ pub(crate) struct Door {
     /// Accepters that wait until there are fewer of those.
     wait_for_room: Mutex<Vec<Arc<Waker>>>,
     somebody_waits: AtomicBool,
+    /// Its loop takes nothing more.
+    has_ended: AtomicBool,
     /// When the loop's present turn began, in monotonic milliseconds; 0 = it waits.
     turn_began_ms: AtomicU64,
     /// Turns that took at least [`SLOW_TURN_MS`].
@@ -78,6 +80,7 @@ impl Door {
             unseen,
             wait_for_room: Mutex::default(),
             somebody_waits: AtomicBool::new(false),
+            has_ended: AtomicBool::new(false),
             turn_began_ms,
             slow_turns,
             poller,
@@ -96,12 +99,31 @@ impl Door {
 
     /// How many newcomers more may be sent, if `most` may be unseen.
     pub fn room(&self, most: usize) -> usize {
-        most.saturating_sub(self.unseen.load(Ordering::SeqCst))
+        match self.has_ended() {
+            true => 0,
+            false => most.saturating_sub(self.unseen.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// The loop has ended: other loops get those who come from now on.
+    pub fn ends(&self) {
+        self.load.store(usize::MAX / 2, Ordering::SeqCst);
+        self.has_ended.store(true, Ordering::SeqCst);
+        // Whoever waits for room here has to look at the others again.
+        self.has_seen(0);
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::SeqCst)
     }
 
     /// Wakes an accepter when there is more room, once. Ask for the room again after that.
     pub fn wakes_when_there_is_room(&self, accepter: &Arc<Waker>) {
-        self.wait_for_room.lock().push(accepter.clone());
+        let mut waiting = self.wait_for_room.lock();
+        if !waiting.iter().any(|present| Arc::ptr_eq(present, accepter)) {
+            waiting.push(accepter.clone());
+        }
+        drop(waiting);
         self.somebody_waits.store(true, Ordering::SeqCst);
     }
 
@@ -109,7 +131,8 @@ impl Door {
     pub fn has_seen(&self, newcomers: usize) {
         self.unseen.fetch_sub(newcomers, Ordering::SeqCst);
         if self.somebody_waits.swap(false, Ordering::SeqCst) {
-            for accepter in std::mem::take(&mut *self.wait_for_room.lock()) {
+            let waiting = std::mem::take(&mut *self.wait_for_room.lock());
+            for accepter in waiting {
                 // An eventfd whose counter is full is awake enough.
                 let _ = accepter.wake();
             }

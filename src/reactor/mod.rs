@@ -315,7 +315,7 @@ impl Loop {
     /// A defect outside of any connection's turn: all that can be told is told, and the other
     /// loops get those who come from now on.
     fn give_up(&mut self) {
-        self.door.load.store(usize::MAX / 2, Ordering::SeqCst);
+        self.door.ends();
         for key in 0..self.slots.len() {
             self.end_by_defect(key);
         }
@@ -737,6 +737,12 @@ impl Loop {
             door.load.fetch_add(1, Ordering::Relaxed);
             door.send(Control::HandOver(Box::new(slot.conn)));
         }
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        self.door.ends();
     }
 }
 
