@@ -95,17 +95,20 @@ fn processor_ms() -> i64 {
     time.tv_sec * 1000 + time.tv_nsec / 1_000_000
 }
 
-#[test]
-fn polls_sleep_while_an_inbox_waits_for_its_host_after_the_peers_end() {
-    let config = config("", "", "");
-    // A loop outlives its runtime.
-    let (polled, runtime) = {
-        let runtime = Runtime::with_consumer(&config, Consumer::Poll).unwrap();
-        (PollLoop::new(&runtime, Box::new(vec![0; 64 << 10])).unwrap(), runtime)
-    };
+/// A polled port whose clients have inboxes; in the order in which a loop outlives its runtime.
+fn polled_inbox(keys: &str) -> (Arc<PollLoop>, Runtime, Listener) {
+    let config = config("", keys, "");
+    let runtime = Runtime::with_consumer(&config, Consumer::Poll).unwrap();
+    let polled = PollLoop::new(&runtime, Box::new(vec![0; 64 << 10])).unwrap();
     let listener = Listener::new(&runtime, &config, 0).unwrap();
     listener.on(Protocol::Client, inbox().0).unwrap();
     listener.start().unwrap();
+    (polled, runtime, listener)
+}
+
+#[test]
+fn polls_sleep_while_an_inbox_waits_for_its_host_after_the_peers_end() {
+    let (polled, _runtime, listener) = polled_inbox("");
     let mut client = connect(listener.addresses()[0]);
     client.write_all(&[&[1][..], &frame(b"waits")].concat()).unwrap();
     client.shutdown(Shutdown::Write).unwrap();
@@ -184,14 +187,7 @@ fn whose_frame_went_over_memory_limit_holds_only_what_is_in_its_inbox() {
 
 #[test]
 fn time_in_which_the_host_does_not_poll_counts_against_no_peer_that_has_ended() {
-    let config = config("", "idleTimeout=1s", "");
-    let (polled, runtime) = {
-        let runtime = Runtime::with_consumer(&config, Consumer::Poll).unwrap();
-        (PollLoop::new(&runtime, Box::new(vec![0; 64 << 10])).unwrap(), runtime)
-    };
-    let listener = Listener::new(&runtime, &config, 0).unwrap();
-    listener.on(Protocol::Client, inbox().0).unwrap();
-    listener.start().unwrap();
+    let (polled, runtime, listener) = polled_inbox("idleTimeout=1s");
     let poll = |timeout_ms| {
         polled.poll(16, Some(timeout_ms), |batch| batch.map(|event| event.what).collect::<Vec<_>>())
     };
