@@ -327,9 +327,10 @@ impl Handler for Waiting {
 
 #[test]
 fn a_loop_that_has_ended_takes_no_newcomers_whatever_the_others_do() {
-    let ((waits, waiting), (go_on, goes_on)) = (unbounded(), unbounded());
     let config = config("ioThreads=2", "compression=off", "");
     let runtime = Runtime::new(&config).unwrap();
+    // Dropped before the runtime, which would wait for its callback for ever if the test fails.
+    let ((waits, waiting), (go_on, goes_on)) = (unbounded(), unbounded());
     let listener = Listener::new(&runtime, &config, 0).unwrap();
     listener.on(Protocol::Client, Arc::new(Waiting(waits, goes_on))).unwrap();
     listener.start().unwrap();
