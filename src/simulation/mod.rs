@@ -10,6 +10,8 @@ mod host;
 mod model;
 mod peer;
 pub(crate) mod random;
+#[cfg(test)]
+mod scenes;
 mod wire;
 mod world;
 
