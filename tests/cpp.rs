@@ -245,7 +245,7 @@ fn what_would_be_a_mistake_does_not_compile() {
             "on_frames",
         ),
     ];
-    for program in compilers() {
+    let try_all = |program| {
         for (test, code, message) in wrong {
             let text = format!(
                 "#include <nativeport.hpp>\n\
@@ -255,5 +255,8 @@ fn what_would_be_a_mistake_does_not_compile() {
             let told = str::from_utf8(&output.stderr).unwrap();
             assert!(!output.status.success() && told.contains(message), "{test}: {told}");
         }
-    }
+    };
+    std::thread::scope(|scope| {
+        compilers().for_each(|program| _ = scope.spawn(move || try_all(program)))
+    });
 }
