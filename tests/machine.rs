@@ -862,16 +862,22 @@ fn a_crowd_from_one_address_that_comes_while_its_loop_is_held_up_is_served_whole
 
 #[test]
 fn the_log_tells_who_is_closed_by_a_limit_and_which_key_it_is() {
-    let server = echo_server("maxConnections=1", "");
-    let lines = Arc::new(Mutex::new(Vec::new()));
-    server.runtime.set_log(Level::Warn, Some(Box::new(Stage("accept", lines.clone())))).unwrap();
-    let _first = framed(server.address);
-    for _ in 0..10 {
-        assert_ends_without_a_byte(&mut connect(server.address));
+    for (key, makes_room, what) in [
+        ("maxConnections", false, "it is closed"),
+        ("maxConnectionsPerAddress", false, "it is closed"),
+        ("maxHandshakes", true, "the oldest silent one makes room"),
+        ("maxHandshakesPerAddress", true, "the oldest silent one of its address makes room"),
+    ] {
+        let server = echo_server(&format!("{key}=1"), "");
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let sink = Box::new(Stage("accept", lines.clone()));
+        server.runtime.set_log(Level::Warn, Some(sink)).unwrap();
+        let mut first = if makes_room { connect(server.address) } else { framed(server.address) };
+        let mut next = connect(server.address);
+        assert_ends_without_a_byte(if makes_room { &mut first } else { &mut next });
+        server.runtime.stop(0).unwrap();
+        server.runtime.wait(None).unwrap();
+        let told = format!("[Port] {key} is reached by a connection from 127.0.0.1: {what}");
+        assert_eq!(*lines.lock().unwrap(), [told]);
     }
-    server.runtime.stop(0).unwrap();
-    server.runtime.wait(None).unwrap();
-    let lines = lines.lock().unwrap();
-    let expected = "[Port] maxConnections is reached by a connection from 127.0.0.1: it is closed";
-    assert_eq!(lines[0], expected);
 }
