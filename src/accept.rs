@@ -24,12 +24,13 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Connections that are dealt together.
 const BATCH: usize = 64;
 /// So many newcomers may wait at all loops together until these look at them; more wait in the backlog.
+/// Accepters that look at the same time may each have a batch more.
 /// Otherwise those whose first byte has come and was not read yet would have to make room for one
 /// another, and a crowd that comes back at once would lose its place in turn.
 const AHEAD: usize = 128;
@@ -189,11 +190,10 @@ impl Accepter {
                 return shortage;
             }
             if behind {
-                let doors = self.port.first_doors();
-                for door in doors.iter().filter(|door| !door.has_ended()) {
+                for door in self.port.ways().flatten().filter(|door| !door.has_ended()) {
                     door.wakes_when_there_is_room(&self.waker);
                 }
-                if self.room() == 0 {
+                if self.port.room() == 0 {
                     return false;
                 }
             } else if !waiting {
@@ -202,19 +202,9 @@ impl Accepter {
         }
     }
 
-    /// How many newcomers the loops may get.
-    fn room(&self) -> usize {
-        let doors = self.port.first_doors();
-        if doors.iter().all(|door| door.has_ended()) {
-            // Defects have ended them all: who comes is closed at once, rather than left waiting.
-            return BATCH;
-        }
-        doors.iter().map(|door| door.room(ahead(doors))).sum()
-    }
-
     /// Accepts and deals those who wait at one address, a batch of them at most.
     fn accept_batch(&mut self, index: usize) -> Batch {
-        let most = self.room().min(BATCH);
+        let most = self.port.room().min(BATCH);
         if most == 0 {
             return Batch::Behind;
         }
@@ -340,6 +330,23 @@ fn spare_descriptor() -> Option<File> {
 }
 
 impl Port {
+    /// The loops on a newcomer's way: those that it comes to first, and those where it stays.
+    fn ways(&self) -> impl Iterator<Item = &[Arc<Door>]> {
+        [self.first_doors(), self.core.io_doors()].into_iter()
+    }
+
+    /// How many newcomers the loops may get.
+    pub fn room(&self) -> usize {
+        let room = |doors: &[Arc<Door>]| {
+            if doors.iter().all(|door| door.has_ended()) {
+                // Defects have ended them all: who comes is closed at once, rather than left waiting.
+                return BATCH;
+            }
+            doors.iter().map(|door| door.room(ahead(doors))).sum()
+        };
+        self.ways().map(room).min().unwrap_or(0)
+    }
+
     /// Judges the limits for a new connection. Over them it is closed at once and counted.
     pub fn admit(self: &Arc<Port>, transport: Transport, peer: SocketAddr) -> Option<Newcomer> {
         // A dual-stack socket shows IPv4 peers as mapped addresses.
@@ -404,9 +411,12 @@ fn place(address: IpAddr) -> IpAddr {
 pub(crate) struct Ticket {
     from: IpAddr,
     state: AtomicU8,
-    /// Where it is in its loop.
-    key: AtomicUsize,
+    /// Its loop and its place there: see [`Ticket::place`].
+    place: AtomicU64,
 }
+
+/// More connections than that have no descriptors.
+const PLACE_KEY_BITS: u32 = 40;
 
 const WAITING: u8 = 0;
 const IDENTIFIED: u8 = 1;
@@ -414,13 +424,19 @@ const DOOMED: u8 = 2;
 const DOOMED_PER_ADDRESS: u8 = 3;
 
 impl Ticket {
-    pub fn key(&self) -> usize {
-        self.key.load(Ordering::SeqCst)
+    /// The position of the loop where the connection is, or was before it was handed over, and its
+    /// key there. `None`: it has not come to a loop.
+    pub fn place(&self) -> Option<(usize, usize)> {
+        let place = self.place.load(Ordering::SeqCst);
+        let loop_index = (place >> PLACE_KEY_BITS).checked_sub(1)?;
+        Some((loop_index as usize, (place & ((1 << PLACE_KEY_BITS) - 1)) as usize))
     }
 
     /// The connection has a (new) place; tells if it has been doomed on the way.
-    pub fn settle_at(&self, key: usize) -> Option<CloseReason> {
-        self.key.store(key, Ordering::SeqCst);
+    pub fn settle_at(&self, loop_index: usize, key: usize) -> Option<CloseReason> {
+        let place = (loop_index as u64 + 1) << PLACE_KEY_BITS | key as u64;
+        // Before the state is looked at: who dooms it does it the other way round.
+        self.place.store(place, Ordering::SeqCst);
         match self.state.load(Ordering::SeqCst) {
             DOOMED => Some(CloseReason::MaxHandshakes),
             DOOMED_PER_ADDRESS => Some(CloseReason::MaxHandshakesPerAddress),
@@ -538,11 +554,8 @@ impl Gate {
             state.forget(oldest.from);
             Some((oldest, reason))
         });
-        let ticket = Arc::new(Ticket {
-            from,
-            state: AtomicU8::new(WAITING),
-            key: AtomicUsize::new(usize::MAX),
-        });
+        let ticket =
+            Arc::new(Ticket { from, state: AtomicU8::new(WAITING), place: AtomicU64::new(0) });
         state.waiting.push_back(ticket.clone());
         state.tidy();
         Ok((ticket, doomed))
@@ -649,7 +662,7 @@ mod tests {
         let (_, doomed) = gate.enter(ip("10.0.0.4")).unwrap();
         let (doomed, reason) = doomed.unwrap();
         assert!(Arc::ptr_eq(&doomed, &second) && reason == CloseReason::MaxHandshakes);
-        assert_eq!(second.settle_at(3), Some(CloseReason::MaxHandshakes));
+        assert_eq!(second.settle_at(1, 3), Some(CloseReason::MaxHandshakes));
         gate.identified(&second);
         assert_eq!(gate.counts(), (4, 2));
     }
@@ -662,6 +675,6 @@ mod tests {
         let (_, doomed) = gate.enter(ip("10.0.0.2")).unwrap();
         let (doomed, reason) = doomed.unwrap();
         assert!(Arc::ptr_eq(&doomed, &own) && reason == CloseReason::MaxHandshakesPerAddress);
-        assert_eq!(other.settle_at(0), None);
+        assert_eq!(other.settle_at(0, 0), None);
     }
 }

@@ -152,10 +152,10 @@ fn bind_all(
             match listen(settings, address, port, false) {
                 Ok(listener) => listeners.push(listener),
                 Err(error) => {
-                    let key = if error.kind() == io::ErrorKind::AddrInUse {
-                        "port"
-                    } else {
-                        "bindAddress"
+                    let key = match error.kind() {
+                        // Of a port below 1024.
+                        io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => "port",
+                        _ => "bindAddress",
                     };
                     let failure = cannot(settings, key, &address.to_string(), port, &error);
                     if !name.is_name || failure.status != Status::AddressNotAvailable {
@@ -220,7 +220,9 @@ fn user_timeout(settings: &PortSettings) -> Duration {
         0 => Duration::ZERO,
         idle_ms => Duration::from_millis(idle_ms) + KEEP_ALIVE_INTERVAL * KEEP_ALIVE_PROBES,
     };
-    probed.min(LONGEST_PROBED).max(Duration::from_millis(settings.write_timeout_ms))
+    let wanted = probed.min(LONGEST_PROBED).max(Duration::from_millis(settings.write_timeout_ms));
+    // Linux takes an int of milliseconds: 596 hours.
+    wanted.min(Duration::from_millis(i32::MAX as u64))
 }
 
 /// Linux caps every backlog; elsewhere nothing is known.

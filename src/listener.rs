@@ -417,8 +417,13 @@ impl Port {
 
     /// One of the unidentified has to make room.
     pub fn doom(&self, ticket: &Arc<Ticket>, reason: CloseReason) {
-        // It is in one of these loops, or on its way to one, which then looks at its ticket.
-        self.core.tell_all(|| Control::Doom { ticket: ticket.clone(), reason });
+        // On its way to a loop, which then looks at its ticket, it has no place. Told to that loop alone: one
+        // that is held up gets no more of these than it has connections.
+        if let Some((loop_index, _)) = ticket.place()
+            && let Some(door) = self.core.doors().nth(loop_index)
+        {
+            door.send(Control::Doom { ticket: ticket.clone(), reason });
+        }
     }
 
     pub fn drain_deadline_ms(&self) -> Option<u64> {

@@ -881,3 +881,11 @@ fn the_log_tells_who_is_closed_by_a_limit_and_which_key_it_is() {
         assert_eq!(*lines.lock().unwrap(), [told]);
     }
 }
+
+#[test]
+fn a_port_serves_with_the_longest_times_that_its_keys_take() {
+    let keys = ["readTimeout", "frameTimeout", "idleTimeout", "writeTimeout"]
+        .map(|key| format!("{key}=720h\n"));
+    let server = echo_server(&(keys.concat() + "keepAlive=9h"), "");
+    framed(server.address);
+}

@@ -207,7 +207,7 @@ const PORT: &[Key] = keys! {
     "compressLevel", built, Kind::Integer { min: 0, max: 9 }, Text("6"), "0 = none, 9 = smallest";
     "sendQueueLimit", built, Kind::Size { min: 1, max: QUEUE_BYTES }, Text("8M"), "high-water mark of a connection's unsent bytes";
     "receiveWindow", built, Kind::Size { min: 1, max: QUEUE_BYTES }, Text("1M"), "high-water mark of a connection's input that waits for a worker or in the inbox";
-    "keepAlive", built, Kind::Duration { zero: true, min_ms: 1_000, max_ms: KEEP_ALIVE_MS }, Text("60s"), "idle time before TCP keep-alive probes (every 15 s, 4 of them; a silent peer has `writeTimeout` if that is longer); 0 = off";
+    "keepAlive", built, Kind::Duration { zero: true, min_ms: 1_000, max_ms: KEEP_ALIVE_MS }, Text("60s"), "idle time before TCP keep-alive probes (every 15 s, 4 of them, above 14m fewer; a silent peer has `writeTimeout` if that is longer); 0 = off";
     "forwardUnknown", planned, Kind::Text("host:port or unix:path"), Nothing, "gets connections with an unknown first byte if no handler is registered";
     "forwardProxyProtocol", planned, Kind::Choice(&["off", "v2"]), Text("off"), "the client's address goes along with a forwarded connection";
     "relay", planned, Kind::Choice(&["off", "on", "open"]), Text("off"), "pairs connections of the relay protocol";

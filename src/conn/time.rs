@@ -131,7 +131,10 @@ impl Conn {
                 }
                 let reads = self.times.not_reading_since.is_none();
                 if reads && !has_no_turn && protocol.is_framed() {
-                    if let Some((began, _)) = self.times.frame_began {
+                    // Otherwise it has been completed in this turn, which is not settled yet.
+                    if let Some((began, frames)) = self.times.frame_began
+                        && frames == self.frames_in
+                    {
                         let arrived = self.decoder.held_bytes() as u64;
                         let extra = arrived / FRAME_SECOND_BYTES * 1000;
                         let began = began.saturating_add(extra);

@@ -170,6 +170,12 @@ impl Door {
         self.role == Role::Handshake
     }
 
+    /// Messages that the loop has not taken.
+    #[cfg(all(test, not(shuttle)))]
+    pub fn messages(&self) -> usize {
+        self.sender.len()
+    }
+
     /// Leaves a message; wakes the loop if it sleeps.
     pub fn send(&self, control: Control) {
         // A loop that has ended takes no messages: what it held is gone already.

@@ -193,6 +193,11 @@ impl Loop {
     /// never; `Some(None)`: beyond what the clock can tell). False: the runtime is over.
     pub fn poll(&mut self, max_events: usize, until: Option<Option<Instant>>) -> bool {
         let Some(mut sink) = self.sink.take() else { return false };
+        if sink.len() == 0 && self.door.has_ended() {
+            // By a defect: what there was to tell has been told.
+            self.sink = Some(sink);
+            return false;
+        }
         if sink.len() > 0 {
             // What the last round left; what it points to is still there.
             sink.let_go();
@@ -464,7 +469,10 @@ impl Loop {
                     self.welcome(newcomer);
                 }
             }
-            Control::HandOver(conn) => self.adopt(*conn),
+            Control::HandOver(conn) => {
+                self.fresh += 1;
+                self.adopt(*conn);
+            }
             Control::Dirty(shared) => {
                 if let Some(Some(slot)) = self.slots.get(shared.key)
                     && slot.conn.is(&shared)
@@ -473,12 +481,13 @@ impl Loop {
                 }
             }
             Control::Doom { ticket, reason } => {
-                if let Some(Some(slot)) = self.slots.get_mut(ticket.key())
+                if let Some((_, key)) = ticket.place()
+                    && let Some(Some(slot)) = self.slots.get_mut(key)
                     && slot.conn.ticket().is_some_and(|own| Arc::ptr_eq(own, &ticket))
                 {
                     // It may have spoken, and this loop have been too busy to hear it.
                     (slot.doomed, slot.readable) = (Some(reason), true);
-                    self.visit_later(ticket.key());
+                    self.visit_later(key);
                 }
             }
             Control::Drain { port, deadline_ms } => {
@@ -527,7 +536,7 @@ impl Loop {
         }));
         self.careful(key, Loop::settle_in);
         // What it brought along is worked on before the loop waits: no edge comes for it.
-        self.careful(key, Loop::visit);
+        self.careful(key, Loop::visit_if_room);
     }
 
     fn settle_in(&mut self, key: usize) {
@@ -537,7 +546,8 @@ impl Loop {
         if let Err(error) = conn.transport().register(self.poll.registry(), key) {
             conn.on_io_error(&error);
         }
-        let doomed = conn.ticket().and_then(|ticket| ticket.settle_at(key));
+        let loop_index = self.turn.loop_index;
+        let doomed = conn.ticket().and_then(|ticket| ticket.settle_at(loop_index, key));
         if doomed.is_some() {
             (slot.doomed, slot.readable) = (doomed, true);
         }
@@ -608,7 +618,7 @@ impl Loop {
         turn.work.inflate_budget = INFLATE_TURN_BYTES;
         let is_handshake = self.door.is_handshake();
         let mut kept = conn.take_kept();
-        let (mut reads, mut bytes) = (TURN_READS, TURN_READ_BYTES);
+        let (mut reads, mut bytes, mut has_place) = (TURN_READS, TURN_READ_BYTES, true);
         if !kept.is_empty() || conn.wants_turn() || conn.has_opened() {
             let used = conn.on_input(turn, &mut kept);
             let rest = &kept[used..];
@@ -618,14 +628,14 @@ impl Loop {
             } else {
                 // It has no place beside what else there is: it waits.
                 conn.keep(rest);
-                reads = 0;
+                has_place = false;
             }
             if is_polled {
                 polling::spare(kept);
                 polling::took_pointers();
             }
         }
-        while *readable && reads > 0 && bytes > 0 && conn.wants_read() {
+        while has_place && *readable && reads > 0 && bytes > 0 && conn.wants_read() {
             if is_handshake && conn.is_to_hand_over() {
                 break;
             }
@@ -733,7 +743,7 @@ impl Loop {
             self.core.log.error("reactor", format!("leaving the handshake loop: {error}"));
         }
         if let Some(door) = least_loaded(self.core.io_doors()) {
-            door.load.fetch_add(1, Ordering::Relaxed);
+            door.expects_newcomer();
             door.send(Control::HandOver(Box::new(slot.conn)));
         }
     }

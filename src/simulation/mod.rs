@@ -10,7 +10,7 @@ mod host;
 mod model;
 mod peer;
 pub(crate) mod random;
-#[cfg(test)]
+#[cfg(all(test, not(shuttle)))]
 mod scenes;
 mod wire;
 mod world;

@@ -33,7 +33,7 @@ struct World {
 }
 
 /// Ed25519, whose signatures are always equally long: so a seed means the same each time.
-fn identity() -> (String, String) {
+pub(super) fn identity() -> (String, String) {
     static FILES: OnceLock<(Folder, String, String)> = OnceLock::new();
     let (_, certificate, key) = FILES.get_or_init(|| {
         let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
