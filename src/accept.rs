@@ -357,7 +357,8 @@ impl Port {
         match entered {
             Ok((ticket, doomed)) => {
                 self.enter();
-                let seat = Seat { port: self.clone(), ticket, is_counted: false };
+                let ticket = Some(ticket);
+                let seat = Seat { port: self.clone(), ticket, peer, is_counted: false };
                 if let Some((doomed, reason)) = doomed {
                     self.doom(&doomed, reason);
                     self.tell_of_limit(reason, peer);
@@ -365,7 +366,7 @@ impl Port {
                 #[cfg(test)]
                 self.fault.strike(Stage::Accept);
                 let accepted_ms = self.core.now_ms();
-                Some(Newcomer { transport, port: self.clone(), peer, accepted_ms, seat })
+                Some(Newcomer { transport, port: self.clone(), accepted_ms, seat })
             }
             Err(reason) => {
                 counters.closes[reason.code() as usize].fetch_add(1, Ordering::Relaxed);
@@ -449,13 +450,26 @@ impl Ticket {
 /// has ended. Given back exactly once, when dropped, whatever became of the connection.
 pub(crate) struct Seat {
     port: Arc<Port>,
-    ticket: Arc<Ticket>,
+    /// Its place among the port's unidentified connections, as long as it is one of them.
+    ticket: Option<Arc<Ticket>>,
+    peer: SocketAddr,
     is_counted: bool,
 }
 
 impl Seat {
-    pub fn ticket(&self) -> Arc<Ticket> {
-        self.ticket.clone()
+    pub fn ticket(&self) -> Option<&Arc<Ticket>> {
+        self.ticket.as_ref()
+    }
+
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// It is identified, or ends before that.
+    pub fn identified(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.port.gate.identified(&ticket);
+        }
     }
 
     /// The connection ends for this reason. False: that has been counted before.
@@ -473,8 +487,8 @@ impl Drop for Seat {
         let port = self.port.clone();
         // Nobody ended it: a defect has lost it on its way.
         self.count(port.accept_counters(), CloseReason::Internal);
-        port.gate.identified(&self.ticket);
-        port.gate.gone(self.ticket.from);
+        self.identified();
+        port.gate.gone(self.peer.ip());
         port.leave();
     }
 }

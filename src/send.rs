@@ -16,6 +16,7 @@ use crate::shared::Shared;
 use crate::status::{CloseReason, Status};
 use crate::tls::Engine;
 use std::io::{self, ErrorKind, IoSlice};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -86,6 +87,21 @@ pub(crate) enum Verdict {
     Fail(CloseReason),
 }
 
+/// What a connection with TLS has more: one without it has no memory for it.
+pub(crate) struct Tls {
+    pub engine: Engine,
+    /// What waits to be sealed.
+    plain: Queue,
+    /// Input that is opened and not used up.
+    opened: Vec<u8>,
+}
+
+impl Tls {
+    pub fn new(engine: Engine) -> Tls {
+        Tls { engine, plain: Queue::default(), opened: Vec::new() }
+    }
+}
+
 /// The output side.
 pub(crate) struct Outbound {
     /// The handle; 0 until identified.
@@ -93,9 +109,7 @@ pub(crate) struct Outbound {
     pub shared: Option<Arc<Shared>>,
     pub port: Arc<Port>,
     pub transport: Transport,
-    pub tls: Option<Box<Engine>>,
-    /// With TLS: what waits to be sealed.
-    plain: Queue,
+    pub tls: Option<Box<Tls>>,
     /// What goes to the socket.
     wire: Queue,
     corked: u32,
@@ -111,7 +125,7 @@ pub(crate) struct Outbound {
     pub error: Option<io::Error>,
     /// Monotonic milliseconds, set by the machine before each turn.
     pub now_ms: u64,
-    pub host_deadline_ms: Option<u64>,
+    pub host_deadline_ms: Option<NonZeroU64>,
     /// When output last made progress, or the queue was empty.
     pub progress_ms: u64,
     pub bytes_out: u64,
@@ -130,7 +144,6 @@ impl Outbound {
             port,
             transport,
             tls: None,
-            plain: Queue::default(),
             wire: Queue::default(),
             corked: 0,
             paused: false,
@@ -151,7 +164,22 @@ impl Outbound {
 
     /// Bytes that wait here.
     pub fn queued_bytes(&self) -> usize {
-        self.plain.bytes + self.wire.bytes
+        self.tls.as_ref().map_or(0, |tls| tls.plain.bytes) + self.wire.bytes
+    }
+
+    /// With TLS: input that is opened and not used up.
+    pub fn opened(&self) -> &[u8] {
+        self.tls.as_ref().map_or(&[], |tls| &tls.opened)
+    }
+
+    pub fn take_opened(&mut self) -> Vec<u8> {
+        self.tls.as_mut().map(|tls| std::mem::take(&mut tls.opened)).unwrap_or_default()
+    }
+
+    pub fn keep_opened(&mut self, bytes: &[u8]) {
+        if let Some(tls) = &mut self.tls {
+            tls.opened = bytes.to_vec();
+        }
     }
 
     /// Bytes wait for the peer, not for the host or for the next turn.
@@ -290,7 +318,7 @@ impl Outbound {
         if self.queued_bytes() == 0 {
             self.progress_ms = self.now_ms;
         }
-        if self.tls.is_some() { &mut self.plain } else { &mut self.wire }
+        self.tls.as_mut().map_or(&mut self.wire, |tls| &mut tls.plain)
     }
 
     /// Hands frames to the socket from the caller's memory and copies what it does not take.
@@ -394,16 +422,16 @@ impl Outbound {
 
     /// Seals a piece of what waits. False: there was nothing to seal.
     fn seal_some(&mut self) -> bool {
-        let Some(engine) = &mut self.tls else { return false };
-        let Some(piece) = self.plain.front() else { return false };
+        let Some(tls) = &mut self.tls else { return false };
+        let Some(piece) = tls.plain.front() else { return false };
         let piece = &piece[..piece.len().min(SEAL_BYTES)];
         let mut sealed = buffers::take();
         sealed.resize(Engine::sealed_size(piece.len()), 0);
-        match engine.seal(piece, &mut sealed) {
+        match tls.engine.seal(piece, &mut sealed) {
             Ok(len) => {
                 let used = piece.len();
                 sealed.truncate(len);
-                self.plain.advance(used);
+                tls.plain.advance(used);
                 self.wire.push(Data::Gathered(sealed));
                 true
             }
@@ -430,11 +458,11 @@ impl Outbound {
         if self.queued_bytes() > 0 || self.error.is_some() {
             return false;
         }
-        if let Some(engine) = &mut self.tls
+        if let Some(tls) = &mut self.tls
             && self.fin != Fin::Notified
         {
             let mut farewell = Vec::new();
-            engine.close_notify(&mut farewell);
+            tls.engine.close_notify(&mut farewell);
             self.fin = Fin::Notified;
             self.wire.append(&farewell);
             self.flush();
@@ -518,7 +546,9 @@ impl Outbound {
             Op::Deadline(after_ms) => {
                 // From now on, not from when the turn began.
                 let now_ms = self.port.core.now_ms();
-                self.host_deadline_ms = after_ms.map(|after| now_ms.saturating_add(after));
+                // Never 0, as the clock is not.
+                let at = |after| NonZeroU64::new(now_ms.saturating_add(after));
+                self.host_deadline_ms = after_ms.and_then(at);
             }
             Op::Fail(reason) => {
                 self.verdict.get_or_insert(Verdict::Fail(reason));
@@ -542,7 +572,9 @@ impl Outbound {
     /// Drops what waits and says how much it was.
     pub fn discard(&mut self) -> usize {
         let bytes = self.queued_bytes();
-        self.plain = Queue::default();
+        if let Some(tls) = &mut self.tls {
+            tls.plain = Queue::default();
+        }
         self.wire = Queue::default();
         bytes
     }

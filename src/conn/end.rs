@@ -15,6 +15,7 @@ use crate::shared::Shared;
 use crate::status::CloseReason;
 use crate::tls::TlsError;
 use std::io;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -200,8 +201,10 @@ impl Conn {
                 self.end(Ending { cut: Cut::Now, ..ending });
             }
             _ => {
-                let present = self.times.drain_deadline.unwrap_or(u64::MAX);
-                self.times.drain_deadline = Some(present.min(deadline_ms));
+                let present = self.times.drain_deadline.unwrap_or(NonZeroU64::MAX);
+                // Of the same clock, which is never 0.
+                let asked = NonZeroU64::new(deadline_ms).unwrap_or(NonZeroU64::MIN);
+                self.times.drain_deadline = Some(present.min(asked));
             }
         }
     }
@@ -209,7 +212,7 @@ impl Conn {
     /// A newer connection needs this one's place among the unidentified.
     pub fn on_doomed(&mut self, reason: CloseReason) {
         // If it is at its end already, that is the reason.
-        if self.ticket.is_some() && self.input_end.is_none() && !self.is_over() {
+        if self.ticket().is_some() && self.input_end.is_none() && !self.is_over() {
             let ending = self.ending(reason, Party::Library);
             self.end(Ending { cut: Cut::Now, ..ending });
         }
@@ -277,7 +280,7 @@ impl Conn {
                 true
             }
             Phase::Open { protocol } if !self.held_back && !self.end_told && self.may_deliver() => {
-                let rest = !self.kept.is_empty() || !self.opened.is_empty();
+                let rest = !self.kept.is_empty() || self.has_opened();
                 if protocol.is_framed() && (rest || self.decoder.is_inside_frame()) {
                     let ending = self.ending(CloseReason::Truncated, Party::Peer);
                     self.end(Ending { awaits: true, ..ending });
@@ -389,8 +392,8 @@ impl Conn {
 
     /// The end of everything but the host's part.
     fn conclude(&mut self, turn: &mut Turn, ending: Ending) -> CloseInfo {
-        if let Some(ticket) = self.ticket.take() {
-            self.port.gate.identified(&ticket);
+        if let Some(seat) = &mut self.seat {
+            seat.identified();
         }
         let shared = self.out().shared.clone();
         let left = shared.as_ref().map(|shared| shared.end()).unwrap_or_default();
@@ -485,9 +488,9 @@ impl Conn {
         if !log.wants(Level::Info) {
             return;
         }
+        let peer = self.seat.as_ref().map(|seat| seat.peer().to_string()).unwrap_or_default();
         let mut text = format!(
-            "{} closed: {} in {} after {} ms, {} bytes in, {} out, {} unsent",
-            self.peer,
+            "{peer} closed: {} in {} after {} ms, {} bytes in, {} out, {} unsent",
             info.reason.name(),
             info.stage.name(),
             info.duration_ms,

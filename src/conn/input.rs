@@ -1,6 +1,7 @@
 //! What arrives: through TLS, identification and framing to events.
 
 use super::{Conn, InputEnd, Phase, Turn};
+use crate::accept::Seat;
 use crate::event::{Event, FrameSpan, Frames, Protocol};
 #[cfg(test)]
 use crate::faults::Stage;
@@ -8,6 +9,7 @@ use crate::frame::decode::{Decoder, INFLATE_TURN_BYTES, Step};
 use crate::handles;
 use crate::identify::{Identity, identify};
 use crate::polling;
+use crate::send::Tls;
 use crate::shared::{Birth, Shared};
 use crate::status::CloseReason;
 use crate::tls::Engine;
@@ -80,7 +82,7 @@ impl Conn {
 
     /// With TLS: opened input waits.
     pub fn has_opened(&self) -> bool {
-        !self.opened.is_empty()
+        !self.out_ref().opened().is_empty()
     }
 
     /// Takes back the input that was kept.
@@ -97,7 +99,9 @@ impl Conn {
     pub(super) fn forget_input(&mut self) {
         self.decoder = Decoder::default();
         self.kept = Vec::new();
-        self.opened = Vec::new();
+        if let Some(out) = &mut self.out {
+            drop(out.take_opened());
+        }
         self.held_back = false;
     }
 
@@ -134,7 +138,7 @@ impl Conn {
 
     /// Notes the peer's end of stream; it takes effect when all input before it is used up.
     pub fn on_end_of_input(&mut self) {
-        let unclean = self.out_ref().tls.as_ref().is_some_and(|tls| !tls.peer_closed());
+        let unclean = self.out_ref().tls.as_ref().is_some_and(|tls| !tls.engine.peer_closed());
         let end = if unclean { InputEnd::Truncated } else { InputEnd::Clean };
         self.input_end.get_or_insert(end);
         if matches!(self.phase, Phase::Lingering { .. }) {
@@ -148,24 +152,24 @@ impl Conn {
             self.held_back = true;
             return 0;
         }
-        if input.is_empty() && self.opened.is_empty() && !self.decoder.is_inflating() {
+        if input.is_empty() && !self.has_opened() && !self.decoder.is_inflating() {
             return 0;
         }
         let mut opened = std::mem::take(&mut turn.opened);
         opened.clear();
-        opened.extend_from_slice(&self.opened);
-        self.opened = Vec::new();
+        opened.extend_from_slice(&self.out().take_opened());
         let mut wire = Vec::new();
         let acceptor = self.port.acceptor.clone();
         #[cfg(test)]
         let port = self.port.clone();
         let out = self.out();
         // Nothing is allocated for TLS before the peer's first byte.
-        let engine = match (&mut out.tls, &acceptor) {
-            (Some(engine), _) => engine,
-            (empty, Some(acceptor)) => empty.insert(Box::new(Engine::new(acceptor))),
+        let tls = match (&mut out.tls, &acceptor) {
+            (Some(tls), _) => tls,
+            (empty, Some(acceptor)) => empty.insert(Box::new(Tls::new(Engine::new(acceptor)))),
             (None, None) => return input.len(),
         };
+        let engine = &mut tls.engine;
         #[cfg(test)]
         port.fault.strike(Stage::Tls);
         let result = engine.open(input, &mut opened, &mut wire);
@@ -199,7 +203,7 @@ impl Conn {
             }
             _ => self.on_plain(turn, opened),
         };
-        self.opened = opened[used..].to_vec();
+        self.out().keep_opened(&opened[used..]);
     }
 
     /// Works on bytes outside of TLS (or on plaintext) and says how many are used up.
@@ -298,8 +302,8 @@ impl Conn {
     // The way in.
 
     fn on_identified(&mut self, turn: &mut Turn, protocol: Protocol, first_byte: u8) {
-        if let Some(ticket) = self.ticket.take() {
-            self.port.gate.identified(&ticket);
+        if let Some(seat) = &mut self.seat {
+            seat.identified();
         }
         #[cfg(test)]
         self.port.fault.strike(Stage::Identify);
@@ -308,7 +312,8 @@ impl Conn {
             self.fail(CloseReason::NoHandler);
             return;
         };
-        let (port, peer, accepted_ms) = (self.port.clone(), self.peer, self.accepted_ms);
+        let Some(peer) = self.seat.as_ref().map(Seat::peer) else { return };
+        let (port, accepted_ms) = (self.port.clone(), self.accepted_ms);
         let asks_admission = admission.is_some();
         let has_mailbox = port.core.workers.is_some();
         let out = self.out();
@@ -321,7 +326,7 @@ impl Conn {
             peer,
             local: out.transport.local_address(),
             accepted_ms,
-            tls: out.tls.as_ref().and_then(|engine| engine.facts()).map(Box::new),
+            tls: out.tls.as_ref().and_then(|tls| tls.engine.facts()).map(Box::new),
             has_mailbox,
             has_inbox: handler.wants_inbox(),
         };

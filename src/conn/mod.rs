@@ -36,7 +36,6 @@ use crate::send::{Fin, Outbound};
 use crate::shared::Shared;
 use crate::status::{CloseReason, Status};
 use end::Ending;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use time::Times;
@@ -77,7 +76,6 @@ pub(crate) enum Fate {
 pub(crate) struct Newcomer {
     pub transport: Transport,
     pub port: Arc<Port>,
-    pub peer: SocketAddr,
     /// Monotonic milliseconds.
     pub accepted_ms: u64,
     pub seat: Seat,
@@ -92,8 +90,6 @@ pub(crate) struct Conn {
     decoder: Decoder,
     /// Input that is not used up: a cut record or frame, or what a pause held back.
     kept: Vec<u8>,
-    /// With TLS: opened input that is not used up.
-    opened: Vec<u8>,
     /// Input is left that can be worked on once delivering is possible (again).
     held_back: bool,
     input_end: Option<InputEnd>,
@@ -104,9 +100,6 @@ pub(crate) struct Conn {
     pub lingers: bool,
     /// Where events are polled: the round in which input was told last.
     told_in_round: u64,
-    /// Place among the port's unidentified connections.
-    ticket: Option<Arc<Ticket>>,
-    peer: SocketAddr,
     accepted_ms: u64,
     times: Times,
     bytes_in: u64,
@@ -160,7 +153,7 @@ pub(crate) const FREE_BYTES: usize = 64 << 10;
 
 impl Conn {
     pub fn new(newcomer: Newcomer, now_ms: u64) -> Conn {
-        let Newcomer { transport, port, peer, accepted_ms, seat } = newcomer;
+        let Newcomer { transport, port, accepted_ms, seat } = newcomer;
         let phase = match (&port.acceptor, port.tls_is_optional) {
             (None, _) => Phase::Identify,
             (Some(_), true) => Phase::Sniff,
@@ -173,15 +166,12 @@ impl Conn {
             phase,
             decoder: Decoder::default(),
             kept: Vec::new(),
-            opened: Vec::new(),
             held_back: false,
             input_end: None,
             end_told: false,
             shown: false,
             lingers: false,
             told_in_round: 0,
-            ticket: Some(seat.ticket()),
-            peer,
             accepted_ms,
             times: Times::new(now_ms),
             bytes_in: 0,
@@ -209,7 +199,7 @@ impl Conn {
     }
 
     pub fn ticket(&self) -> Option<&Arc<Ticket>> {
-        self.ticket.as_ref()
+        self.seat.as_ref()?.ticket()
     }
 
     /// True if this is the connection that `shared` stands for.
@@ -300,7 +290,7 @@ impl Conn {
         self.handler = handler;
         self.open(turn, protocol, first_byte);
         // Input may have come with the first byte.
-        self.held_back = !self.kept.is_empty() || !self.opened.is_empty();
+        self.held_back = !self.kept.is_empty() || self.has_opened();
         true
     }
 
@@ -431,8 +421,9 @@ impl Conn {
 
     /// What it holds itself: input that is not used up, and output.
     fn own_bytes(&self) -> usize {
-        let input = self.kept.len() + self.opened.len() + self.decoder.held_bytes();
-        input + self.out.as_ref().map_or(0, |out| out.queued_bytes())
+        let input = self.kept.len() + self.decoder.held_bytes();
+        let out = self.out.as_ref();
+        input + out.map_or(0, |out| out.queued_bytes() + out.opened().len())
     }
 
     /// Keeps the runtime's account of what is held. True: it is over its limit and this

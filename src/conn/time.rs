@@ -4,17 +4,18 @@ use super::end::{Cut, Ending};
 use super::{Conn, Phase, Turn};
 use crate::event::Party;
 use crate::status::CloseReason;
+use std::num::NonZeroU64;
 
 /// A partial frame gets one more second for each of these that arrived.
 const FRAME_SECOND_BYTES: u64 = 64 << 10;
 
-/// Time stamps in monotonic milliseconds.
+/// Time stamps in monotonic milliseconds, which are never 0.
 pub(super) struct Times {
     pub last_in: u64,
     /// When the frame that is incomplete began, and how many frames had arrived by then.
-    pub frame_began: Option<(u64, u64)>,
-    pub not_reading_since: Option<u64>,
-    pub drain_deadline: Option<u64>,
+    pub frame_began: Option<(NonZeroU64, u64)>,
+    pub not_reading_since: Option<NonZeroU64>,
+    pub drain_deadline: Option<NonZeroU64>,
     /// When its end began.
     pub ended_ms: u64,
     /// How much of its loop's absence has been taken off.
@@ -57,7 +58,7 @@ impl Conn {
         }
         self.times.last_in = later(self.times.last_in);
         if let Some((began, _)) = &mut self.times.frame_began {
-            *began = later(*began);
+            *began = began.saturating_add(later(began.get()) - began.get());
         }
     }
 
@@ -66,23 +67,23 @@ impl Conn {
         let Phase::Open { protocol } = self.phase else { return };
         let reading = self.may_deliver() && !self.held_back;
         match (reading, self.times.not_reading_since) {
-            (false, None) => self.times.not_reading_since = Some(now_ms),
+            (false, None) => self.times.not_reading_since = NonZeroU64::new(now_ms),
             (true, Some(since)) => {
-                let pause = now_ms - since;
+                let pause = now_ms - since.get();
                 self.times.not_reading_since = None;
                 self.times.last_in += pause;
                 if let Some((began, _)) = &mut self.times.frame_began {
-                    *began += pause;
+                    *began = began.saturating_add(pause);
                 }
             }
             _ => {}
         }
-        let rest = !self.kept.is_empty() || !self.opened.is_empty();
+        let rest = !self.kept.is_empty() || self.has_opened();
         let partial = protocol.is_framed() && (rest || self.decoder.is_inside_frame());
         self.times.frame_began = match self.times.frame_began {
             _ if !partial => None,
             Some((began, frames)) if frames == self.frames_in => Some((began, frames)),
-            _ => Some((now_ms, self.frames_in)),
+            _ => NonZeroU64::new(now_ms).map(|now| (now, self.frames_in)),
         };
     }
 
@@ -105,7 +106,7 @@ impl Conn {
                 first = Some((at, reason));
             }
         };
-        note(self.times.drain_deadline, CloseReason::DrainDeadline);
+        note(self.times.drain_deadline.map(NonZeroU64::get), CloseReason::DrainDeadline);
         match self.phase {
             Phase::Sniff | Phase::Handshake => {
                 note(
@@ -122,10 +123,10 @@ impl Conn {
             Phase::Admit { .. } if out.admitted => {}
             Phase::Admit { .. } => {
                 note(after(self.accepted_ms, rules.read_timeout_ms), CloseReason::AdmissionTimeout);
-                note(out.host_deadline_ms, CloseReason::HostDeadline);
+                note(out.host_deadline_ms.map(NonZeroU64::get), CloseReason::HostDeadline);
             }
             Phase::Open { protocol } => {
-                note(out.host_deadline_ms, CloseReason::HostDeadline);
+                note(out.host_deadline_ms.map(NonZeroU64::get), CloseReason::HostDeadline);
                 if out.waits_for_peer() {
                     note(after(out.progress_ms, rules.write_timeout_ms), CloseReason::WriteTimeout);
                 }
@@ -137,7 +138,7 @@ impl Conn {
                     {
                         let arrived = self.decoder.held_bytes() as u64;
                         let extra = arrived / FRAME_SECOND_BYTES * 1000;
-                        let began = began.saturating_add(extra);
+                        let began = began.saturating_add(extra).get();
                         note(after(began, rules.frame_timeout_ms), CloseReason::FrameTimeout);
                     }
                     let silent_since = self.times.last_in.max(out.progress_ms);
@@ -145,7 +146,7 @@ impl Conn {
                 }
             }
             Phase::Closing(ref ending) if ending.awaits => {
-                note(out.host_deadline_ms, CloseReason::HostDeadline);
+                note(out.host_deadline_ms.map(NonZeroU64::get), CloseReason::HostDeadline);
                 if out.waits_for_peer() {
                     note(after(out.progress_ms, rules.write_timeout_ms), CloseReason::WriteTimeout);
                 }
