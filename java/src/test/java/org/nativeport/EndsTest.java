@@ -138,6 +138,37 @@ class EndsTest {
     }
 
     @Test
+    void shutdownOutputEndsAParkedWrite() throws Exception {
+        try (Served served = Served.plain("sendQueueLimit", "64K", "compression", "off");
+                Peer peer = Peer.client(served.port());
+                SocketClientCommunication client = served.nextClient()) {
+            fill(client);
+            var writer = parked(() -> client.write(new byte[1]));
+            client.shutdownOutput();
+            Throwable failure = get(writer);
+            assertInstanceOf(SocketException.class, failure);
+            assertEquals("Socket output is shutdown", failure.getMessage());
+        }
+    }
+
+    @Test
+    void anInterruptedCloseThatLingersWaitsOnAndDropsWhatIsLeft() throws Exception {
+        try (Served served = Served.plain("sendQueueLimit", "64M");
+                Peer peer = Peer.connect(served.port())) {
+            peer.out.write('G');
+            peer.flush();
+            ISocket socket = Served.next(served.unknown);
+            // More than the system holds, and less than the send queue.
+            socket.getOutputStream().write(new byte[32 << 20]);
+            socket.setSoLinger(true, 1);
+            Thread.currentThread().interrupt();
+            socket.close();
+            assertTrue(Thread.interrupted());
+            assertThrows(IOException.class, () -> peer.in.readAllBytes());
+        }
+    }
+
+    @Test
     void everyCallAfterCloseSaysThatItIsClosed() throws Exception {
         try (Served served = Served.plain();
                 Peer peer = Peer.client(served.port())) {

@@ -75,7 +75,7 @@ public final class ConnectionInput {
             return;
         }
         if (cost > connection.port.receiveWindow() && (paused & PAUSED_BY_WINDOW) == 0) {
-            pauseLock.lock();
+            NativeLoop.lockBriefly(pauseLock);
             try {
                 if (waitingCost.get() > connection.port.receiveWindow()) {
                     pause(PAUSED_BY_WINDOW);
@@ -125,7 +125,7 @@ public final class ConnectionInput {
 
     private void resumeIfTaken() {
         if (waitingCost.get() <= connection.port.receiveWindow() / 2) {
-            pauseLock.lock();
+            NativeLoop.lockBriefly(pauseLock);
             try {
                 if (waitingCost.get() <= connection.port.receiveWindow() / 2) {
                     resume(PAUSED_BY_WINDOW);
@@ -152,7 +152,7 @@ public final class ConnectionInput {
     }
 
     private void setPaused(int why, boolean on) {
-        pauseLock.lock();
+        NativeLoop.lockBriefly(pauseLock);
         try {
             if (on) {
                 pause(why);
@@ -213,6 +213,9 @@ public final class ConnectionInput {
 
     /** Bytes of a stream, at least one, or -1 behind the last. May park. */
     public int read(byte[] target, int offset, int length, Deadline deadline) throws IOException {
+        if (NativeLoop.isLoopThread()) {
+            throw new IllegalStateException("the thread of a loop must not wait");
+        }
         acquireTurn(deadline);
         try {
             requireOpen();
@@ -405,9 +408,15 @@ public final class ConnectionInput {
         // Whoever waits to read is to know it.
         wakeReader();
         byte[] item;
-        while (!connection.isClosed() && (item = waiting.poll()) != null) {
-            taken(item);
-            show(handler, connection.loop.view.over(item));
+        try {
+            while (!connection.isClosed() && (item = waiting.poll()) != null) {
+                taken(item);
+                show(handler, connection.loop.view.over(item));
+            }
+        } catch (Throwable failure) {
+            // Memory, most likely. The handler would not see the gap.
+            connection.abort();
+            throw failure;
         }
         if (ended) {
             connection.close();

@@ -90,7 +90,7 @@ public final class ConnectionOutput {
     public void writeFrames(byte[][] frames, int flags) throws IOException {
         Packed packed = new Packed(frames);
         boolean interrupted = false;
-        writeLock.lock();
+        NativeLoop.lock(writeLock);
         try {
             int taken = 0;
             while (taken < frames.length) {
@@ -160,7 +160,7 @@ public final class ConnectionOutput {
 
     /** Sends a whole transaction, or answers false if there is no room. Never parks for the peer. */
     public boolean offerFrame(byte[] data, int flags) throws IOException {
-        writeLock.lock();
+        NativeLoop.lock(writeLock);
         try {
             requireWritable();
             if (!unsent.isEmpty()) {
@@ -180,7 +180,7 @@ public final class ConnectionOutput {
     /** Sends a whole transaction as soon as there is room; keeps the array until then. */
     public CompletableFuture<Void> writeFrameAsync(byte[] data, int flags) {
         CompletableFuture<Void> done = new CompletableFuture<>();
-        writeLock.lock();
+        NativeLoop.lock(writeLock);
         try {
             requireWritable();
             int status = Status.WOULD_BLOCK;
@@ -203,7 +203,7 @@ public final class ConnectionOutput {
 
     /** On the thread of this or another loop: always taken; what finds no room waits here, and reading pauses. */
     private void sendOnLoop(byte[] data, int offset, int length, int flags) throws IOException {
-        writeLock.lock();
+        NativeLoop.lock(writeLock);
         try {
             requireWritable();
             int status = Status.WOULD_BLOCK;
@@ -230,7 +230,7 @@ public final class ConnectionOutput {
      * gathered with those before and behind it: {@link #sendGathered} follows.
      */
     void sendPolled(NativeLoop from, int entry, FrameView view, int flags) throws IOException {
-        writeLock.lock();
+        NativeLoop.lock(writeLock);
         try {
             requireUsable();
             if (gatheredCount > 0
@@ -257,7 +257,7 @@ public final class ConnectionOutput {
     /** On a loop's thread, before it polls again: the native gets what is gathered. */
     void sendGathered() {
         try {
-            writeLock.lock();
+            NativeLoop.lock(writeLock);
             try {
                 giveGathered();
             } finally {
@@ -321,7 +321,7 @@ public final class ConnectionOutput {
     /** On the loop's thread: the connection has ended. */
     void end(CloseInfo how) {
         List<Unsent> failed;
-        writeLock.lock();
+        NativeLoop.lock(writeLock);
         try {
             writable.signalAll();
             failed = removeUntaken();
@@ -336,14 +336,21 @@ public final class ConnectionOutput {
 
     /** On the loop's thread: there is room again. */
     void becomeWritable() {
-        ArrayDeque<CompletableFuture<Void>> done = null;
+        ArrayDeque<CompletableFuture<Void>> done = new ArrayDeque<>();
         List<Unsent> failed = List.of();
         IOException failure = null;
-        writeLock.lock();
+        NativeLoop.lock(writeLock);
         try {
             while (!unsent.isEmpty()) {
                 Unsent next = unsent.peek();
+                if (next.taken != null) {
+                    // First, as there may be no memory for it.
+                    done.add(next.taken);
+                }
                 int status = Native.sendFrame(id, next.data, 0, next.data.length, next.flags);
+                if (status < 0 && next.taken != null) {
+                    done.removeLast();
+                }
                 if (status == Status.WOULD_BLOCK) {
                     break;
                 }
@@ -353,10 +360,6 @@ public final class ConnectionOutput {
                     break;
                 }
                 unsent.remove();
-                if (next.taken != null) {
-                    done = done == null ? new ArrayDeque<>() : done;
-                    done.add(next.taken);
-                }
             }
             if (unsent.isEmpty()) {
                 if (endBehindUnsent != 0) {
@@ -368,13 +371,22 @@ public final class ConnectionOutput {
             }
         } finally {
             writeLock.unlock();
-        }
-        if (done != null) {
-            ArrayDeque<CompletableFuture<Void>> all = done;
-            connection.port.runtime.callbackOrHere(() -> all.forEach(each -> each.complete(null)));
+            if (!done.isEmpty()) {
+                taken(done);
+            }
         }
         if (!failed.isEmpty()) {
             fail(failed, failure);
+        }
+    }
+
+    private void taken(ArrayDeque<CompletableFuture<Void>> done) {
+        try {
+            connection.port.runtime.callbackOrHere(() -> done.forEach(each -> each.complete(null)));
+        } catch (OutOfMemoryError none) {
+            for (CompletableFuture<Void> each; (each = done.poll()) != null; ) {
+                each.complete(null);
+            }
         }
     }
 
@@ -408,7 +420,7 @@ public final class ConnectionOutput {
 
     private void writePieces(byte[] data, int offset, int length) throws IOException {
         boolean interrupted = false;
-        writeLock.lock();
+        NativeLoop.lock(writeLock);
         try {
             requireWritable();
             int end = offset + length;
@@ -491,7 +503,7 @@ public final class ConnectionOutput {
     }
 
     private void shutdownNow() throws IOException {
-        writeLock.lock();
+        NativeLoop.lock(writeLock);
         try {
             if (connection.isClosed()) {
                 throw new SocketException("Socket is closed");
@@ -501,6 +513,7 @@ public final class ConnectionOutput {
             }
             giveGathered();
             shutdown = true;
+            writable.signalAll();
             if (unsent.isEmpty()) {
                 connection.check(Native.connControl(id, Native.SHUTDOWN, 0));
             } else {
@@ -518,7 +531,7 @@ public final class ConnectionOutput {
     /** What a handler has written is owed to the peer, also if it found no room: a close goes behind it. */
     void close(int how) {
         List<Unsent> failed;
-        writeLock.lock();
+        NativeLoop.lock(writeLock);
         try {
             boolean atOnce = how == Native.ABORT || unsent.isEmpty();
             if (atOnce) {
@@ -542,7 +555,7 @@ public final class ConnectionOutput {
 
     /** Bytes on the wire of what was taken here and not by the native. */
     long owedBytes() {
-        writeLock.lock();
+        NativeLoop.lock(writeLock);
         try {
             long bytes = refusedBytes;
             for (Unsent frame : unsent) {
@@ -565,7 +578,7 @@ public final class ConnectionOutput {
     }
 
     private void controlOutput(int what) throws IOException {
-        writeLock.lock();
+        NativeLoop.lock(writeLock);
         try {
             giveGathered();
             connection.check(Native.connControl(id, what, 0));

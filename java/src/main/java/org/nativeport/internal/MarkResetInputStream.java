@@ -102,11 +102,11 @@ public final class MarkResetInputStream extends InputStream {
         if (source.isInputShutdown()) {
             return 0;
         }
-        int more = source.available();
         if (!lock.tryLock()) {
-            return more; // somebody reads, so nothing lies read ahead
+            return source.available(); // somebody reads, so nothing lies read ahead
         }
         try {
+            int more = source.available();
             int readAhead = limit - position;
             return more > Integer.MAX_VALUE - readAhead ? Integer.MAX_VALUE : readAhead + more;
         } finally {

@@ -100,11 +100,7 @@ public final class NativeConnection {
 
     /** Ends it at once with a reset, also if it is closing already. Returns at once. */
     public void abort() {
-        if (closing.get()) {
-            Native.connControl(id, Native.ABORT, 0);
-        } else {
-            close(Native.ABORT);
-        }
+        close(Native.ABORT);
     }
 
     private void close(int how) {
@@ -113,6 +109,9 @@ public final class NativeConnection {
             output.sendGathered();
         }
         if (!closing.compareAndSet(false, true)) {
+            if (how == Native.ABORT) {
+                Native.connControl(id, how, 0);
+            }
             return;
         }
         try {

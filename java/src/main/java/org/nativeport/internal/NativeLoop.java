@@ -12,6 +12,7 @@ import java.util.Arrays;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.locks.ReentrantLock;
 import org.nativeport.CloseInfo;
 import org.nativeport.ConnectionInfo;
 import org.nativeport.FrameHandler;
@@ -78,6 +79,8 @@ public final class NativeLoop implements Runnable {
 
     NativeLoop(RuntimeCore runtime, int index, int bufferSize) throws IOException {
         this.runtime = runtime;
+        this.thread = new LoopThread(this, "io-" + index);
+        thread.setDaemon(true);
         this.input = ByteBuffer.allocateDirect(bufferSize);
         this.output =
                 ByteBuffer.allocateDirect(ENTRIES_AT + ENTRIES * ENTRY + REST)
@@ -88,8 +91,6 @@ public final class NativeLoop implements Runnable {
             throw Status.exception(made, words);
         }
         this.id = made;
-        this.thread = new LoopThread(this, "io-" + index);
-        thread.setDaemon(true);
     }
 
     /** Known by its class: whoever may wait asks, and there may be many loops and runtimes. */
@@ -102,6 +103,25 @@ public final class NativeLoop implements Runnable {
     /** Whether the calling thread drives a loop, of whichever runtime, and so must not wait. */
     public static boolean isLoopThread() {
         return Thread.currentThread() instanceof LoopThread;
+    }
+
+    /**
+     * Takes a lock that is held for a native call at most. A loop's thread does not queue for it: it would wait behind
+     * virtual threads that are in the queue already and may have no carrier for long.
+     */
+    static void lock(ReentrantLock lock) {
+        if (isLoopThread()) {
+            lockBriefly(lock);
+        } else {
+            lock.lock();
+        }
+    }
+
+    /** The same on every thread, so that a virtual one stays on its carrier: it may hold another lock. */
+    static void lockBriefly(ReentrantLock lock) {
+        while (!lock.tryLock()) {
+            Thread.onSpinWait();
+        }
     }
 
     void start() {
@@ -168,6 +188,11 @@ public final class NativeLoop implements Runnable {
 
     private void recordFailed(int at, Throwable failure) {
         try {
+            if (output.getInt(at) == LOG) {
+                // No event of the connection that it is about.
+                runtime.log.lose();
+                return;
+            }
             long conn = output.getLong(at + 8);
             NativeConnection connection = find(conn);
             if (connection == null) {

@@ -150,15 +150,29 @@ public final class NativeSocket implements ISocket {
     }
 
     private void awaitEnd(int seconds) {
+        Deadline deadline = Deadline.after((int) TimeUnit.SECONDS.toMillis(seconds));
+        boolean interrupted = false;
         try {
-            connection.ended().get(seconds, TimeUnit.SECONDS);
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
+            for (;;) {
+                try {
+                    connection.ended().get(deadline.remainingMillis(), TimeUnit.MILLISECONDS);
+                    return;
+                } catch (InterruptedException e) {
+                    interrupted = true;
+                    if (VirtualThreads.isCurrent()) {
+                        return;
+                    }
+                }
+            }
         } catch (TimeoutException late) {
             // As with linger in the operating system: what is left is dropped.
             connection.abort();
         } catch (ExecutionException impossible) {
             throw new AssertionError(impossible);
+        } finally {
+            if (interrupted) {
+                Thread.currentThread().interrupt();
+            }
         }
     }
 

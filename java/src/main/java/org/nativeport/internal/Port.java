@@ -105,6 +105,10 @@ public final class Port {
 
     private List<InetSocketAddress> readAddresses() {
         Answer answer = new Answer(Native.listenerAddresses(id));
+        if (answer.status != Status.OK) {
+            // Together with its runtime, since it was started.
+            throw new IllegalStateException("the listener has ended");
+        }
         List<InetSocketAddress> all = new ArrayList<>();
         while (answer.hasMore()) {
             String ip = answer.text();

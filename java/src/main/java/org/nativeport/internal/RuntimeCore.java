@@ -14,7 +14,6 @@ import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.Executor;
 import java.util.concurrent.ExecutorService;
-import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -49,6 +48,8 @@ public final class RuntimeCore {
     private final boolean keepsAlive;
     private final Set<Port> alivePorts = new HashSet<>();
     private Thread keepAlive;
+    /** No thread is to keep the machine alive any more. Under {@code aliveLock}. */
+    private boolean hasEnded;
 
     /**
      * Makes one and starts its threads.
@@ -69,27 +70,40 @@ public final class RuntimeCore {
             throw Status.exception(made, words);
         }
         this.id = made;
-        log.start();
         this.ownExecutor = executor == null ? VirtualThreads.newExecutor("callback-") : null;
         this.executor = executor == null ? ownExecutor : executor;
         IOException failure = null;
         try {
+            log.start();
             for (int i = 0; i < count; i++) {
                 loops.add(new NativeLoop(this, i, bufferSize));
             }
         } catch (IOException | RuntimeException | Error e) {
-            failure = new IOException("a loop could not be made: " + e.getMessage(), e);
-            Native.runtimeStop(id, 0);
-            stopping.set(true);
+            failure = cannotStart(e);
         }
         Native.runtimeLog(id, log.level());
         // One more, so that the last step is this thread's if there are no loops.
         runningLoops.set(loops.size() + 1);
-        loops.forEach(NativeLoop::start);
+        for (NativeLoop loop : loops) {
+            try {
+                loop.start();
+            } catch (OutOfMemoryError e) {
+                // There is no thread for it.
+                failure = cannotStart(e);
+                loopEnded(loop);
+            }
+        }
         oneEnded();
         if (failure != null) {
             throw failure;
         }
+    }
+
+    /** What has been made ends. */
+    private IOException cannotStart(Throwable failure) {
+        Native.runtimeStop(id, 0);
+        stopping.set(true);
+        return new IOException("a loop could not be started: " + failure.getMessage(), failure);
     }
 
     /** Makes a port. Loads certificates, binds nothing. */
@@ -127,7 +141,7 @@ public final class RuntimeCore {
             executor.execute(task);
             return true;
         } catch (RuntimeException | OutOfMemoryError e) {
-            if (ownExecutor != null && e instanceof RejectedExecutionException) {
+            if (ownExecutor != null && ownExecutor.isShutdown()) {
                 // The runtime has ended meanwhile; whoever waits must not wait for ever.
                 task.run();
                 return true;
@@ -323,11 +337,15 @@ public final class RuntimeCore {
         }
         aliveLock.lock();
         try {
+            if (on && hasEnded) {
+                return;
+            }
             boolean changed = on ? alivePorts.add(port) : alivePorts.remove(port);
             if (changed && on && keepAlive == null) {
-                keepAlive = new Thread(null, this::stayAlive, "keep-alive", 0, false);
-                keepAlive.setDaemon(false);
-                keepAlive.start();
+                Thread thread = new Thread(null, this::stayAlive, "keep-alive", 0, false);
+                thread.setDaemon(false);
+                thread.start();
+                keepAlive = thread;
             }
             LockSupport.unpark(keepAlive);
         } finally {
@@ -338,6 +356,7 @@ public final class RuntimeCore {
     private void endKeepAlive() {
         aliveLock.lock();
         try {
+            hasEnded = true;
             alivePorts.clear();
             LockSupport.unpark(keepAlive);
         } finally {
