@@ -201,7 +201,7 @@ public final class Child {
             for (Path task : tasks.toList()) {
                 try {
                     String name = Files.readString(task.resolve("comm")).strip();
-                    if (!name.matches("C[12] .*|G1 .*|GC .*|VM .*|Attach .*")) {
+                    if (!name.matches("C[12] .*|G1 .*|GC .*|VM .*|Attach .*|ForkJoinPool-1-.*")) {
                         names.add(name);
                     }
                 } catch (IOException gone) {
