@@ -515,8 +515,8 @@ impl Runtime {
         }
         for (position, part) in parts.into_iter().enumerate() {
             let (name, scheduling) = match part.role {
-                Role::Io => (format!("io-{}", part.index), Scheduling::Normal),
-                Role::Handshake => (format!("handshake-{}", part.index), Scheduling::Batch),
+                Role::Io => (format!("io-{}", part.index), Scheduling::Prompt),
+                Role::Handshake => (format!("handshake-{}", part.index), Scheduling::Patient),
             };
             let loop_core = core.clone();
             let spawned = runtime.spawn(name, scheduling, move || {

@@ -4,13 +4,20 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
+#[cfg(target_os = "linux")]
+use std::time::Duration;
 
 /// How a thread of the library is scheduled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scheduling {
     Normal,
-    /// Does not preempt the loop on the same core: accepters and handshake loops.
+    /// Runs in short slices, so that on waking it preempts who has longer ones: I/O loops.
+    Prompt,
+    /// Does not preempt the loop on the same core: accepters.
     Batch,
+    /// Neither, and runs in long slices: handshake loops, whose steps take as long as a hundred turns of
+    /// established connections.
+    Patient,
     /// A raised priority, best effort: costs throughput where cores are shared.
     Raised,
 }
@@ -44,11 +51,12 @@ pub(crate) fn prepare_thread(scheduling: Scheduling) {
     #[cfg(target_os = "linux")]
     match scheduling {
         Scheduling::Normal => {}
-        // SAFETY: a valid parameter block; 0 means the calling thread. A refusal changes nothing.
-        Scheduling::Batch => unsafe {
-            let parameters = std::mem::zeroed::<libc::sched_param>();
-            libc::sched_setscheduler(0, libc::SCHED_BATCH, &parameters);
-        },
+        Scheduling::Prompt => run_in_slices(SHORT_SLICE),
+        Scheduling::Batch => yield_to_others(),
+        Scheduling::Patient => {
+            yield_to_others();
+            run_in_slices(LONG_SLICE);
+        }
         // SAFETY: on Linux the priority of a thread is set by its id, 0 = this thread.
         Scheduling::Raised => unsafe {
             libc::setpriority(libc::PRIO_PROCESS, 0, -5);
@@ -56,6 +64,42 @@ pub(crate) fn prepare_thread(scheduling: Scheduling) {
     }
     #[cfg(not(target_os = "linux"))]
     let _ = scheduling;
+}
+
+/// The shortest that Linux takes.
+#[cfg(target_os = "linux")]
+const SHORT_SLICE: Duration = Duration::from_micros(100);
+#[cfg(target_os = "linux")]
+const LONG_SLICE: Duration = Duration::from_millis(20);
+
+#[cfg(target_os = "linux")]
+fn yield_to_others() {
+    // SAFETY: a valid parameter block; 0 means the calling thread. A refusal changes nothing.
+    unsafe {
+        let parameters = std::mem::zeroed::<libc::sched_param>();
+        libc::sched_setscheduler(0, libc::SCHED_BATCH, &parameters);
+    }
+}
+
+/// How the calling thread is scheduled, if its class is one with slices.
+#[cfg(target_os = "linux")]
+fn scheduling() -> Option<libc::sched_attr> {
+    // SAFETY: all of its fields are numbers.
+    let mut attributes = unsafe { std::mem::zeroed::<libc::sched_attr>() };
+    let size = size_of::<libc::sched_attr>();
+    // SAFETY: the system writes at most `size` bytes; 0 means the calling thread.
+    let got = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, size, 0) };
+    let policy = attributes.sched_policy.cast_signed();
+    (got == 0 && matches!(policy, libc::SCHED_OTHER | libc::SCHED_BATCH)).then_some(attributes)
+}
+
+/// From Linux 6.12 on; older ones take it and go by their own.
+#[cfg(target_os = "linux")]
+fn run_in_slices(slice: Duration) {
+    let Some(mut attributes) = scheduling() else { return };
+    attributes.sched_runtime = slice.as_nanos() as u64;
+    // SAFETY: a valid block; 0 means the calling thread. A refusal changes nothing.
+    unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
 }
 
 /// A runtime lives. While one does, a child of a fork is known by [`is_forked_child`]: it has
@@ -118,4 +162,27 @@ fn wiped_on_fork() -> Option<&'static AtomicU8> {
 #[cfg(not(target_os = "linux"))]
 fn wiped_on_fork() -> Option<&'static AtomicU8> {
     None
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_threads_of_loops_have_slices_that_let_input_come_before_handshakes() {
+        let slice = |kind| {
+            let thread = std::thread::spawn(move || {
+                prepare_thread(kind);
+                scheduling().map_or(0, |scheduling| scheduling.sched_runtime)
+            });
+            thread.join().unwrap()
+        };
+        let usual = slice(Scheduling::Normal);
+        if usual == 0 {
+            println!("SKIPPED: before Linux 6.12 a thread has no slice of its own");
+            return;
+        }
+        let (prompt, patient) = (slice(Scheduling::Prompt), slice(Scheduling::Patient));
+        assert!(prompt < usual && usual < patient, "{prompt} {usual} {patient} ns");
+    }
 }
