@@ -9,7 +9,8 @@ use crate::capi::send::np_conn_send_frame;
 use crate::event::{Event, Handler, Protocol};
 use crate::handles::Conn;
 use crate::listener::Listener;
-use crate::runtime::Runtime;
+use crate::polling::PollLoop;
+use crate::runtime::{Consumer, Runtime};
 use crate::status::{CloseReason, Status};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::io::{Read, Write};
@@ -308,6 +309,29 @@ fn a_defect_of_a_loop_itself_ends_its_connections_and_the_other_loops_go_on() {
         let stats = listener.stats();
         assert_eq!(stats.accepted, stats.closes.iter().sum::<u64>());
     }
+}
+
+#[test]
+fn a_polled_loop_that_a_defect_has_ended_tells_its_ends_and_then_that_it_is_over() {
+    let config = config("", "", "");
+    let runtime = Runtime::with_consumer(&config, Consumer::Poll).unwrap();
+    let polled = PollLoop::new(&runtime, Box::new(vec![0; 64 << 10])).unwrap();
+    let listener = Listener::new(&runtime, &config, 0).unwrap();
+    listener.on(Protocol::Client, Arc::new(Counting::default())).unwrap();
+    listener.start().unwrap();
+    let mut client = connect(listener.addresses()[0]);
+    client.write_all(&[1]).unwrap();
+    while listener.stats().opened[Protocol::Client.index()] == 0 {
+        polled.poll(64, Some(1000), |batch| batch.for_each(drop)).unwrap();
+    }
+    listener.arm(Stage::Loop, 0);
+    let _struck = connect(listener.addresses()[0]);
+    let mut rounds = 0;
+    while polled.poll(64, Some(1000), |batch| batch.for_each(drop)).is_ok() {
+        rounds += 1;
+        assert!(rounds < 10, "it goes on");
+    }
+    assert_eq!(listener.stats().closes[CloseReason::Internal.code() as usize], 2);
 }
 
 /// Echoes; says that it waits at such a frame, until it may go on.

@@ -15,7 +15,7 @@ pub(crate) enum Scheduling {
     Prompt,
     /// Does not preempt the loop on the same core: accepters.
     Batch,
-    /// Neither, and runs in long slices: handshake loops, whose steps take as long as a hundred turns of
+    /// Like [`Scheduling::Batch`], and in long slices: handshake loops, whose steps take as long as a hundred turns of
     /// established connections.
     Patient,
     /// A raised priority, best effort: costs throughput where cores are shared.

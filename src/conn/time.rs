@@ -58,7 +58,7 @@ impl Conn {
         }
         self.times.last_in = later(self.times.last_in);
         if let Some((began, _)) = &mut self.times.frame_began {
-            *began = began.saturating_add(later(began.get()) - began.get());
+            *began = NonZeroU64::new(later(began.get())).unwrap_or(*began);
         }
     }
 

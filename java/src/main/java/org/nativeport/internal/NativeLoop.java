@@ -12,6 +12,7 @@ import java.util.Arrays;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
 import org.nativeport.CloseInfo;
 import org.nativeport.ConnectionInfo;
@@ -105,19 +106,34 @@ public final class NativeLoop implements Runnable {
         return Thread.currentThread() instanceof LoopThread;
     }
 
+    /** So often a loop's thread tries at once, then it leaves the core to whoever has the lock. */
+    private static final int SPINS = 100;
+
+    private static final long BETWEEN_TRIES_NANOS = 20_000;
+
     /**
      * Takes a lock that is held for a native call at most. A loop's thread does not queue for it: it would wait behind
      * virtual threads that are in the queue already and may have no carrier for long.
      */
     static void lock(ReentrantLock lock) {
-        if (isLoopThread()) {
-            lockBriefly(lock);
-        } else {
+        if (!isLoopThread()) {
             lock.lock();
+            return;
+        }
+        for (int tries = 0; !lock.tryLock(); tries++) {
+            if (tries < SPINS) {
+                Thread.onSpinWait();
+            } else {
+                // The native call may have a large transaction to compress.
+                LockSupport.parkNanos(BETWEEN_TRIES_NANOS);
+            }
         }
     }
 
-    /** The same on every thread, so that a virtual one stays on its carrier: it may hold another lock. */
+    /**
+     * Takes a lock that is held for a short native call at most, without leaving the carrier: a virtual thread may
+     * hold another lock meanwhile.
+     */
     static void lockBriefly(ReentrantLock lock) {
         while (!lock.tryLock()) {
             Thread.onSpinWait();

@@ -103,7 +103,7 @@ public final class RuntimeCore {
     private IOException cannotStart(Throwable failure) {
         Native.runtimeStop(id, 0);
         stopping.set(true);
-        return new IOException("a loop could not be started: " + failure.getMessage(), failure);
+        return new IOException("the runtime could not be started: " + failure.getMessage(), failure);
     }
 
     /** Makes a port. Loads certificates, binds nothing. */
