@@ -95,7 +95,7 @@
 #define NP_CONN_INFO_INIT \
     {sizeof(np_conn_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0, 0, {0}}, {0, 0, {0}}, \
      {0}, {0}, {0}, {0}, {0}}
-#define NP_STATS_INIT {sizeof(np_stats), 0, 0, 0, {0}, {0}, 0, 0, 0, 0, 0, 0, {0}, 0, 0, 0}
+#define NP_STATS_INIT {sizeof(np_stats), 0, 0, 0, {0}, {0}, 0, 0, 0, 0, 0, 0, {0}, 0, 0, 0, 0}
 
 #ifdef __cplusplus
 extern "C" {
@@ -1662,6 +1662,11 @@ typedef struct np_stats {
      * admitted yet, the open, and those that are ending.
      */
     uint64_t connections;
+    /**
+     * Calls of accept that failed: mostly of connections that had ended by then, or for want of
+     * descriptors or memory.
+     */
+    uint64_t accept_errors;
 } np_stats;
 
 /**

@@ -25,7 +25,7 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Connections that are dealt together.
 const BATCH: usize = 64;
@@ -43,7 +43,7 @@ const BACK_OFF_MAX_MS: u64 = 200;
 /// are not: waiting is better than spinning.
 const ERRORS_IN_A_ROW: u32 = 64;
 /// A shortage is logged once in this time.
-const LOG_EVERY: Duration = Duration::from_secs(1);
+const LOG_EVERY_MS: u64 = 1000;
 
 /// What an accepter thread is to do; shared by those of one port.
 pub(crate) struct Switch {
@@ -101,7 +101,6 @@ pub(crate) struct Accepter {
     back_off_ms: u64,
     /// Errors of accept since the last connection.
     errors: u32,
-    logged_at: Option<Instant>,
 }
 
 impl Accepter {
@@ -113,19 +112,8 @@ impl Accepter {
         }
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
         let reserve = spare_descriptor();
-        let (back_off_ms, errors, logged_at) = (0, 0, None);
-        let first = 0;
-        Ok(Accepter {
-            port,
-            poll,
-            waker,
-            listeners,
-            first,
-            reserve,
-            back_off_ms,
-            errors,
-            logged_at,
-        })
+        let (first, back_off_ms, errors) = (0, 0, 0);
+        Ok(Accepter { port, poll, waker, listeners, first, reserve, back_off_ms, errors })
     }
 
     /// It will run: the switch of its port wakes it from here on.
@@ -273,6 +261,7 @@ impl Accepter {
         let no_descriptors = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
         let no_memory = matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM));
         self.errors += 1;
+        self.port.accept_counters().accept_errors.fetch_add(1, Ordering::Relaxed);
         if no_descriptors && self.errors > 1 {
             self.shed(index);
         }
@@ -295,7 +284,15 @@ impl Accepter {
         }
         let counters = self.port.accept_counters();
         for _ in 0..BATCH {
-            let Ok((stream, _)) = self.listeners[index].accept() else { break };
+            let stream = match self.listeners[index].accept() {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    if error.kind() != ErrorKind::WouldBlock {
+                        counters.accept_errors.fetch_add(1, Ordering::Relaxed);
+                    }
+                    break;
+                }
+            };
             let transport = Transport::new(stream);
             transport.reset_on_close();
             // Before the peer can see it.
@@ -311,9 +308,8 @@ impl Accepter {
         self.port.log.error("accept", "a defect was caught; its connection ends".to_owned());
     }
 
-    fn complain(&mut self, doing: &str, error: &io::Error) {
-        if self.logged_at.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
-            self.logged_at = Some(Instant::now());
+    fn complain(&self, doing: &str, error: &io::Error) {
+        if is_due(&self.port.complains_again_ms, self.port.core.now_ms()) {
             self.port.log.error("accept", format!("[{}] {doing}: {error}", self.port.written));
         }
     }
@@ -381,12 +377,9 @@ impl Port {
 
     /// A warning, once a second: whoever is closed by a limit may be an honest client.
     fn tell_of_limit(&self, reason: CloseReason, peer: SocketAddr) {
-        let now_ms = self.core.now_ms();
-        let next_ms = self.limit_told_again_ms.load(Ordering::Relaxed);
-        if now_ms < next_ms {
+        if !is_due(&self.limit_told_again_ms, self.core.now_ms()) {
             return;
         }
-        self.limit_told_again_ms.store(now_ms + LOG_EVERY.as_millis() as u64, Ordering::Relaxed);
         let newcomer = "it is closed";
         let (key, what) = match reason {
             CloseReason::MaxConnections => ("maxConnections", newcomer),
@@ -398,6 +391,12 @@ impl Port {
         let text = format!("[{port}] {key} is reached by a connection from {from}: {what}");
         self.log.warn("accept", text);
     }
+}
+
+/// True, and then not for a second, whichever accepter asks.
+fn is_due(again_ms: &AtomicU64, now_ms: u64) -> bool {
+    let next = |at_ms| (now_ms >= at_ms).then_some(now_ms + LOG_EVERY_MS);
+    again_ms.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
 }
 
 /// Limits are judged per IPv4 address and per IPv6 /64.

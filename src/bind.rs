@@ -229,3 +229,30 @@ fn user_timeout(settings: &PortSettings) -> Duration {
 fn kernel_backlog_limit() -> Option<u32> {
     std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn a_backlog_that_the_kernel_clips_is_told_with_its_place() {
+        let Some(cap) = kernel_backlog_limit() else {
+            eprintln!("skipped: nothing is known of the kernel's limit");
+            return;
+        };
+        let warnings = |length: u32| {
+            let text = format!("[Port]\nport=0\nbindAddress=127.0.0.1\nqueueLength={length}\n");
+            let mut config = Config::new();
+            config.load_string(text.as_bytes(), "server.ini").unwrap();
+            bind(&config.resolve().0.ports[0]).unwrap().1
+        };
+        assert_eq!(warnings(cap), [""; 0]);
+        let [warning] = &warnings(cap + 1)[..] else { panic!("one warning") };
+        assert!(warning.starts_with("server.ini:4: [Port] queueLength: "), "{warning}");
+        assert!(
+            warning.contains(&format!("caps the backlog of {} at {cap}", cap + 1)),
+            "{warning}"
+        );
+    }
+}

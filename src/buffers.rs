@@ -4,6 +4,8 @@
 //! another frees is given back to the system and faulted in again each time, which costs workers
 //! a third of their time.
 
+use crate::frame;
+use crate::status::CloseReason;
 use parking_lot::Mutex;
 use std::cell::RefCell;
 
@@ -69,16 +71,21 @@ fn class_for(bytes: usize) -> Option<usize> {
     (class < CLASSES as u32).then_some(class as usize)
 }
 
-/// An empty buffer with room for so many bytes, for another thread.
-pub(crate) fn for_travel(bytes: usize) -> Vec<u8> {
-    let Some(class) = class_for(bytes) else { return Vec::with_capacity(bytes) };
+/// An empty buffer with room for so many bytes, for another thread. There may be no memory for it.
+pub(crate) fn for_travel(bytes: usize) -> Result<Vec<u8>, CloseReason> {
+    let mut fresh = Vec::new();
+    let Some(class) = class_for(bytes) else {
+        frame::reserve(&mut fresh, bytes)?;
+        return Ok(fresh);
+    };
     let mut travellers = TRAVELLERS.lock();
     if let Some(buffer) = travellers.spare[class].pop() {
         travellers.bytes -= buffer.capacity();
-        return buffer;
+        return Ok(buffer);
     }
     drop(travellers);
-    Vec::with_capacity(1 << (class as u32 + FIRST_CLASS))
+    frame::reserve(&mut fresh, 1 << (class as u32 + FIRST_CLASS))?;
+    Ok(fresh)
 }
 
 /// Gives a buffer back that has arrived.
@@ -101,12 +108,12 @@ mod tests {
     #[test]
     fn a_buffer_for_travel_has_room_and_comes_back_from_whatever_thread() {
         for bytes in [0, 1, 4095, 4096, 4097, 65_540, 2 << 20, (2 << 20) + 1, 5 << 20] {
-            let mut buffer = for_travel(bytes);
+            let mut buffer = for_travel(bytes).unwrap();
             assert!(buffer.is_empty() && buffer.capacity() >= bytes, "{bytes}");
             assert!(buffer.capacity() <= (2 * bytes).max(4096), "{bytes}");
             buffer.extend_from_slice(&[7; 10][..bytes.min(10)]);
             std::thread::spawn(move || has_arrived(buffer)).join().unwrap();
-            assert!(for_travel(bytes).is_empty());
+            assert!(for_travel(bytes).unwrap().is_empty());
         }
         let kept = || TRAVELLERS.lock().bytes;
         (0..10).for_each(|_| has_arrived(Vec::with_capacity(2 << 20)));

@@ -142,9 +142,13 @@ pub struct Frames<'a> {
 }
 
 impl<'a> Frames<'a> {
-    /// Shows a batch of copies of these frames: for whoever gives events to a handler by
-    /// himself, such as a test or a host that polls.
+    /// Shows a batch of copies of these frames, or the only one itself: for whoever gives events to
+    /// a handler by himself, such as a test or a host that polls.
     pub fn of_copies<R>(frames: &[Frame<'_>], show: impl FnOnce(Frames<'_>) -> R) -> R {
+        if let [Frame { data, compressed }] = *frames {
+            let span = FrameSpan { buffer: 0, compressed, start: 0, len: data.len() };
+            return show(Frames { buffers: [data, &[]], spans: &[span] });
+        }
         let (mut bytes, mut spans) = (Vec::new(), Vec::with_capacity(frames.len()));
         for frame in frames {
             let (start, len) = (bytes.len(), frame.data.len());

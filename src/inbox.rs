@@ -6,8 +6,9 @@
 
 use crate::dispatch;
 use crate::event::Event;
+use crate::frame;
 use crate::shared::Shared;
-use crate::status::Status;
+use crate::status::{CloseReason, Status};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
@@ -47,20 +48,31 @@ pub(crate) struct Item {
 const ITEM_BYTES: usize = size_of::<Item>();
 
 impl Inbox {
-    /// Takes over what an event tells of input.
-    pub fn put(&self, event: &Event<'_>) {
-        let mut fresh = Vec::new();
-        match event {
-            Event::Frames(frames) => fresh.extend(frames.iter().map(|frame| Item {
-                data: frame.data.to_vec(),
-                compressed: frame.compressed,
-                taken: 0,
-            })),
-            Event::Data(data) => {
-                fresh.push(Item { data: data.to_vec(), compressed: false, taken: 0 });
+    /// Copies what an event tells of input, for which there may be no memory.
+    pub fn put(&self, event: &Event<'_>) -> Result<(), CloseReason> {
+        let copy = |data: &[u8], compressed| {
+            let mut copy = Vec::new();
+            frame::reserve(&mut copy, data.len())?;
+            copy.extend_from_slice(data);
+            Ok(Item { data: copy, compressed, taken: 0 })
+        };
+        let fresh: Result<Vec<_>, CloseReason> = match event {
+            Event::Frames(frames) => {
+                frames.iter().map(|frame| copy(frame.data, frame.compressed)).collect()
             }
-            _ => return,
-        }
+            Event::Data(data) => copy(data, false).map(|item| vec![item]),
+            _ => return Ok(()),
+        };
+        self.add(fresh?);
+        Ok(())
+    }
+
+    /// Takes over a frame on its own.
+    pub fn put_frame(&self, data: Vec<u8>, compressed: bool) {
+        self.add(vec![Item { data, compressed, taken: 0 }]);
+    }
+
+    fn add(&self, fresh: Vec<Item>) {
         let bytes: usize = fresh.iter().map(|item| item.data.len() + ITEM_BYTES).sum();
         let mut state = self.state.lock();
         self.waiting_bytes.fetch_add(bytes, Ordering::SeqCst);

@@ -53,6 +53,8 @@ pub(crate) struct Port {
     drain_deadline_ms: AtomicU64,
     /// When the log may be told of a limit again.
     pub limit_told_again_ms: AtomicU64,
+    /// From then on an accepter complains again.
+    pub complains_again_ms: AtomicU64,
     ended: Ended,
     #[cfg(test)]
     pub fault: crate::faults::Fault,
@@ -354,6 +356,7 @@ impl Port {
             life: Life::new(),
             drain_deadline_ms: AtomicU64::new(u64::MAX),
             limit_told_again_ms: AtomicU64::new(0),
+            complains_again_ms: AtomicU64::new(0),
             ended: Ended::default(),
             #[cfg(test)]
             fault: crate::faults::Fault::default(),

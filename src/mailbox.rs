@@ -9,6 +9,7 @@ use crate::buffers;
 use crate::conn::Parting;
 use crate::event::{CloseInfo, Event, FrameSpan, Frames, Handler, Protocol};
 use crate::shared::Shared;
+use crate::status::CloseReason;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use std::collections::VecDeque;
@@ -44,15 +45,15 @@ enum What {
 }
 
 impl Letter {
-    /// Copies what is borrowed.
-    pub fn of(handler: Arc<dyn Handler>, event: Event<'_>) -> Letter {
+    /// Copies what is borrowed, for which there may be no memory.
+    pub fn of(handler: Arc<dyn Handler>, event: Event<'_>) -> Result<Letter, CloseReason> {
         let what = match event {
             Event::Admit { protocol, first_byte } => What::Admit { protocol, first_byte },
             Event::Opened { protocol, first_byte } => What::Opened { protocol, first_byte },
             Event::Frames(frames) => {
                 let total = frames.iter().map(|frame| frame.data.len()).sum();
-                let (mut bytes, mut spans) =
-                    (buffers::for_travel(total), Vec::with_capacity(frames.len()));
+                let mut bytes = buffers::for_travel(total)?;
+                let mut spans = Vec::with_capacity(frames.len());
                 for frame in frames.iter() {
                     let (start, len) = (bytes.len(), frame.data.len());
                     spans.push(FrameSpan { buffer: 0, compressed: frame.compressed, start, len });
@@ -61,7 +62,7 @@ impl Letter {
                 What::Frames { bytes, spans }
             }
             Event::Data(data) => {
-                let mut bytes = buffers::for_travel(data.len());
+                let mut bytes = buffers::for_travel(data.len())?;
                 bytes.extend_from_slice(data);
                 What::Data(bytes)
             }
@@ -70,7 +71,13 @@ impl Letter {
             // A defect of ours, caught where it happens: the end comes with a parting.
             Event::Closed(_) => unreachable!("the end is made by Letter::closed"),
         };
-        Letter { handler, what }
+        Ok(Letter { handler, what })
+    }
+
+    /// A frame on its own, in its own memory.
+    pub fn frame(handler: Arc<dyn Handler>, bytes: Vec<u8>, compressed: bool) -> Letter {
+        let span = FrameSpan { buffer: 0, compressed, start: 0, len: bytes.len() };
+        Letter { handler, what: What::Frames { bytes, spans: vec![span] } }
     }
 
     /// The last one of a connection.

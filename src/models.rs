@@ -439,7 +439,7 @@ fn mailbox() {
         })
     };
     for number in 0..LETTERS as u8 {
-        shared.post(Letter::of(reader.clone(), Event::Data(&[number])));
+        shared.post(Letter::of(reader.clone(), Event::Data(&[number])).unwrap());
     }
     let mut waits = !shared.is_consumed();
     host.join().unwrap();

@@ -218,9 +218,13 @@ impl Outbound {
             && !self.is_over_memory(total)
             && frames.clone().all(|frame| frame.len() <= MAX_PAYLOAD_BYTES)
         {
-            self.write_through(frames);
-            self.frames_out += count as u64;
-            return (count, Ok(()));
+            return match self.write_through(frames) {
+                Ok(()) => {
+                    self.frames_out += count as u64;
+                    (count, Ok(()))
+                }
+                Err(status) => (0, Err(status)),
+            };
         }
         for (taken, frame) in frames.enumerate() {
             if frame.len() > MAX_PAYLOAD_BYTES {
@@ -229,17 +233,20 @@ impl Outbound {
             if let Err(status) = self.within_memory(frame.len()) {
                 return (taken, Err(status));
             }
-            match encode::worth_compressing(frame, writes) {
+            let appended = match encode::worth_compressing(frame, writes) {
                 Some(how) => {
                     let mut packed = buffers::take();
-                    if encode::compressed(frame, how, &mut packed) {
+                    let is_smaller = encode::compressed(frame, how, &mut packed);
+                    if is_smaller {
                         self.queue().append(&packed);
-                    } else {
-                        self.append_raw(frame);
                     }
                     buffers::give(packed);
+                    if is_smaller { Ok(()) } else { self.append_raw(frame) }
                 }
                 None => self.append_raw(frame),
+            };
+            if let Err(status) = appended {
+                return (taken, Err(status));
             }
             self.frames_out += 1;
         }
@@ -288,29 +295,33 @@ impl Outbound {
     }
 
     fn within_memory(&mut self, more: usize) -> Result<(), Status> {
-        if !self.is_over_memory(more) {
-            return Ok(());
-        }
+        if self.is_over_memory(more) { Err(self.no_memory()) } else { Ok(()) }
+    }
+
+    /// What is to be sent cannot be held: the connection ends.
+    fn no_memory(&mut self) -> Status {
         if let Some(shared) = &self.shared
             && shared.state.fail().is_ok()
         {
             self.verdict = Some(Verdict::Fail(CloseReason::MemoryLimit));
         }
-        Err(Status::MemoryLimit)
+        Status::MemoryLimit
     }
 
-    fn append_raw(&mut self, frame: &[u8]) {
+    fn append_raw(&mut self, frame: &[u8]) -> Result<(), Status> {
         let header = encode::raw_header(frame.len());
         if frame.len() < OWN_BYTES {
             let queue = self.queue();
             queue.append(&header);
             queue.append(frame);
         } else {
-            let mut own = buffers::for_travel(HEADER_BYTES + frame.len());
+            let room = buffers::for_travel(HEADER_BYTES + frame.len());
+            let mut own = room.map_err(|_| self.no_memory())?;
             own.extend_from_slice(&header);
             own.extend_from_slice(frame);
             self.queue().push(Data::Own(own));
         }
+        Ok(())
     }
 
     /// The queue that sends go to.
@@ -322,7 +333,10 @@ impl Outbound {
     }
 
     /// Hands frames to the socket from the caller's memory and copies what it does not take.
-    fn write_through<'a>(&mut self, mut frames: impl Iterator<Item = &'a [u8]>) {
+    fn write_through<'a>(
+        &mut self,
+        mut frames: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<(), Status> {
         loop {
             let mut headers = [[0u8; HEADER_BYTES]; SLICES / 2];
             let mut payloads: [&[u8]; SLICES / 2] = [&[]; SLICES / 2];
@@ -334,7 +348,7 @@ impl Outbound {
                 count += 1;
             }
             if count == 0 {
-                return;
+                return Ok(());
             }
             let mut slices = [IoSlice::new(&[]); SLICES];
             for i in 0..count {
@@ -347,7 +361,7 @@ impl Outbound {
                 sent -= skip;
                 let rest = &slice[skip..];
                 if rest.len() >= OWN_BYTES {
-                    let mut own = buffers::for_travel(rest.len());
+                    let mut own = buffers::for_travel(rest.len()).map_err(|_| self.no_memory())?;
                     own.extend_from_slice(rest);
                     self.queue().push(Data::Own(own));
                 } else if !rest.is_empty() {

@@ -231,17 +231,22 @@ impl Shared {
             if writes.is_none() {
                 // No more than what can be taken together; whatever its size, one frame can.
                 let all: usize = frames.clone().map(|frame| HEADER_BYTES + frame.len()).sum();
-                wire = buffers::for_travel(all.min(self.port.rules.send_queue_limit_bytes));
+                match buffers::for_travel(all.min(self.port.rules.send_queue_limit_bytes)) {
+                    Ok(buffer) => wire = buffer,
+                    Err(_) => return (0, Err(self.no_memory())),
+                }
             }
             for frame in frames {
                 result = match frame.len() {
                     len if len > MAX_PAYLOAD_BYTES => Err(Status::FrameTooLarge),
                     len => self.room_for(wire.len(), len),
                 };
+                if result.is_ok() && encode::frame(frame, writes, &mut wire).is_err() {
+                    result = Err(self.no_memory());
+                }
                 if result.is_err() {
                     break;
                 }
-                encode::frame(frame, writes, &mut wire);
                 count += 1;
             }
         }
@@ -265,7 +270,7 @@ impl Shared {
             return Ok(());
         }
         self.room_for(0, data.len())?;
-        let mut bytes = buffers::for_travel(data.len());
+        let mut bytes = buffers::for_travel(data.len()).map_err(|_| self.no_memory())?;
         bytes.extend_from_slice(data);
         self.push_bytes(Op::Bytes { bytes, frames: 0 }, false)
     }
@@ -303,10 +308,15 @@ impl Shared {
         let held = self.queued_bytes() + before;
         let uncounted = held.saturating_sub(self.counted_bytes.load(Ordering::SeqCst));
         if self.port.memory.is_over(held, uncounted, more) {
-            let _ = self.push(State::fail, Op::Fail(CloseReason::MemoryLimit));
-            return Err(Status::MemoryLimit);
+            return Err(self.no_memory());
         }
         Ok(())
+    }
+
+    /// What is to be sent cannot be held: the connection ends.
+    fn no_memory(self: &Arc<Shared>) -> Status {
+        let _ = self.push(State::fail, Op::Fail(CloseReason::MemoryLimit));
+        Status::MemoryLimit
     }
 
     fn push_bytes(self: &Arc<Shared>, op: Op, framed: bool) -> Result<(), Status> {
@@ -602,8 +612,8 @@ mod tests {
         let (mailbox, inbox) =
             (scene.shared.mailbox.as_ref().unwrap(), scene.shared.inbox.as_ref().unwrap());
         for _ in 0..1000 {
-            scene.shared.post(Letter::of(handler.clone(), Event::Data(b"x")));
-            inbox.put(&Event::Data(b"x"));
+            scene.shared.post(Letter::of(handler.clone(), Event::Data(b"x")).unwrap());
+            inbox.put(&Event::Data(b"x")).unwrap();
         }
         assert!(mailbox.reserved() >= 1000 && inbox.reserved() >= 1000);
         scene.work();
@@ -618,10 +628,12 @@ mod tests {
     fn room_that_is_told_of_several_times_before_a_worker_comes_is_told_of_once() {
         let scene = Scene::new(false);
         let handler: Arc<Counting> = Arc::default();
-        (0..3).for_each(|_| scene.shared.post(Letter::of(handler.clone(), Event::Writable)));
+        (0..3).for_each(|_| {
+            scene.shared.post(Letter::of(handler.clone(), Event::Writable).unwrap());
+        });
         scene.work();
         assert_eq!(handler.0.load(Ordering::SeqCst), 1);
-        scene.shared.post(Letter::of(handler.clone(), Event::Writable));
+        scene.shared.post(Letter::of(handler.clone(), Event::Writable).unwrap());
         scene.work();
         assert_eq!(handler.0.load(Ordering::SeqCst), 2);
     }

@@ -15,6 +15,7 @@ pub const CLOSE_REASONS: usize = 128;
 #[repr(align(128))]
 pub(crate) struct Counters {
     pub accepted: AtomicU64,
+    pub accept_errors: AtomicU64,
     pub opened: [AtomicU64; 4],
     pub closed: [AtomicU64; 4],
     pub frames_in: AtomicU64,
@@ -29,6 +30,7 @@ impl Counters {
         let zero = || AtomicU64::new(0);
         Counters {
             accepted: zero(),
+            accept_errors: zero(),
             opened: [const { AtomicU64::new(0) }; 4],
             closed: [const { AtomicU64::new(0) }; 4],
             frames_in: zero(),
@@ -74,6 +76,9 @@ pub struct Stats {
     /// Connections that count against `maxConnections`, now: the unidentified, those that the host
     /// has not admitted yet, the open, and those that are ending.
     pub connections: u64,
+    /// Calls of accept that failed, ever: mostly of connections that had ended by then, or for want of
+    /// descriptors or memory.
+    pub accept_errors: u64,
 }
 
 impl Stats {
@@ -93,6 +98,7 @@ impl Stats {
             loops_held_up: 0,
             slow_turns: 0,
             connections: 0,
+            accept_errors: 0,
         }
     }
 
@@ -108,6 +114,7 @@ impl Stats {
     /// Adds a snapshot of another port; what is of the whole runtime is left alone.
     pub(crate) fn merge(&mut self, other: &Stats) {
         self.accepted += other.accepted;
+        self.accept_errors += other.accept_errors;
         self.unidentified += other.unidentified;
         self.connections += other.connections;
         self.frames_in += other.frames_in;
@@ -127,6 +134,7 @@ impl Stats {
         let all = port.counters_if_started();
         for counters in all {
             self.accepted += get(&counters.accepted);
+            self.accept_errors += get(&counters.accept_errors);
             self.frames_in += get(&counters.frames_in);
             self.frames_out += get(&counters.frames_out);
             self.bytes_in += get(&counters.bytes_in);
@@ -190,6 +198,8 @@ pub(crate) fn prometheus(ports: &[(PortLabels, Stats)], runtime: &Stats) -> Stri
         lines
     };
     family("accepts_total", "counter", "Connections accepted.", each(|s| s.accepted));
+    let errors = each(|s| s.accept_errors);
+    family("accept_errors_total", "counter", "Calls of accept that failed.", errors);
     family(
         "unidentified",
         "gauge",

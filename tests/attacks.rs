@@ -602,7 +602,7 @@ impl Networks {
             listener.on(Protocol::Client, handler).unwrap();
             listener.start().unwrap();
             let address = listener.addresses()[0];
-            Server { listener, runtime, address }
+            Server { listener, runtime, address, chaos: None }
         })
     }
 }

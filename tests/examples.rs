@@ -661,7 +661,6 @@ fn a_head_of_16_kib_is_answered_and_a_longer_one_closed() {
 fn half_a_request_and_other_first_bytes_are_closed_at_once() {
     let serve = Serve::start(programs(), &["--demo"]);
     let address = serve.address(1);
-    let begun = Instant::now();
     let mut stream = connect(address);
     stream.write_all(b"GET / HTTP/1.1\r\nHost:").unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
@@ -669,7 +668,6 @@ fn half_a_request_and_other_first_bytes_are_closed_at_once() {
     for first in [0, 4, b'@', b'[', b'a', b' ', 255] {
         assert_eq!(exchange(address, &[first]), b"", "{first}");
     }
-    assert!(begun.elapsed() < Duration::from_secs(8), "that was a deadline");
     let status = status_when(address, "8 ends", |now| now.number("closes.host_closed") >= 8);
     assert_eq!(status.number("closes.host_deadline"), 0);
 }
@@ -681,7 +679,6 @@ fn an_incomplete_request_is_closed_after_10_seconds() {
     let begun = Instant::now();
     assert_eq!(exchange(address, b"GET / HTTP/1.1\r\nHost: x\r\n"), b"");
     assert!(begun.elapsed() >= Duration::from_millis(9_900), "{:?}", begun.elapsed());
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     status_when(address, "the end", |now| now.number("closes.host_deadline") == 1);
 }
 

@@ -249,7 +249,7 @@ fn a_busy_port_stops_and_everybody_who_was_shown_was_told_the_end() {
 #[test]
 fn stopping_while_newcomers_arrive_loses_none_of_them() {
     for (keys, rest) in [("", ""), (WITH_TLS, TLS_SECTION)] {
-        let (server, counts) = counting(keys, rest);
+        let (server, counts) = counting(&format!("accepterThreads=4\n{keys}"), rest);
         let address = server.address;
         let going = Arc::new(AtomicBool::new(true));
         let newcomers: Vec<_> = (0..4)
@@ -476,7 +476,14 @@ fn a_taken_port_gives_address_in_use_with_the_section_and_the_start_can_be_tried
     for part in ["[Port]", &port.to_string(), "127.0.0.1"] {
         assert!(error.message.contains(part), "{}", error.message);
     }
-    drop(server);
+    // Nor does it end others of the same runtime.
+    let mut other = framed(server.address);
+    let beside = Listener::new(&server.runtime, &config, 0).unwrap();
+    beside.on(Protocol::Client, Arc::new(Echo)).unwrap();
+    assert_eq!(beside.start().unwrap_err().status, Status::AddressInUse);
+    other.write_all(&frame(b"goes on")).unwrap();
+    assert_eq!(read_frame(&mut other), b"goes on");
+    drop((server, beside));
     listener.start().unwrap();
     framed(listener.addresses()[0]);
 }

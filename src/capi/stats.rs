@@ -58,6 +58,9 @@ pub struct np_stats {
     /// Connections that count against maxConnections at this moment: the unidentified, those not
     /// admitted yet, the open, and those that are ending.
     pub connections: u64,
+    /// Calls of accept that failed: mostly of connections that had ended by then, or for want of
+    /// descriptors or memory.
+    pub accept_errors: u64,
 }
 
 // SAFETY: repr(C), two numbers of four bytes, then numbers of eight.
@@ -66,7 +69,7 @@ unsafe impl Sized32 for np_stats {
 }
 
 const _: () = {
-    assert!(size_of::<np_stats>() == 1248);
+    assert!(size_of::<np_stats>() == 1256);
     assert!(NP_STATS_PROTOCOLS == 8 && NP_STATS_REASONS == 128);
 };
 
@@ -89,6 +92,7 @@ impl np_stats {
             loops_held_up: stats.loops_held_up,
             slow_turns: stats.slow_turns,
             connections: stats.connections,
+            accept_errors: stats.accept_errors,
         };
         for protocol in Protocol::ALL {
             out.open[protocol as usize] = stats.open[protocol.index()];

@@ -2,7 +2,7 @@
 
 use super::{Conn, InputEnd, Phase, Turn};
 use crate::accept::Seat;
-use crate::event::{Event, FrameSpan, Frames, Protocol};
+use crate::event::{Event, Frames, Protocol};
 #[cfg(test)]
 use crate::faults::Stage;
 use crate::frame::decode::{Decoder, INFLATE_TURN_BYTES, Step};
@@ -280,11 +280,8 @@ impl Conn {
             Step::Drained => (used, false),
             Step::More => (used, true),
             Step::Single { payload, compressed } => {
-                let len = payload.len();
-                let span = FrameSpan { buffer: 0, compressed, start: 0, len };
                 self.frames_in += 1;
-                self.deliver(Event::Frames(Frames { buffers: [&payload, &[]], spans: &[span] }));
-                drop(self.spare(payload));
+                self.deliver_large(payload, compressed);
                 (used, true)
             }
             Step::Yield => {
@@ -295,7 +292,7 @@ impl Conn {
     }
 
     /// A buffer for further use: another one if events that are polled point into this one.
-    fn spare(&self, buffer: Vec<u8>) -> Vec<u8> {
+    pub(super) fn spare(&self, buffer: Vec<u8>) -> Vec<u8> {
         if self.is_polled() { polling::spare(buffer) } else { buffer }
     }
 

@@ -20,7 +20,7 @@ pub(crate) use end::Parting;
 
 use crate::accept::{Seat, Ticket};
 use crate::dispatch;
-use crate::event::{CloseInfo, Event, Handler, Party, Protocol};
+use crate::event::{CloseInfo, Event, FrameSpan, Frames, Handler, Party, Protocol};
 #[cfg(test)]
 use crate::faults::Stage;
 use crate::frame::HEADER_BYTES;
@@ -356,11 +356,16 @@ impl Conn {
         }
         if let Some(shared) = &self.out_ref().shared {
             if let (Some(inbox), Event::Frames(_) | Event::Data(_)) = (&shared.inbox, &event) {
-                inbox.put(&event);
+                if let Err(reason) = inbox.put(&event) {
+                    self.fail(reason);
+                }
                 return;
             }
             if shared.mailbox.is_some() {
-                shared.post(Letter::of(handler, event));
+                match Letter::of(handler, event) {
+                    Ok(letter) => shared.post(letter),
+                    Err(reason) => self.fail(reason),
+                }
                 return;
             }
         }
@@ -382,6 +387,22 @@ impl Conn {
             let ending = self.ending(CloseReason::CallbackPanic, Party::Host);
             self.end(ending);
         }
+    }
+
+    /// Gives a frame on its own to the handler. Who keeps it gets its memory: there may be none for a
+    /// copy of what a peer has sent.
+    fn deliver_large(&mut self, payload: Vec<u8>, compressed: bool) {
+        if let (Some(shared), Some(handler)) = (&self.out_ref().shared, &self.handler) {
+            if let Some(inbox) = &shared.inbox {
+                return inbox.put_frame(payload, compressed);
+            }
+            if shared.mailbox.is_some() {
+                return shared.post(Letter::frame(handler.clone(), payload, compressed));
+            }
+        }
+        let span = FrameSpan { buffer: 0, compressed, start: 0, len: payload.len() };
+        self.deliver(Event::Frames(Frames { buffers: [&payload, &[]], spans: &[span] }));
+        drop(self.spare(payload));
     }
 
     /// Polled input of it is with the host, until that polls again.

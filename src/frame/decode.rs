@@ -19,6 +19,9 @@ const BATCH_FRAMES: usize = 64;
 /// Inflated bytes that one connection may produce in one turn.
 pub(crate) const INFLATE_TURN_BYTES: usize = 256 << 10;
 
+/// Small frames that one connection may have delivered in one turn: each is a callback's time.
+pub(crate) const TURN_FRAMES: usize = 4096;
+
 /// What decoding works with; it belongs to the loop and is lent for a turn.
 pub(crate) struct Workspace {
     /// The frames of the present batch.
@@ -27,6 +30,8 @@ pub(crate) struct Workspace {
     pub inflated: Vec<u8>,
     /// What is left of the turn's [`INFLATE_TURN_BYTES`].
     pub inflate_budget: usize,
+    /// What is left of the turn's [`TURN_FRAMES`].
+    pub frame_budget: usize,
     pub inflaters: Inflaters,
 }
 
@@ -36,6 +41,7 @@ impl Workspace {
             spans: Vec::with_capacity(BATCH_FRAMES),
             inflated: Vec::new(),
             inflate_budget: INFLATE_TURN_BYTES,
+            frame_budget: TURN_FRAMES,
             inflaters: Inflaters::new(),
         }
     }
@@ -50,7 +56,7 @@ pub(crate) enum Step {
     More,
     /// One large frame on its own.
     Single { payload: Vec<u8>, compressed: bool },
-    /// The turn's inflation budget is used up: go on in the next turn.
+    /// The turn's budget of frames or of inflation is used up: go on in the next turn.
     Yield,
 }
 
@@ -129,7 +135,10 @@ impl Decoder {
             }
         }
         while let Some(header) = Header::parse(&input[at..]) {
-            let full = work.spans.len() == BATCH_FRAMES;
+            if work.frame_budget == 0 && work.spans.is_empty() {
+                return Ok((at, Step::Yield));
+            }
+            let full = work.spans.len() == BATCH_FRAMES || work.frame_budget == 0;
             match check(header, rules) {
                 Err(reason) if work.spans.is_empty() => return Err(reason),
                 Ok(()) if !full => {}
@@ -171,6 +180,7 @@ impl Decoder {
                     len: payload.len(),
                 });
             }
+            work.frame_budget -= 1;
             at = start + payload.len();
         }
         Ok((at, Step::Drained))
@@ -383,6 +393,7 @@ mod tests {
             kept.extend_from_slice(part);
             loop {
                 work.inflate_budget = INFLATE_TURN_BYTES;
+                work.frame_budget = TURN_FRAMES;
                 let (used, step) = decoder.decode(&kept, &mut work, rules)?;
                 let batch = Frames { buffers: [&kept, &work.inflated], spans: &work.spans };
                 payloads.extend(batch.iter().map(|frame| frame.data.to_vec()));
@@ -405,7 +416,7 @@ mod tests {
             .collect();
         let mut wire = Vec::new();
         for how in [None, rules().writes] {
-            payloads.iter().for_each(|payload| encode::frame(payload, how, &mut wire));
+            payloads.iter().for_each(|payload| encode::frame(payload, how, &mut wire).unwrap());
         }
         ([payloads.clone(), payloads].concat(), wire)
     }
@@ -422,7 +433,7 @@ mod tests {
     fn small_frames_survive_a_cut_at_every_byte() {
         let mut wire = Vec::new();
         let payloads: Vec<Vec<u8>> = (0..200).map(|n| vec![n as u8; n % 70]).collect();
-        payloads.iter().for_each(|p| encode::frame(p, rules().writes, &mut wire));
+        payloads.iter().for_each(|p| encode::frame(p, rules().writes, &mut wire).unwrap());
         for piece in 1..20 {
             assert_eq!(run(&wire, piece, &rules()).unwrap(), payloads);
         }

@@ -158,8 +158,8 @@ thread_local! {
     static COMPRESS: RefCell<Option<(bool, u32, Compress)>> = const { RefCell::new(None) };
 }
 
-/// Compresses `data` onto the end of `out` if that makes it smaller; otherwise `out` is as
-/// it was and the answer is false.
+/// Compresses `data` onto the end of `out` if that makes it smaller; otherwise, and if there is no
+/// memory for that, `out` is as it was and the answer is false.
 pub(crate) fn compress_smaller(data: &[u8], how: Writes, out: &mut Vec<u8>) -> bool {
     // Level 0 only stores, which never is smaller.
     if how.level == 0 {
@@ -178,7 +178,9 @@ pub(crate) fn compress_smaller(data: &[u8], how: Writes, out: &mut Vec<u8>) -> b
         // To the end, also of what does not get smaller (by an eighth at most): a state that is
         // reset while output waits in it has less room for output from then on, and panics once
         // that is not enough (zlib-rs 0.6.8).
-        out.reserve_exact(data.len() + data.len() / 8 + 64);
+        if super::reserve(out, data.len() + data.len() / 8 + 64).is_err() {
+            return false;
+        }
         let whole = loop {
             let used = state.total_in() as usize;
             match state.compress_vec(&data[used..], out, FlushCompress::Finish) {

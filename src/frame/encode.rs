@@ -1,7 +1,8 @@
 //! From a payload to the bytes on the wire.
 
 use super::deflate::{Writes, compress_smaller};
-use super::{HEADER_BYTES, Header};
+use super::{HEADER_BYTES, Header, reserve};
+use crate::status::CloseReason;
 
 /// The header of a payload that is sent as it is.
 pub(crate) fn raw_header(payload_bytes: usize) -> [u8; HEADER_BYTES] {
@@ -28,16 +29,25 @@ pub(crate) fn compressed(payload: &[u8], how: Writes, out: &mut Vec<u8>) -> bool
     true
 }
 
-/// A whole frame in memory of its own, compressed where that pays.
-pub(crate) fn frame(payload: &[u8], how: Option<Writes>, out: &mut Vec<u8>) {
+/// A whole frame at the end of `out`, compressed where that pays. There may be no memory for it.
+pub(crate) fn frame(
+    payload: &[u8],
+    how: Option<Writes>,
+    out: &mut Vec<u8>,
+) -> Result<(), CloseReason> {
     if let Some(how) = worth_compressing(payload, how)
         && compressed(payload, how, out)
     {
-        return;
+        return Ok(());
     }
-    out.reserve(HEADER_BYTES + payload.len());
+    let bytes = HEADER_BYTES + payload.len();
+    if out.capacity() - out.len() < bytes {
+        // At least twice as much, as there may be many.
+        reserve(out, bytes.max(out.len()))?;
+    }
     out.extend_from_slice(&raw_header(payload.len()));
     out.extend_from_slice(payload);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -47,16 +57,16 @@ mod tests {
     #[test]
     fn the_examples_of_the_protocol_come_out_byte_by_byte() {
         let mut out = Vec::new();
-        frame(b"hello", None, &mut out);
+        frame(b"hello", None, &mut out).unwrap();
         assert_eq!(out, b"\x00\x00\x00\x05hello");
         out.clear();
         let how = Writes { zlib: true, threshold_bytes: 64, level: 6 };
-        frame(&[b'a'; 64], Some(how), &mut out);
+        frame(&[b'a'; 64], Some(how), &mut out).unwrap();
         assert_eq!(out[..4], [0x80, 0, 0, 0x0c]);
         assert_eq!(out[4..6], [0x78, 0x9c]);
         assert_eq!(out[12..], [0x14, 0x8d, 0x18, 0x41], "Adler-32 of 64 letters a");
         out.clear();
-        frame(&[b'a'; 63], Some(how), &mut out);
+        frame(&[b'a'; 63], Some(how), &mut out).unwrap();
         assert_eq!(out[..4], [0, 0, 0, 63], "one byte below the threshold");
     }
 }

@@ -3,7 +3,7 @@
 use super::reference::{self, Reading};
 use super::split;
 use crate::event::Frames;
-use crate::frame::decode::{Decoder, FIRST_STEP_BYTES, SMALL_BYTES, Step, Workspace};
+use crate::frame::decode::{Decoder, FIRST_STEP_BYTES, SMALL_BYTES, Step, TURN_FRAMES, Workspace};
 use crate::frame::deflate::{Inflated, Inflaters, Reads, STEP_MAX_BYTES, Writes};
 use crate::frame::{HEADER_BYTES, Rules, encode};
 use crate::simulation::random::Random;
@@ -90,6 +90,7 @@ fn feed(
         kept.extend_from_slice(part);
         loop {
             work.inflate_budget = budget;
+            work.frame_budget = TURN_FRAMES;
             let (used, step) = match decoder.decode(&kept, &mut work, rules) {
                 Ok(decoded) => decoded,
                 Err(reason) => {
@@ -194,7 +195,7 @@ pub fn round_trip(input: &[u8]) {
         let (payload, behind) = behind.split_at(usize::from(len % 4096).min(behind.len()));
         let payload = payload.repeat(1 + usize::from(len >> 12));
         let before = wire.len();
-        encode::frame(&payload, writes, &mut wire);
+        encode::frame(&payload, writes, &mut wire).unwrap();
         assert!(wire.len() - before <= HEADER_BYTES + payload.len(), "a frame grew");
         payloads.push(payload);
         rest = behind;

@@ -1,7 +1,7 @@
 //! The loops: they turn readiness of sockets into turns of connections.
 //!
 //! A turn of the loop: wait; take messages; give each ready connection its turn (at most
-//! 4 reads or 1 MiB, then the run-again list); fire deadlines; settle all that were touched,
+//! 4 reads, 1 MiB or 4,096 frames, then the run-again list); fire deadlines; settle all that were touched,
 //! which flushes each of them once. Handshake and I/O loops are the same with another role.
 
 pub(crate) mod door;
@@ -10,7 +10,7 @@ mod wheel;
 
 use crate::conn::{Conn, Fate, Newcomer, Turn};
 use crate::dispatch;
-use crate::frame::decode::{INFLATE_TURN_BYTES, Workspace};
+use crate::frame::decode::{INFLATE_TURN_BYTES, TURN_FRAMES, Workspace};
 use crate::handles::{self, SendFlags};
 use crate::polling::{self, Sink};
 use crate::runtime::Core;
@@ -616,6 +616,7 @@ impl Loop {
         let mut input = Input { scratch, at: 0, filled: 0, is_polled };
         turn.key = key;
         turn.work.inflate_budget = INFLATE_TURN_BYTES;
+        turn.work.frame_budget = TURN_FRAMES;
         let is_handshake = self.door.is_handshake();
         let mut kept = conn.take_kept();
         let (mut reads, mut bytes, mut has_place) = (TURN_READS, TURN_READ_BYTES, true);
@@ -637,6 +638,10 @@ impl Loop {
         }
         while has_place && *readable && reads > 0 && bytes > 0 && conn.wants_read() {
             if is_handshake && conn.is_to_hand_over() {
+                break;
+            }
+            if turn.work.frame_budget < TURN_FRAMES / 8 {
+                // What is read now would have to be kept.
                 break;
             }
             if is_polled && input.room() < ROOM_BYTES.min(input.scratch.len()) {

@@ -104,10 +104,13 @@ impl Transport {
     ) -> io::Result<(usize, usize)> {
         #[cfg(any(test, fuzzing))]
         if let Transport::Simulated(wire) = self {
-            let room = missing.min(payload.capacity() - payload.len()).min(scratch.len());
-            let got = wire.recv(&mut scratch[..room])?;
-            payload.extend_from_slice(&scratch[..got]);
-            return Ok((got, 0));
+            let (begin, spare) = (payload.len(), payload.capacity() - payload.len());
+            payload.resize(begin + missing.min(spare), 0);
+            let result = wire.recv(&mut payload[begin..]);
+            payload.truncate(begin + result.as_ref().copied().unwrap_or(0));
+            let filled = result?;
+            let behind = if filled == missing { wire.recv(scratch).unwrap_or(0) } else { 0 };
+            return Ok((filled, behind));
         }
         let Transport::Tcp(stream) = self else { return Err(ErrorKind::NotConnected.into()) };
         let spare = payload.spare_capacity_mut();

@@ -66,9 +66,10 @@ fn input(
     has_inbox: bool,
 ) {
     let Some(protocol) = protocol else { return };
-    let everything = matches!(reason, CloseReason::PeerClosed | CloseReason::Truncated)
-        || (known.told.contains(&Told::End) && !has_inbox)
-        || peer.plan.breaks == Some(reason);
+    let everything = !peer.is_cut
+        && (matches!(reason, CloseReason::PeerClosed | CloseReason::Truncated)
+            || (known.told.contains(&Told::End) && !has_inbox)
+            || peer.plan.breaks == Some(reason));
     if protocol.is_framed() {
         let planned = &peer.plan.payloads;
         assert!(
@@ -138,7 +139,9 @@ fn reason(peer: &Peer, known: &Known, terms: &Terms) {
             peer.left && matches!(peer.plan.leaves, Leaves::Fin | Leaves::AbruptFin)
         }
         CloseReason::TlsTruncated => peer.plan.tls && peer.left,
-        CloseReason::Truncated => peer.left && peer.plan.breaks == Some(CloseReason::Truncated),
+        CloseReason::Truncated => {
+            peer.is_cut || peer.left && peer.plan.breaks == Some(CloseReason::Truncated)
+        }
         CloseReason::PeerReset => peer.left && peer.plan.leaves == Leaves::Reset,
         CloseReason::HostClosed => did.close && closed.host_code == 7,
         CloseReason::HostAborted => did.abort && closed.host_code == 9,

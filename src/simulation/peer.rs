@@ -49,6 +49,8 @@ pub(super) struct Plan {
     /// How the stream breaks a rule after those.
     pub breaks: Option<CloseReason>,
     pub leaves: Leaves,
+    /// It leaves after so many bytes of the wire, whatever it is in the middle of.
+    pub cut: Option<usize>,
     pub tls: bool,
 }
 
@@ -61,9 +63,13 @@ pub(super) struct Peer {
     outbox: VecDeque<u8>,
     /// Plaintext that waits for the end of the handshake.
     waiting: Vec<u8>,
+    /// Bytes of the wire that have been sent.
+    said: usize,
     /// What has been read, out of TLS.
     pub got: Vec<u8>,
     pub left: bool,
+    /// It left in the middle of what it had to say.
+    pub is_cut: bool,
     /// The TLS layer saw close_notify, or there is no TLS and the stream ended.
     pub clean_end: bool,
     pub tls_error: bool,
@@ -77,8 +83,14 @@ impl Plan {
     /// What a peer plans that sends these bytes.
     pub fn of_bytes(random: &mut Random, bytes: &[u8]) -> Plan {
         let leaves = *random.pick(&LEAVES);
-        let mut plan =
-            Plan { first_byte: None, payloads: Vec::new(), breaks: None, leaves, tls: false };
+        let mut plan = Plan {
+            first_byte: None,
+            payloads: Vec::new(),
+            breaks: None,
+            leaves,
+            cut: None,
+            tls: false,
+        };
         let Some((protocol, first_byte, rest)) = reference::identified(bytes) else { return plan };
         plan.first_byte = Some(first_byte);
         if !protocol.is_framed() {
@@ -100,9 +112,9 @@ impl Plan {
 
     pub fn new(random: &mut Random, tls: bool) -> (Plan, Vec<u8>) {
         let mut stream = Vec::new();
+        let leaves = *random.pick(&LEAVES);
         let mut plan =
-            Plan { first_byte: None, payloads: Vec::new(), breaks: None, leaves: Leaves::Fin, tls };
-        plan.leaves = *random.pick(&LEAVES);
+            Plan { first_byte: None, payloads: Vec::new(), breaks: None, leaves, cut: None, tls };
         if random.one_in(12) {
             return (plan, stream);
         }
@@ -137,6 +149,20 @@ impl Plan {
             plan.breaks = Some(break_a_rule(random, &mut stream));
         }
         (plan, stream)
+    }
+
+    /// Now and then it leaves in the middle of a frame, a record or its handshake. Nothing in order can
+    /// come behind that.
+    fn with_cut(mut self, random: &mut Random, stream: &[u8]) -> Plan {
+        if random.one_in(8) {
+            // A handshake is some hundred bytes.
+            let bytes = stream.len() + if self.tls { 500 } else { 0 };
+            self.cut = Some(random.below(bytes + 1));
+            if self.leaves == Leaves::Fin {
+                self.leaves = Leaves::AbruptFin;
+            }
+        }
+        self
     }
 }
 
@@ -204,6 +230,7 @@ fn break_a_rule(random: &mut Random, stream: &mut Vec<u8>) -> CloseReason {
 impl Peer {
     pub fn new(random: &mut Random, address: SocketAddr, end: PeerEnd, tls: bool) -> Peer {
         let (plan, stream) = Plan::new(random, tls);
+        let plan = plan.with_cut(random, &stream);
         Peer::with_plan(address, end, plan, stream)
     }
 
@@ -221,8 +248,10 @@ impl Peer {
             tls,
             outbox,
             waiting,
+            said: 0,
             got: Vec::new(),
             left: false,
+            is_cut: false,
             clean_end: false,
             tls_error: false,
         }
@@ -242,8 +271,16 @@ impl Peer {
         } else if !self.outbox.is_empty() {
             let max = self.outbox.len();
             let len = if random.one_in(4) { max } else { 1 + random.size(max - 1) };
-            let bytes: Vec<u8> = self.outbox.drain(..len.min(max)).collect();
+            let until_cut = self.plan.cut.map_or(usize::MAX, |cut| cut - self.said);
+            let bytes: Vec<u8> = self.outbox.drain(..len.min(max).min(until_cut)).collect();
+            self.said += bytes.len();
             self.end.send(&bytes);
+            if bytes.len() == until_cut {
+                self.is_cut = true;
+                self.outbox.clear();
+                self.waiting.clear();
+                self.leave();
+            }
         } else if self.waiting.is_empty() && !self.left && random.one_in(3) {
             self.leave();
         }
@@ -287,7 +324,9 @@ impl Peer {
                 }
                 // Key updates, alerts.
                 let answers = sent(client);
-                self.outbox.extend(answers);
+                if !self.is_cut {
+                    self.outbox.extend(answers);
+                }
                 let state = client.process_new_packets();
                 self.clean_end |= state.is_ok_and(|state| state.peer_has_closed());
             }

@@ -3,6 +3,8 @@
 use super::wire::{LOOP, PeerEnd, line};
 use crate::config::Config;
 use crate::event::{Event, Handler, Protocol};
+use crate::frame::decode::{INFLATE_TURN_BYTES, TURN_FRAMES};
+use crate::frame::deflate::STEP_MAX_BYTES;
 use crate::handles;
 use crate::listener::Port;
 use crate::reactor::door::Control;
@@ -11,6 +13,10 @@ use crate::reactor::{Loop, Readiness};
 use crate::runtime::{Clock, Consumer, Core};
 use crate::stats::Stats;
 use crate::status::CloseReason;
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
+use parking_lot::Mutex;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,14 +24,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// A frame of one byte.
 const FRAME: [u8; 5] = [0, 0, 0, 1, b'x'];
 
-struct Silent;
+/// Frames that each connection has got, in the order in which they opened.
+#[derive(Default)]
+struct Counting(Mutex<Vec<(handles::Conn, u64)>>);
 
-impl Handler for Silent {
-    fn on_event(&self, _: handles::Conn, _: Event<'_>) {}
+impl Handler for Counting {
+    fn on_event(&self, conn: handles::Conn, event: Event<'_>) {
+        let mut known = self.0.lock();
+        match event {
+            Event::Opened { .. } => known.push((conn, 0)),
+            Event::Frames(frames) => {
+                let one = known.iter_mut().find(|(known, _)| *known == conn);
+                one.expect("it has opened").1 += frames.len() as u64;
+            }
+            _ => {}
+        }
+    }
 }
 
-/// A loop whose host polls one event at a time, one for handshakes, and a port for framed clients.
+/// A loop, one for handshakes, and a port for framed clients.
 struct Scene {
+    host: Arc<Counting>,
     core: Arc<Core>,
     port: Arc<Port>,
     handshakes: Loop,
@@ -35,22 +54,32 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(keys: &str) -> Scene {
+    /// With a host that polls one event at a time.
+    fn polled(keys: &str) -> Scene {
+        Scene::new(keys, Consumer::Poll)
+    }
+
+    fn new(keys: &str, consumer: Consumer) -> Scene {
         let mut config = Config::new();
         config.load_string(format!("[Port]\nport = 0\n{keys}").as_bytes(), "scene").unwrap();
         let (settings, findings) = config.resolve();
         assert!(findings.is_empty(), "{findings:?}");
         let now_ms = Arc::new(AtomicU64::new(1000));
         let clock = Clock::Simulated(now_ms.clone());
-        let (core, parts) = Core::assemble(&settings.runtime, Consumer::Poll, clock).unwrap();
-        let handshakes = parts.into_iter().next().unwrap().into_loop(core.clone(), 0);
-        let (_, reactor) = core.add_loop(Box::new(vec![0; 64 << 10])).unwrap();
+        let (core, parts) = Core::assemble(&settings.runtime, consumer, clock).unwrap();
+        let mut parts = parts.into_iter();
+        let handshakes = parts.next().unwrap().into_loop(core.clone(), 0);
+        let reactor = match parts.next() {
+            Some(part) => part.into_loop(core.clone(), 1),
+            None => core.add_loop(Box::new(vec![0; 64 << 10])).unwrap().1,
+        };
         core.fix_loops().unwrap();
         let port = settings.ports.into_iter().next().unwrap();
         let port = Arc::new(Port::new(core.clone(), port, 0).unwrap());
-        port.simulate_handler(Protocol::Client, Arc::new(Silent));
+        let host = Arc::new(Counting::default());
+        port.simulate_handler(Protocol::Client, host.clone());
         port.simulate_start();
-        Scene { core, port, handshakes, reactor, peers: Vec::new(), now_ms }
+        Scene { host, core, port, handshakes, reactor, peers: Vec::new(), now_ms }
     }
 
     /// A peer that has connected and is on its way to a loop.
@@ -77,11 +106,20 @@ impl Scene {
         peer
     }
 
-    /// One round of the host's, and time passes after it.
+    /// One turn of the loop, or one round of the host's, and time passes after it.
     fn round(&mut self, ms: u64) {
         let ready = self.ready(1);
-        self.reactor.simulated_round(ready.into_iter(), 1);
+        if self.reactor.sink().is_some() {
+            self.reactor.simulated_round(ready.into_iter(), 1);
+        } else {
+            self.reactor.turn(ready.into_iter());
+        }
         self.now_ms.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    /// Frames that a connection has got.
+    fn frames_of(&self, position: usize) -> u64 {
+        self.host.0.lock()[position].1
     }
 
     fn handshake_turn(&mut self) {
@@ -116,7 +154,7 @@ impl Drop for Scene {
 
 #[test]
 fn a_deadline_holds_on_a_polled_loop_that_never_has_room_for_all() {
-    let mut scene = Scene::new("frameTimeout = 300ms\n");
+    let mut scene = Scene::polled("frameTimeout = 300ms\n");
     let drips = scene.connect();
     // As many as there are rounds in a tick of the timers: whoever has no turn when one of these
     // ends has none when the next does.
@@ -136,7 +174,7 @@ fn a_deadline_holds_on_a_polled_loop_that_never_has_room_for_all() {
 
 #[test]
 fn a_frame_that_has_come_in_time_is_no_late_one_because_its_loop_reads_it_late() {
-    let mut scene = Scene::new("frameTimeout = 300ms\n");
+    let mut scene = Scene::polled("frameTimeout = 300ms\n");
     let peer = scene.connect();
     let busy: Vec<PeerEnd> = (0..10).map(|_| scene.connect()).collect();
     let frames = |scene: &Scene| scene.stats().frames_in;
@@ -160,7 +198,7 @@ fn a_frame_that_has_come_in_time_is_no_late_one_because_its_loop_reads_it_late()
 
 #[test]
 fn a_loop_that_is_held_up_is_told_of_no_more_doomed_ones_than_it_has() {
-    let mut scene = Scene::new("maxHandshakes = 1\n");
+    let mut scene = Scene::polled("maxHandshakes = 1\n");
     let _silent = scene.knock();
     scene.round(1);
     let door = scene.port.first_doors()[0].clone();
@@ -178,7 +216,7 @@ fn a_loop_that_is_held_up_is_told_of_no_more_doomed_ones_than_it_has() {
 #[test]
 fn with_tls_nobody_is_accepted_whom_a_loop_behind_the_handshakes_has_not_looked_at() {
     let (certificate, key) = super::world::identity();
-    let mut scene = Scene::new(&format!(
+    let mut scene = Scene::polled(&format!(
         "ssl = auto\nsslSection = TLS\n[TLS]\ncertificate = {certificate}\nprivateKey = {key}\n"
     ));
     let all = scene.port.room();
@@ -193,4 +231,55 @@ fn with_tls_nobody_is_accepted_whom_a_loop_behind_the_handshakes_has_not_looked_
         scene.round(1);
     }
     assert_eq!(scene.port.room(), all);
+}
+
+/// One sends a lot, and another one a frame in each turn: that one is told in each, whatever there is to
+/// do for the first, of whom a turn takes so much at most. Gives the turns until `all` frames are told.
+fn has_a_share_of_each_turn(lot: &[u8], all: u64, most_frames: u64, most_bytes: u64) -> u64 {
+    let mut scene = Scene::new("maxFrameSize = 1M\nmaxInflatedSize = 32M\n", Consumer::Callbacks);
+    let greedy = scene.connect();
+    let polite = scene.connect();
+    greedy.send(lot);
+    let mut turns = 0;
+    while scene.frames_of(0) < all {
+        let (frames, bytes) = (scene.frames_of(0), scene.stats().bytes_in);
+        polite.send(&FRAME);
+        scene.round(0);
+        turns += 1;
+        assert_eq!(scene.frames_of(1), turns, "the other one has had no turn");
+        assert!(scene.frames_of(0) - frames <= most_frames);
+        assert!(scene.stats().bytes_in - bytes <= most_bytes + FRAME.len() as u64);
+    }
+    turns
+}
+
+#[test]
+fn a_turn_takes_so_many_frames_of_one_connection_and_no_more() {
+    let all = 100_000;
+    let frames = TURN_FRAMES as u64;
+    let turns = has_a_share_of_each_turn(&vec![0; 4 * all], all as u64, frames, 1 << 20);
+    assert!(turns >= all as u64 / frames);
+    // Compressed ones that inflate to nothing take nothing of the other budget.
+    let empty = [0x80, 0, 0, 2, 3, 0].repeat(all);
+    has_a_share_of_each_turn(&empty, all as u64, frames, 1 << 20);
+}
+
+#[test]
+fn a_turn_takes_so_many_bytes_of_one_connection_and_no_more() {
+    let frame = [&[0, 0, 0x40, 0], &[7; 0x4000][..]].concat();
+    // The last read may go beyond a mebibyte: by the buffer and the rest of a frame.
+    let most = (1 << 20) + (256 << 10) + frame.len() as u64;
+    let turns = has_a_share_of_each_turn(&frame.repeat(1000), 1000, 1000, most);
+    assert!(turns >= 1000 * frame.len() as u64 / most);
+}
+
+#[test]
+fn a_turn_inflates_so_much_of_one_connection_and_no_more() {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(&vec![0; 16 << 20]).unwrap();
+    let bomb = encoder.finish().unwrap();
+    let header = (bomb.len() as u32 | 1 << 31).to_be_bytes();
+    let turns = has_a_share_of_each_turn(&[&header, &bomb[..]].concat(), 1, 1, 1 << 20);
+    // It may go beyond its budget by what one step makes room for.
+    assert!(turns >= (16 << 20) / (INFLATE_TURN_BYTES + STEP_MAX_BYTES) as u64);
 }

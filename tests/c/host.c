@@ -92,13 +92,14 @@ static void listen_on(uint32_t index) {
     printf("port %u\n", address.port);
 }
 
-/* accepted=… then each close reason that was counted. */
+/* accepted=… accept_errors=… then each close reason that was counted. */
 static void say_stats(void) {
     np_stats stats = NP_STATS_INIT;
     int32_t reason;
     CHECK(np_runtime_get_stats(runtime, &stats) == NP_OK);
-    printf("accepted=%llu opened=%d closed=%d log_lines=%d complaints=%d",
-           (unsigned long long)stats.accepted, opened, closed, log_lines, complaints);
+    printf("accepted=%llu accept_errors=%llu opened=%d closed=%d log_lines=%d complaints=%d",
+           (unsigned long long)stats.accepted, (unsigned long long)stats.accept_errors, opened, closed,
+           log_lines, complaints);
     for (reason = 1; reason < NP_STATS_REASONS; reason++)
         if (stats.closes[reason] > 0)
             printf(" %s=%llu", np_close_reason_name(reason),

@@ -4,6 +4,7 @@
 
 pub mod chaos;
 
+use chaos::{Chaos, Toxic, Way};
 use nativeport::config::Config;
 use nativeport::event::{CloseInfo, Event, Frame, Frames, Handler, Protocol};
 use nativeport::handles::{Conn, SendFlags};
@@ -27,6 +28,8 @@ pub struct Server {
     pub listener: Listener,
     pub runtime: Runtime,
     pub address: SocketAddr,
+    /// Stands before it, at that address.
+    pub chaos: Option<Chaos>,
 }
 
 /// One port from `keys` (lines of a `[Port]` section) on loopback.
@@ -55,8 +58,22 @@ pub fn server_with(
     let listener = Listener::new(&runtime, &config, 0).unwrap();
     set_up(&listener);
     listener.start().unwrap();
-    let address = listener.addresses()[0];
-    Server { listener, runtime, address }
+    let chaos = toxic().map(|toxic| Chaos::new(listener.addresses()[0], toxic, Way::Both));
+    let address = chaos.as_ref().map_or(listener.addresses()[0], |chaos| chaos.address);
+    Server { listener, runtime, address, chaos }
+}
+
+/// What lies between clients and servers: `NP_TOXIC`, one of `latency`, `bandwidth`, `slow_close` and `slicer`,
+/// under all of which everything arrives; otherwise nothing.
+fn toxic() -> Option<Toxic> {
+    match std::env::var("NP_TOXIC").as_deref() {
+        Ok("latency") => Some(Toxic::Latency(Duration::from_millis(5))),
+        Ok("bandwidth") => Some(Toxic::Bandwidth(20 << 20)),
+        Ok("slow_close") => Some(Toxic::SlowClose(Duration::from_millis(50))),
+        Ok("slicer") => Some(Toxic::Slicer(1)),
+        Ok(other) => panic!("NP_TOXIC={other} is none"),
+        Err(_) => None,
+    }
 }
 
 /// Who gets the events: `NP_CONSUMER`, one of `workers` and `poll`, otherwise callbacks.

@@ -54,7 +54,7 @@ pub unsafe extern "system" fn Java_org_nativeport_internal_Native_sendFrame(
         if region.len <= COPIED {
             with_copy(&region, |data| conn.send_frame(data, flags))?;
         } else {
-            conn.send_frame_owned(Box::new(region.to_vec()), flags)?;
+            conn.send_frame_owned(Box::new(region.to_vec()?), flags)?;
         }
         Ok(0)
     })
@@ -100,7 +100,7 @@ pub unsafe extern "system" fn Java_org_nativeport_internal_Native_sendFrames(
             all = sum.ok_or(Status::Argument)?;
         }
         // SAFETY: both come from the virtual machine.
-        let copy = unsafe { Region::new(env, data, offset, all)? }.to_vec();
+        let copy = unsafe { Region::new(env, data, offset, all)? }.to_vec()?;
         let mut ends = Vec::with_capacity(sizes.len());
         let mut end = 0;
         for size in sizes {
@@ -137,7 +137,7 @@ pub unsafe extern "system" fn Java_org_nativeport_internal_Native_sendBytes(
         if region.len <= COPIED {
             with_copy(&region, |data| conn.send_bytes(data))?;
         } else {
-            conn.send_bytes(&region.to_vec())?;
+            conn.send_bytes(&region.to_vec()?)?;
         }
         Ok(0)
     })

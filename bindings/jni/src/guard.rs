@@ -191,15 +191,16 @@ impl Region {
         }
     }
 
-    /// The same as a vector.
-    pub fn to_vec(&self) -> Vec<u8> {
-        let mut copy = Vec::with_capacity(self.len);
+    /// The same as a vector, for which there may be no memory.
+    pub fn to_vec(&self) -> Result<Vec<u8>, Status> {
+        let mut copy = Vec::new();
+        copy.try_reserve_exact(self.len).map_err(|_| Status::MemoryLimit)?;
         // SAFETY: there is room for `len`, and all of it gets written.
         unsafe {
             self.read(copy.as_mut_ptr());
             copy.set_len(self.len);
         }
-        copy
+        Ok(copy)
     }
 
     /// Copies memory of the native into it.
