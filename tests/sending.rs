@@ -425,7 +425,9 @@ fn the_queue_never_takes_more_than_the_mark_and_one_frame_of_each_thread() {
 
 #[test]
 fn inside_its_own_callback_a_send_is_always_taken_and_reading_pauses_above_the_mark() {
-    if is_polled("a full queue refuses a send") {
+    if is_polled("a full queue refuses a send")
+        || is_through_a_toxic("twice as many buffers of the system take more than is sent")
+    {
         return;
     }
     const FRAMES: u32 = 6000;
@@ -686,7 +688,9 @@ fn close_flushes_everything_to_a_peer_that_goes_on_sending() {
 
 #[test]
 fn after_close_has_returned_sends_give_closed_and_no_callback_but_closed_comes() {
-    if is_polled("two batches may have been polled together") {
+    if is_polled("two batches may have been polled together")
+        || is_through_a_toxic("they need not come in one piece")
+    {
         return;
     }
     let (_server, mut client, conn, log) = one("compression=off", |conn, event| {

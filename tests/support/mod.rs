@@ -103,6 +103,15 @@ pub fn is_off_the_loop(why: &str) -> bool {
     is_off
 }
 
+/// True, visibly, where a test is about what one loopback connection does and a bad network lies between.
+pub fn is_through_a_toxic(why: &str) -> bool {
+    let is_through = toxic().is_some();
+    if is_through {
+        let _ = writeln!(std::io::stderr(), "skipped through a bad network: {why}");
+    }
+    is_through
+}
+
 /// A runtime for that consumer. Where events are polled, two threads of the test do it, and give
 /// them to the handlers as if they were callbacks.
 pub fn runtime_of(config: &Config) -> Runtime {
