@@ -2,9 +2,13 @@
  * A whole life of a host, in stages that it prints: a runtime, a plain port and one that
  * takes TLS as well, a client on each, a send from a thread of the host's, a stop that drains.
  *
+ *     torture [callbacks | workers | poll]
+ *
  * Exit status: 0 if both clients were served (in several attempts, if connections were told
  * their end), 3 if a function of the library answered an error (its words are on stderr), 4 if
  * a client was never served, 5 if something that must come did not. A hang ends by SIGALRM.
+ * However far it has come: what was handed over is released once, and when all is freed no
+ * descriptor and no thread is left.
  *
  * The clients use read and write, the library never does on sockets, so that a fault in a
  * system call of the one is not one of the other.
@@ -13,6 +17,7 @@
 #include <nativeport.h>
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -24,13 +29,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { ATTEMPTS = 12, PATIENCE_MS = 8000, RETRIES = 100, LARGE = 200000 };
+enum { ATTEMPTS = 12, PATIENCE_MS = 8000, RETRIES = 100, LARGE = 200000, HANDED = 64, EVENTS = 4 };
 
 static const char INI[] = "[Runtime]\n"
                           "ioThreads=1\n"
                           "handshakeThreads=1\n"
+                          "workerThreads=2\n"
                           "[Port.plain]\n"
                           "port=0\n"
                           "bindAddress=127.0.0.1\n"
@@ -50,8 +57,13 @@ static const char INI[] = "[Runtime]\n"
                           "[Tls]\n"
                           "selfSigned=localhost\n";
 
+static int32_t consumer = NP_CONSUMER_CALLBACKS;
 static np_runtime *runtime;
-static atomic_int opened, closed, destroyed, lent_out, released;
+static np_loop *polled;
+static atomic_int opened, closed, lent_out, released;
+/* User data: how often each was released. */
+static atomic_int destroyed[HANDED];
+static atomic_int handed;
 
 static void stage(const char *format, ...) {
     va_list arguments;
@@ -71,14 +83,28 @@ static _Noreturn void give_up(int status, const char *format, ...) {
     exit(status);
 }
 
+/* User data of its own for each call that takes it over, whatever that answers. */
+static void *hand_over(void) {
+    int at = handed++;
+    if (at >= HANDED)
+        give_up(5, "more is handed over than was thought of");
+    return &destroyed[at];
+}
+
+static void destroy(void *user_data) {
+    atomic_int *times = user_data;
+    if ((*times)++ != 0)
+        give_up(5, "user data %d is released twice", (int)(times - destroyed));
+}
+
 /* Callbacks. */
 
 static void on_open(void *user_data, np_conn conn, int32_t protocol, uint8_t first_byte) {
     (void)user_data;
-    (void)conn;
     (void)protocol;
     (void)first_byte;
     opened++;
+    np_conn_set_user_data(conn, hand_over(), destroy);
 }
 
 static void on_frames(void *user_data, np_conn conn, const np_frame *frames, size_t count) {
@@ -99,9 +125,27 @@ static void on_log(void *user_data, const np_log_record *record) {
     stage("log %s: %s", record->stage, record->text);
 }
 
-static void destroy(void *user_data) {
-    (void)user_data;
-    destroyed++;
+/* Polls until everything was told. */
+static void *poller(void *unused) {
+    np_event events[EVENTS];
+    np_status status;
+    size_t count, at;
+    while ((status = np_loop_poll(polled, events, EVENTS, NP_FOREVER, &count)) == NP_OK) {
+        for (at = 0; at < count; at++) {
+            const np_event *event = &events[at];
+            if (event->kind == NP_EVENT_OPEN)
+                on_open(NULL, event->conn, event->protocol, (uint8_t)event->first_byte);
+            else if (event->kind == NP_EVENT_FRAMES)
+                on_frames(NULL, event->conn, event->frames, event->count);
+            else if (event->kind == NP_EVENT_CLOSE)
+                on_close(NULL, event->conn, event->close);
+            else if (event->kind == NP_EVENT_LOG)
+                on_log(NULL, event->log);
+        }
+    }
+    if (status != NP_ERR_STOPPED)
+        give_up(5, "np_loop_poll: %s", np_status_message(status));
+    return unused;
 }
 
 /* A client. Each step answers 1, or 0 if the connection was told its end. */
@@ -285,10 +329,10 @@ static void *run(void *argument) {
     give_up(4, "%s: never served", client->name);
 }
 
-static void begin(pthread_t *thread, struct client *client) {
+static void begin(pthread_t *thread, void *(*body)(void *), void *argument) {
     int tries;
     for (tries = 0; tries < RETRIES; tries++)
-        if (pthread_create(thread, NULL, run, client) == 0)
+        if (pthread_create(thread, NULL, body, argument) == 0)
             return;
     give_up(4, "the host has no threads");
 }
@@ -304,18 +348,31 @@ static int says(const char *call, np_status status, const np_error *error) {
     return 0;
 }
 
+/* Gives a listener its callbacks, which is NULL where events are polled. */
+static np_status listen_to(np_listener *listener, np_error *error) {
+    np_handler handler = NP_HANDLER_INIT;
+    handler.user_data = hand_over();
+    handler.destroy = destroy;
+    if (consumer != NP_CONSUMER_POLL) {
+        handler.on_open = on_open;
+        handler.on_frames = on_frames;
+        handler.on_close = on_close;
+    }
+    return np_listener_on(listener, NP_PROTOCOL_CLIENT, &handler, error);
+}
+
 static int start(np_config *config, np_listener **listener, uint32_t index, np_address *address) {
     np_error error = NP_ERROR_INIT;
-    np_handler handler = NP_HANDLER_INIT;
-    handler.destroy = destroy;
-    handler.on_open = on_open;
-    handler.on_frames = on_frames;
-    handler.on_close = on_close;
     if (!says("np_listener_new", np_listener_new(runtime, config, index, listener, &error), &error)
-        || !says("np_listener_on", np_listener_on(*listener, NP_PROTOCOL_CLIENT, &handler, &error),
-                 &error)
-        || !says("np_listener_start", np_listener_start(*listener, &error), &error))
+        || !says("np_listener_on", listen_to(*listener, &error), &error))
         return 0;
+    if (!says("np_listener_start", np_listener_start(*listener, &error), &error)) {
+        /* Takes other callbacks, or has ended and refuses them. */
+        np_status status = listen_to(*listener, NULL);
+        if (status != NP_OK && status != NP_ERR_STATE)
+            give_up(5, "np_listener_on after a failure: %s", np_status_message(status));
+        return 0;
+    }
     if (np_listener_get_address(*listener, 0, address) != NP_OK)
         give_up(5, "a started listener has no address");
     stage("listening");
@@ -325,21 +382,26 @@ static int start(np_config *config, np_listener **listener, uint32_t index, np_a
 static int live(np_config *config, np_listener **listeners) {
     np_error error = NP_ERROR_INIT;
     struct client clients[2] = {{"framed", {0}, frames, -1}, {"foreign", {0}, sent_to, -1}};
-    pthread_t threads[2];
+    pthread_t threads[2], polls;
+    np_log_fn log = consumer == NP_CONSUMER_POLL ? NULL : on_log;
     char byte;
     if (!says("np_config_load_string",
               np_config_load_string(config, INI, sizeof INI - 1, "torture.ini", &error), &error)
-        || !says("np_runtime_new", np_runtime_new(config, NP_CONSUMER_CALLBACKS, &runtime, &error),
-                 &error)
+        || !says("np_runtime_new", np_runtime_new(config, consumer, &runtime, &error), &error)
         || !says("np_runtime_set_log",
-                 np_runtime_set_log(runtime, NP_LOG_INFO, on_log, NULL, destroy, &error), &error))
+                 np_runtime_set_log(runtime, NP_LOG_INFO, log, hand_over(), destroy, &error),
+                 &error)
+        || (consumer == NP_CONSUMER_POLL
+            && !says("np_loop_new", np_loop_new(runtime, NULL, 0, &polled, &error), &error)))
         return 0;
     stage("running");
     if (!start(config, &listeners[0], 1, &clients[0].address)
         || !start(config, &listeners[1], 0, &clients[1].address))
         return 0;
-    begin(&threads[0], &clients[0]);
-    begin(&threads[1], &clients[1]);
+    if (polled != NULL)
+        begin(&polls, poller, NULL);
+    begin(&threads[0], run, &clients[0]);
+    begin(&threads[1], run, &clients[1]);
     pthread_join(threads[0], NULL);
     pthread_join(threads[1], NULL);
     close(clients[0].fd);
@@ -351,6 +413,8 @@ static int live(np_config *config, np_listener **listeners) {
     close(clients[1].fd);
     if (np_runtime_wait(runtime, NP_FOREVER) != NP_OK)
         give_up(5, "np_runtime_wait failed");
+    if (polled != NULL)
+        pthread_join(polls, NULL);
     if (opened != closed)
         give_up(5, "%d opened, %d closed", opened, closed);
     if (lent_out != released)
@@ -359,20 +423,87 @@ static int live(np_config *config, np_listener **listeners) {
     return 1;
 }
 
-int main(void) {
+/* What is left behind. */
+
+/* How many entries a folder of /proc/self has; the words that tell of them go to `words`. */
+static int entries(const char *folder, char *words, size_t size) {
+    DIR *entries = opendir(folder);
+    struct dirent *entry;
+    int count = 0;
+    if (entries == NULL)
+        give_up(4, "%s: %s", folder, strerror(errno));
+    words[0] = 0;
+    while ((entry = readdir(entries)) != NULL) {
+        char path[512], told[128];
+        ssize_t len;
+        FILE *name;
+        if (entry->d_name[0] == '.')
+            continue;
+        count++;
+        /* What a descriptor leads to, or what a thread is called; it may be gone by now. */
+        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        len = readlink(path, told, sizeof told - 1);
+        told[len > 0 ? len : 0] = 0;
+        snprintf(path, sizeof path, "%s/%s/comm", folder, entry->d_name);
+        if (len < 0 && (name = fopen(path, "r")) != NULL) {
+            if (fgets(told, sizeof told, name) != NULL)
+                told[strcspn(told, "\n")] = 0;
+            fclose(name);
+        }
+        len = (ssize_t)strlen(words);
+        snprintf(words + len, size - (size_t)len, " %s", told);
+    }
+    closedir(entries);
+    return count;
+}
+
+static char words[4096];
+
+static int descriptors(void) {
+    return entries("/proc/self/fd", words, sizeof words);
+}
+
+static int threads(void) {
+    return entries("/proc/self/task", words, sizeof words);
+}
+
+/* A thread that has done its work may need a moment to go. */
+static void wait_for_threads(int before) {
+    int left, told = 0;
+    while ((left = threads()) > before) {
+        struct timespec moment = {0, 1000000};
+        if (left != told)
+            stage("%d threads are left:%s", left, words);
+        told = left;
+        nanosleep(&moment, NULL);
+    }
+}
+
+int main(int argc, char **argv) {
     np_config *config = NULL;
     np_listener *listeners[2] = {NULL, NULL};
-    int lived;
+    int lived, at, descriptors_before, threads_before;
     alarm(20);
+    if (argc > 1)
+        consumer = strcmp(argv[1], "workers") == 0 ? NP_CONSUMER_WORKERS
+                   : strcmp(argv[1], "poll") == 0  ? NP_CONSUMER_POLL
+                                                   : NP_CONSUMER_CALLBACKS;
+    descriptors_before = descriptors();
+    threads_before = threads();
     if (np_config_new(&config) != NP_OK)
         give_up(5, "np_config_new failed");
     lived = live(config, listeners);
     if (np_listener_free(listeners[0]) != NP_OK || np_runtime_free(runtime) != NP_OK
-        || np_listener_free(listeners[1]) != NP_OK)
+        || np_listener_free(listeners[1]) != NP_OK || np_loop_free(polled) != NP_OK)
         give_up(5, "a free failed");
     np_config_free(config);
-    if (lived && destroyed != 3)
-        give_up(5, "%d destructors ran instead of 3", destroyed);
     stage("freed");
+    for (at = 0; at < handed; at++)
+        if (destroyed[at] != 1)
+            give_up(5, "user data %d of %d was never released", at, handed);
+    wait_for_threads(threads_before);
+    if (descriptors() != descriptors_before)
+        give_up(5, "%d descriptors instead of %d:%s", descriptors(), descriptors_before, words);
+    stage("nothing is left");
     return lived ? 0 : 3;
 }
