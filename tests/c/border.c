@@ -1,7 +1,8 @@
 /*
  * Every function of the header with arguments that a clumsy host may pass, at any time: before
- * a start, in traffic, in every kind of callback, from many threads at once, after the stop,
- * twice. Each answers a status; nothing crashes, and what was handed over is released once.
+ * a start, in traffic, in every kind of callback, from many threads at once (that also poll one
+ * loop, take from one inbox and stop one listener), after the stop, twice. Each answers a status;
+ * nothing crashes, and what was handed over is released once.
  *
  * argv: rounds of each thread, number of random handles. The functions come from
  * border_symbols.h, which is made from include/nativeport.symbols: NAME(np_...) for each.
@@ -21,13 +22,20 @@
 
 #include "check.h"
 
-enum { THREADS = 16, CLIENTS = 4, CONNS = 24, LATER = 64, CALLS_IN_CALLBACK = 3, KINDS = 9 };
+enum { THREADS = 16, CLIENTS = 4, CONNS = 24, LATER = 64, CALLS_IN_CALLBACK = 3 };
+enum { POLLS = 50, TAKES = 8 };
 
 /* What the cases are called with. */
 struct env {
     np_config *config;
     np_runtime *runtime;
     np_listener *listener;
+    /** Polled by whoever comes; NULL where none may be touched. */
+    np_loop *loop;
+    /** What may be stopped; NULL where nothing may. */
+    np_runtime *ending_runtime;
+    np_listener *ending_listener;
+    np_loop *ending_loop;
     np_conn conns[CONNS];
     int conn_count;
     /** Inside a callback of the library: what waits must refuse. */
@@ -37,14 +45,33 @@ struct env {
     uint64_t random;
 };
 
-static np_config *config;
-static np_runtime *runtime;
-static np_listener *listeners[2];
-static np_address addresses[2];
-static atomic_int handed, destroyed, lent, released, opened, closed, stop_clients;
-static atomic_int in_kind[KINDS];
+/* A runtime with one listener, and a loop if its events are polled. */
+struct life {
+    np_runtime *runtime;
+    np_listener *listener;
+    np_loop *loop;
+};
 
-enum kind { OPEN, FRAMES, DATA, END, WRITABLE, CLOSE, ADMIT, LOG, DESTROY };
+static np_config *config;
+static np_runtime *_Atomic runtime;
+static np_listener *_Atomic listeners[2];
+/* Polled by all threads, and stopped by none. */
+static struct life shared;
+/* Stopped by all threads: another one in each of their rounds. */
+static struct life ending;
+static atomic_int handed, destroyed, lent, released, opened, closed, stop_clients;
+static atomic_int polled_opened, polled_closed;
+
+/* Where clients go. */
+enum port { SHARED = 2, ENDING, PORTS };
+static atomic_uint ports[PORTS];
+
+/* Callbacks, and what else must have been seen. */
+enum kind {
+    OPEN, FRAMES, DATA, END, WRITABLE, CLOSE, ADMIT, LOG, DESTROY,
+    FRAME_TAKEN, BYTES_TAKEN, EVENT_POLLED, KINDS
+};
+static atomic_int in_kind[KINDS];
 
 static void all_cases(enum kind kind, np_conn conn);
 
@@ -185,6 +212,12 @@ static np_admission whole_admission(void) {
     admission.on_admit = on_admit;
     admission.on_close = on_close;
     return admission;
+}
+
+static void note_port(np_listener *listener, int port) {
+    np_address address;
+    if (TRY(np_listener_get_address(listener, 0, &address)) == NP_OK)
+        ports[port] = address.port;
 }
 
 /* Objects that were made where they cannot be freed. */
@@ -451,9 +484,17 @@ CASE(np_runtime_set_log) {
     TRY(np_runtime_set_log(env->runtime, NP_LOG_INFO, on_log, NULL, NULL, NULL));
 }
 
+static uint64_t drain(struct env *env) {
+    static const uint64_t drains[4] = {0, 50, NP_FOREVER, NP_FOREVER};
+    return drains[next(&env->random) % 4];
+}
+
 CASE(np_runtime_stop) {
-    (void)env;
     IS(NP_ERR_ARGUMENT, np_runtime_stop(NULL, 0));
+    if (env->ending_runtime != NULL && next(&env->random) % 4 == 0) {
+        IS(NP_OK, np_runtime_stop(env->ending_runtime, drain(env)));
+        TRY(np_runtime_wait(env->ending_runtime, next(&env->random) % 3));
+    }
 }
 
 CASE(np_runtime_wait) {
@@ -544,7 +585,7 @@ CASE(np_listener_on) {
     np_handler handler = whole_handler();
     IS(NP_ERR_ARGUMENT, np_listener_on(env->listener, 1, NULL, NULL));
     HAND(np_listener_on(NULL, 1, &handler, NULL));
-    /* Started already. */
+    /* Started already, most of them. */
     for (int32_t protocol = -1; protocol < 7; protocol++)
         HAND(np_listener_on(env->listener, protocol, &handler, NULL));
     ERRORS(error, HAND(np_listener_on(env->listener, 1, &handler, error)));
@@ -596,6 +637,8 @@ CASE(np_listener_on_admit) {
 
 CASE(np_listener_start) {
     IS(NP_ERR_ARGUMENT, np_listener_start(NULL, NULL));
+    if (env->ending_listener != NULL && TRY(np_listener_start(env->ending_listener, NULL)) == NP_OK)
+        note_port(env->ending_listener, ENDING);
     CHECK(TRY(np_listener_start(env->listener, NULL)) != NP_OK);
     ERRORS(error, CHECK(TRY(np_listener_start(env->listener, error)) != NP_OK));
 }
@@ -622,8 +665,11 @@ CASE(np_listener_resume) {
 }
 
 CASE(np_listener_stop) {
-    (void)env;
     IS(NP_ERR_ARGUMENT, np_listener_stop(NULL, 0));
+    if (env->ending_listener != NULL && next(&env->random) % 4 == 0) {
+        IS(NP_OK, np_listener_stop(env->ending_listener, drain(env)));
+        TRY(np_listener_wait(env->ending_listener, next(&env->random) % 3));
+    }
 }
 
 CASE(np_listener_wait) {
@@ -794,12 +840,22 @@ CASE(np_conn_uncork) {
     EACH_CONN(conn) TRY(np_conn_uncork(conn));
 }
 
+static uint64_t wait_ms(struct env *env) {
+    return env->in_callback ? 0 : next(&env->random) % 3;
+}
+
 CASE(np_conn_recv_frame) {
     EACH_CONN(conn) {
         np_frame taken = {NULL, 0, 0, 0};
         IS(NP_ERR_ARGUMENT, np_conn_recv_frame(conn, 0, NULL));
-        if (TRY(np_conn_recv_frame(conn, env->in_callback ? 0 : 1, &taken)) == NP_OK)
+        for (int frames = 0; frames < TAKES; frames++) {
+            uint64_t wait = frames == 0 ? wait_ms(env) : 0;
+            if (TRY(np_conn_recv_frame(conn, wait, &taken)) != NP_OK)
+                break;
+            in_kind[FRAME_TAKEN]++;
+            TRY(np_conn_send_frame(conn, taken.data, taken.len, 0));
             np_frame_free(&taken);
+        }
     }
 }
 
@@ -811,7 +867,14 @@ CASE(np_conn_recv_bytes) {
         IS(NP_ERR_ARGUMENT, np_conn_recv_bytes(conn, buffer, 0, 0, &received));
         IS(NP_ERR_ARGUMENT, np_conn_recv_bytes(conn, buffer, SIZE_MAX, 0, &received));
         IS(NP_ERR_ARGUMENT, np_conn_recv_bytes(conn, buffer, 10, 0, NULL));
-        TRY(np_conn_recv_bytes(conn, buffer, 10, env->in_callback ? 0 : 1, &received));
+        for (int pieces = 0; pieces < TAKES; pieces++) {
+            uint64_t wait = pieces == 0 ? wait_ms(env) : 0;
+            if (TRY(np_conn_recv_bytes(conn, buffer, 10, wait, &received)) != NP_OK)
+                break;
+            CHECK(received > 0 && received <= sizeof buffer);
+            in_kind[BYTES_TAKEN]++;
+            TRY(np_conn_send_bytes(conn, buffer, received));
+        }
     }
 }
 
@@ -826,6 +889,9 @@ CASE(np_loop_new) {
     IS(NP_ERR_ARGUMENT, np_loop_new(env->runtime, NULL, SIZE_MAX, &made, NULL));
     /* Its events are not polled. */
     ERRORS(error, CHECK(TRY(np_loop_new(env->runtime, NULL, 0, &made, error)) != NP_OK));
+    /* Its listener has started. */
+    if (env->loop != NULL)
+        IS(NP_ERR_STATE, np_loop_new(shared.runtime, NULL, 0, &made, NULL));
     CHECK(made == NULL);
     if (!env->heavy || !later_has_room())
         return;
@@ -857,21 +923,58 @@ CASE(np_loop_new) {
     IS(NP_OK, np_loop_free(made));
 }
 
+/* What an event points to may be gone, as others poll the same loop. */
+static void on_event(const np_event *event, int counts) {
+    switch (event->kind) {
+    case NP_EVENT_OPEN:
+        polled_opened += counts;
+        HAND(np_conn_set_user_data(event->conn, &handed, destroy));
+        break;
+    case NP_EVENT_FRAMES: TRY(np_conn_send_frame(event->conn, bytes, 100, 0)); break;
+    case NP_EVENT_DATA: TRY(np_conn_send_bytes(event->conn, bytes, 100)); break;
+    case NP_EVENT_CLOSE: polled_closed += counts; break;
+    default: break;
+    }
+    in_kind[EVENT_POLLED]++;
+}
+
+static np_status poll_once(np_loop *loop, size_t capacity, uint64_t timeout_ms) {
+    np_event events[8];
+    size_t count = 9;
+    np_status status = TRY(np_loop_poll(loop, events, capacity, timeout_ms, &count));
+    CHECK(status == NP_OK ? count <= capacity : count == 9);
+    for (size_t at = 0; status == NP_OK && at < count; at++)
+        on_event(&events[at], loop == shared.loop);
+    return status;
+}
+
 CASE(np_loop_poll) {
     np_event event;
     size_t count;
     CHECK(TRY(np_loop_poll(NULL, &event, 1, NP_FOREVER, &count)) != NP_OK);
-    (void)env;
+    if (env->loop != NULL && env->in_callback)
+        IS(NP_ERR_IN_CALLBACK, np_loop_poll(env->loop, &event, 1, NP_FOREVER, &count));
+    for (int polls = 0; polls < POLLS && env->loop != NULL; polls++) {
+        np_status status = poll_once(env->loop, 1 + next(&env->random) % 8, 0);
+        CHECK(status == NP_OK || status == NP_ERR_STATE || status == NP_ERR_IN_CALLBACK);
+        if (env->ending_loop != NULL)
+            poll_once(env->ending_loop, 1 + next(&env->random) % 8, 0);
+    }
 }
 
 CASE(np_loop_wake) {
-    (void)env;
     IS(NP_ERR_ARGUMENT, np_loop_wake(NULL));
+    if (env->loop != NULL)
+        IS(NP_OK, np_loop_wake(env->loop));
+    if (env->ending_loop != NULL)
+        IS(NP_OK, np_loop_wake(env->ending_loop));
 }
 
 CASE(np_loop_free) {
-    (void)env;
     IS(NP_OK, np_loop_free(NULL));
+    /* It is in use for as long as its runtime is not stopped. */
+    if (env->loop != NULL)
+        IS(NP_ERR_STATE, np_loop_free(env->loop));
 }
 
 /* One for each function of the golden list: a function without a case does not compile. */
@@ -888,15 +991,19 @@ enum { CASES = sizeof cases / sizeof cases[0] };
 
 static int32_t collect(void *user_data, np_conn conn) {
     struct env *env = user_data;
+    if (env->conn_count >= CONNS - 8)
+        return 1;
     env->conns[env->conn_count++] = conn;
-    return env->conn_count >= CONNS - 8;
+    return 0;
 }
 
 static void fill(struct env *env, np_conn own) {
     uint64_t chance = next(&env->random);
     env->conn_count = 0;
-    if (runtime != NULL)
-        IS(NP_OK, np_runtime_each_conn(runtime, collect, env));
+    /* A few of these first, or all. */
+    for (int at = 0; at < 2 && runtime != NULL; at++)
+        IS(NP_OK, np_runtime_each_conn((chance >> 8 & 1) == (uint64_t)at ? runtime : shared.runtime,
+                                       collect, env));
     env->conns[env->conn_count++] = own;
     env->conns[env->conn_count++].id = 0;
     env->conns[env->conn_count++].id = chance;
@@ -909,15 +1016,32 @@ static void fill(struct env *env, np_conn own) {
 
 static atomic_uint_fast64_t seeds = 88172645463325252;
 
-static void run_all(int in_callback, int heavy, np_conn own) {
+static struct env new_env(void) {
     struct env env;
     memset(&env, 0, sizeof env);
     env.config = config;
     env.runtime = runtime;
+    env.loop = shared.loop;
+    env.random = atomic_fetch_add(&seeds, UINT64_C(0x9e3779b97f4a7c15));
+    env.listener = listeners[env.random & 1];
+    return env;
+}
+
+static void run_all(int in_callback, int heavy, np_conn own) {
+    struct env env = new_env();
     env.in_callback = in_callback;
     env.heavy = heavy;
-    env.random = seeds += UINT64_C(0x9e3779b97f4a7c15);
-    env.listener = listeners[env.random & 1];
+    if (!in_callback && ending.runtime != NULL) {
+        env.ending_runtime = ending.runtime;
+        env.ending_listener = ending.listener;
+        env.ending_loop = ending.loop;
+        /* Also with the other cases. */
+        if (env.random >> 8 & 1) {
+            env.listener = ending.listener;
+            if (ending.loop == NULL)
+                env.runtime = ending.runtime;
+        }
+    }
     for (int at = 0; at < CASES; at++) {
         fill(&env, own);
         cases[at].run(&env);
@@ -936,12 +1060,7 @@ static void all_cases(enum kind kind, np_conn conn) {
     } else {
         /* It may also run in a call of the host, where waiting is allowed. */
         for (int at = 0; at < CASES; at++) {
-            struct env env;
-            memset(&env, 0, sizeof env);
-            env.config = config;
-            env.runtime = runtime;
-            env.listener = listeners[0];
-            env.random = seeds += UINT64_C(0x9e3779b97f4a7c15);
+            struct env env = new_env();
             fill(&env, conn);
             /* What makes listeners would have to free them, which may wait for this. */
             if (strncmp(cases[at].name, "np_listener", 11) != 0
@@ -954,6 +1073,12 @@ static void all_cases(enum kind kind, np_conn conn) {
 
 /* Traffic. */
 
+/* One protocol with frames and one that is a stream, on the first port. */
+static int has_inbox(int port, int32_t protocol) {
+    return port == 0
+           && (protocol == NP_PROTOCOL_REMOTE_APPLICATION || protocol == NP_PROTOCOL_RELAY);
+}
+
 static void *client(void *argument) {
     uint64_t random = (uint64_t)(uintptr_t)argument * 7919 + 1;
     while (!stop_clients) {
@@ -961,19 +1086,24 @@ static void *client(void *argument) {
         struct linger reset = {1, 0};
         struct sockaddr_in to;
         unsigned char first = (unsigned char)(1 + next(&random) % 4);
+        int either = (int)(next(&random) % (2 * PORTS));
+        int port = either < PORTS ? either : ENDING;
+        /* Elsewhere nobody knows when somebody answers. */
+        int waits = port != SHARED && !has_inbox(port, first);
         unsigned char frame[104] = {0, 0, 0, 100};
         static _Thread_local char back[100000];
         int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         memset(&to, 0, sizeof to);
         to.sin_family = AF_INET;
-        to.sin_port = htons((uint16_t)addresses[next(&random) % 2].port);
+        to.sin_port = htons((uint16_t)ports[port]);
         to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
         setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
         if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0) {
             send(fd, &first, 1, MSG_NOSIGNAL);
             for (int round = 0; round < 20 && !stop_clients; round++) {
                 if (send(fd, frame, sizeof frame, MSG_NOSIGNAL) < 0
-                    || recv(fd, back, sizeof back, 0) == 0)
+                    || recv(fd, back, sizeof back, waits ? 0 : MSG_DONTWAIT) == 0)
                     break;
             }
             if (next(&random) % 2 == 0)
@@ -984,11 +1114,69 @@ static void *client(void *argument) {
     return NULL;
 }
 
+/* A listener with handlers that fit the consumer, which is started by the caller. */
+static struct life new_life(int32_t consumer) {
+    struct life life = {NULL, NULL, NULL};
+    np_handler handler = whole_handler();
+    IS(NP_OK, np_runtime_new(config, consumer, &life.runtime, NULL));
+    if (consumer == NP_CONSUMER_POLL) {
+        np_handler bare = NP_HANDLER_INIT;
+        IS(NP_OK, np_loop_new(life.runtime, NULL, NP_LOOP_BUFFER_MIN_SIZE, &life.loop, NULL));
+        bare.destroy = destroy;
+        handler = bare;
+    }
+    HAND(np_runtime_set_log(life.runtime, NP_LOG_DEBUG, life.loop == NULL ? on_log : NULL, &handed,
+                            destroy, NULL));
+    IS(NP_OK, np_listener_new(life.runtime, config, 0, &life.listener, NULL));
+    for (int32_t protocol = NP_PROTOCOL_CLIENT; protocol <= NP_PROTOCOL_UNKNOWN; protocol++)
+        HAND(np_listener_on(life.listener, protocol, &handler, NULL));
+    return life;
+}
+
+static void end_life(struct life *life, int listener_first) {
+    if (listener_first)
+        IS(NP_OK, np_listener_free(life->listener));
+    IS(NP_OK, np_runtime_free(life->runtime));
+    if (!listener_first)
+        IS(NP_OK, np_listener_free(life->listener));
+    IS(NP_OK, np_loop_free(life->loop));
+    memset(life, 0, sizeof *life);
+}
+
+/* All threads at the same inboxes, with the same times. */
+static void take_together(int round) {
+    np_conn none = NP_CONN_NONE;
+    struct env env = new_env();
+    env.random = (uint64_t)round + 1;
+    fill(&env, none);
+    case_np_conn_recv_frame(&env);
+    case_np_conn_recv_bytes(&env);
+}
+
+static pthread_barrier_t together;
+
 static void *caller(void *argument) {
     np_conn none = NP_CONN_NONE;
     int rounds = *(int *)argument;
-    for (int round = 0; round < rounds; round++)
+    for (int round = 0;; round++) {
+        /* Nobody uses the old one any more, nor the new one yet. */
+        if (pthread_barrier_wait(&together) == PTHREAD_BARRIER_SERIAL_THREAD) {
+            if (round > 0)
+                end_life(&ending, round % 2);
+            if (round < rounds)
+                ending = new_life(round % 3);
+            /* Otherwise the threads start it. */
+            if (round < rounds && round % 2 == 0) {
+                IS(NP_OK, np_listener_start(ending.listener, NULL));
+                note_port(ending.listener, ENDING);
+            }
+        }
+        pthread_barrier_wait(&together);
+        if (round == rounds)
+            break;
+        take_together(round);
         run_all(0, round == 0, none);
+    }
     return NULL;
 }
 
@@ -1017,18 +1205,44 @@ static void random_handles(long count) {
 
 static void start(uint32_t index) {
     np_error error = NP_ERROR_INIT;
-    np_handler handler = whole_handler();
     np_listener *listener = NULL;
     IS(NP_OK, np_listener_new(runtime, config, index, &listener, &error));
-    for (int32_t protocol = NP_PROTOCOL_CLIENT; protocol <= NP_PROTOCOL_UNKNOWN; protocol++)
+    for (int32_t protocol = NP_PROTOCOL_CLIENT; protocol <= NP_PROTOCOL_UNKNOWN; protocol++) {
+        np_handler handler = whole_handler();
+        if (has_inbox((int)index, protocol)) {
+            handler.flags = NP_HANDLER_INBOX;
+            handler.on_frames = NULL;
+            handler.on_data = NULL;
+            /* Whoever takes the last bytes is told the end. */
+            if (protocol == NP_PROTOCOL_RELAY)
+                handler.on_end = NULL;
+        }
         HAND(np_listener_on(listener, protocol, &handler, &error));
+    }
     if (index == 1) {
         np_admission admission = whole_admission();
         HAND(np_listener_on_admit(listener, &admission, &error));
     }
     IS(NP_OK, np_listener_start(listener, &error));
-    IS(NP_OK, np_listener_get_address(listener, 0, &addresses[index]));
+    note_port(listener, (int)index);
     listeners[index] = listener;
+}
+
+static void end_shared(void) {
+    np_status status = NP_OK;
+    IS(NP_OK, np_runtime_stop(shared.runtime, 0));
+    while (status == NP_OK)
+        status = poll_once(shared.loop, 8, NP_FOREVER);
+    CHECK(status == NP_ERR_STOPPED);
+    IS(NP_OK, np_runtime_wait(shared.runtime, NP_FOREVER));
+    end_life(&shared, 1);
+}
+
+/* What waits in its inbox is not wanted. */
+static int32_t give_up(void *user_data, np_conn conn) {
+    (void)user_data;
+    TRY(np_conn_close(conn, 1));
+    return 0;
 }
 
 int main(int argc, char **argv) {
@@ -1037,13 +1251,18 @@ int main(int argc, char **argv) {
                               "[Port.b]\nport=0\nbindAddress=127.0.0.1\nreadTimeout=500\n";
     pthread_t threads[THREADS], clients[CLIENTS];
     np_conn none = NP_CONN_NONE;
+    np_runtime *made = NULL;
     int rounds;
     CHECK(argc == 3);
     rounds = atoi(argv[1]);
     alarm(900);
     CHECK(np_config_new(&config) == NP_OK);
     CHECK(np_config_load_string(config, ini, sizeof ini - 1, "border.ini", NULL) == NP_OK);
-    IS(NP_OK, np_runtime_new(config, NP_CONSUMER_CALLBACKS, &runtime, NULL));
+    shared = new_life(NP_CONSUMER_POLL);
+    IS(NP_OK, np_listener_start(shared.listener, NULL));
+    note_port(shared.listener, SHARED);
+    IS(NP_OK, np_runtime_new(config, NP_CONSUMER_CALLBACKS, &made, NULL));
+    runtime = made;
     HAND(np_runtime_set_log(runtime, NP_LOG_DEBUG, on_log, &handed, destroy, NULL));
     start(0);
     start(1);
@@ -1051,6 +1270,7 @@ int main(int argc, char **argv) {
     run_all(0, 1, none);
     run_all(0, 1, none);
     puts("traffic");
+    CHECK(pthread_barrier_init(&together, NULL, THREADS) == 0);
     for (long at = 0; at < CLIENTS; at++)
         CHECK(pthread_create(&clients[at], NULL, client, (void *)(at + 1)) == 0);
     for (int at = 0; at < THREADS; at++)
@@ -1059,13 +1279,11 @@ int main(int argc, char **argv) {
         pthread_join(threads[at], NULL);
     puts("random handles");
     random_handles(atol(argv[2]));
-    /* Every kind of callback has been seen from inside. */
+    /* Every kind of callback has been seen from inside, and each way to take input. */
     for (int kind = 0; kind < KINDS; kind++)
         for (int tries = 0; in_kind[kind] == 0; tries++) {
             struct timespec pause = {0, 1000000};
-            struct env env;
-            memset(&env, 0, sizeof env);
-            env.random = 1;
+            struct env env = new_env();
             if (tries > 30000)
                 fprintf(stderr, "kind %d was never seen\n", kind);
             CHECK(tries <= 30000);
@@ -1073,6 +1291,9 @@ int main(int argc, char **argv) {
             fill(&env, none);
             for (int sends = 0; sends < 5; sends++)
                 case_np_conn_send_frame(&env);
+            case_np_conn_recv_frame(&env);
+            case_np_conn_recv_bytes(&env);
+            case_np_loop_poll(&env);
             nanosleep(&pause, NULL);
         }
     puts("stopping");
@@ -1082,7 +1303,8 @@ int main(int argc, char **argv) {
     IS(NP_OK, np_runtime_stop(runtime, 100));
     run_all(0, 0, none);
     IS(NP_OK, np_runtime_stop(runtime, 0));
-    IS(NP_OK, np_runtime_wait(runtime, NP_FOREVER));
+    while (TRY(np_runtime_wait(runtime, 1)) != NP_OK)
+        IS(NP_OK, np_runtime_each_conn(runtime, give_up, NULL));
     IS(NP_OK, np_runtime_wait(runtime, NP_FOREVER));
     stop_clients = 1;
     for (int at = 0; at < CLIENTS; at++)
@@ -1098,11 +1320,16 @@ int main(int argc, char **argv) {
     IS(NP_OK, np_runtime_free(runtime));
     runtime = NULL;
     IS(NP_OK, np_listener_free(listeners[0]));
+    end_shared();
     np_config_free(config);
-    if (handed != destroyed || lent != released || opened != closed)
-        fprintf(stderr, "%d handed, %d destroyed; %d lent, %d released; %d opened, %d closed\n",
-                handed, destroyed, lent, released, opened, closed);
+    if (handed != destroyed || lent != released || opened != closed
+        || polled_opened != polled_closed)
+        fprintf(stderr,
+                "%d handed, %d destroyed; %d lent, %d released; %d opened, %d closed; polled: %d "
+                "opened, %d closed\n",
+                handed, destroyed, lent, released, opened, closed, polled_opened, polled_closed);
     CHECK(handed == destroyed && lent == released && opened == closed);
+    CHECK(polled_opened == polled_closed);
     puts("ok");
     return 0;
 }
