@@ -1,8 +1,8 @@
 //! Connections, by their handle: what is sent and what is asked for. Any number may be tried.
 
-use crate::guard::{Failure, Region, bytes, cold, hot};
+use crate::guard::{Region, bytes, cold, hot};
 use jni::EnvUnowned;
-use jni::objects::{JByteArray, JClass, JLongArray};
+use jni::objects::{JByteArray, JClass};
 use jni::sys::{JNIEnv, jbyteArray, jclass, jint, jintArray, jlong};
 use nativeport::handles::{Conn, SendFlags};
 use nativeport::status::Status;
@@ -20,9 +20,6 @@ const RESUME: jint = 3;
 const SHUTDOWN: jint = 4;
 const CLOSE: jint = 5;
 const ABORT: jint = 6;
-const CORK: jint = 7;
-const UNCORK: jint = 8;
-const DEADLINE: jint = 9;
 
 /// What Java's flags say.
 pub fn send_flags(flags: jint) -> Result<SendFlags, Status> {
@@ -155,7 +152,7 @@ fn with_copy<R>(region: &Region, f: impl FnOnce(&[u8]) -> R) -> R {
     f(data)
 }
 
-/// `int connControl(long conn, int what, long argument)`: everything that takes at most a number.
+/// `int connControl(long conn, int what)`: everything that takes nothing more.
 ///
 /// # Safety
 /// Called by the virtual machine.
@@ -165,21 +162,16 @@ pub unsafe extern "system" fn Java_org_nativeport_internal_Native_connControl(
     _class: jclass,
     conn: jlong,
     what: jint,
-    argument: jlong,
 ) -> jint {
     hot(|| {
         let conn = Conn::from_raw(conn as u64);
-        let code = || i32::try_from(argument).map_err(|_| Status::Argument);
         match what {
             ADMIT => conn.admit(),
             PAUSE => conn.pause_reading(),
             RESUME => conn.resume_reading(),
             SHUTDOWN => conn.shutdown(),
-            CLOSE => conn.close(code()?),
-            ABORT => conn.abort(code()?),
-            CORK => conn.cork(),
-            UNCORK => conn.uncork(),
-            DEADLINE => conn.set_deadline(u64::try_from(argument).ok()),
+            CLOSE => conn.close(0),
+            ABORT => conn.abort(0),
             _ => Err(Status::Argument),
         }?;
         Ok(0)
@@ -197,36 +189,6 @@ pub extern "system" fn Java_org_nativeport_internal_Native_connRefuse<'local>(
     let answer = cold(env, None, |env| {
         Conn::from_raw(conn as u64).refuse(&bytes(env, &farewell)?)?;
         Ok(0)
-    });
-    answer as jint
-}
-
-/// `int connStats(long conn, long[] counters)`: age in milliseconds, bytes in, bytes out, frames
-/// in, frames out, queued bytes.
-#[unsafe(no_mangle)]
-pub extern "system" fn Java_org_nativeport_internal_Native_connStats<'local>(
-    env: EnvUnowned<'local>,
-    _class: JClass<'local>,
-    conn: jlong,
-    counters: JLongArray<'local>,
-) -> jint {
-    let answer = cold(env, None, |env| {
-        let info = Conn::from_raw(conn as u64).info()?;
-        if counters.is_null() {
-            return Err(Failure::from(Status::Argument));
-        }
-        let values = [
-            info.age_ms,
-            info.bytes_in,
-            info.bytes_out,
-            info.frames_in,
-            info.frames_out,
-            info.queued_bytes,
-        ];
-        let values = values.map(|value| value as jlong);
-        let room = counters.len(env)?.min(values.len());
-        counters.set_region(env, 0, &values[..room])?;
-        Ok(values.len() as jlong)
     });
     answer as jint
 }

@@ -10,7 +10,7 @@
 //! | `runtime` | `initialize`, `runtimeNew`, `runtimeStop`, `runtimeLog`, `stats`, `prometheus`, `release` |
 //! | `listener` | `listenerNew`, `listenerStart`, `listenerSwitch`, `listenerStop`, `listenerAddresses` |
 //! | `loops` | `loopNew`, `loopPoll`, `loopWake`, `fetch`, `sendPolled` |
-//! | `conn` | `sendFrame`, `sendFrames`, `sendBytes`, `connControl`, `connRefuse`, `connStats` |
+//! | `conn` | `sendFrame`, `sendFrames`, `sendBytes`, `connControl`, `connRefuse` |
 //!
 //! `objects` is the table from numbers to what they stand for, `polled` a loop with its buffers,
 //! `guard` what stands around each native.

@@ -390,14 +390,7 @@ fn tell_facts(out: &mut Vec<u8>, conn: Conn, protocol: Protocol) {
 }
 
 fn tell_close(out: &mut Vec<u8>, info: &CloseInfo) {
-    let ints = [
-        info.reason.code(),
-        info.by as i32,
-        info.stage as i32,
-        info.host_code,
-        info.os_error,
-        info.tls_alert,
-    ];
+    let ints = [info.reason.code(), info.by as i32, info.os_error, info.tls_alert];
     ints.iter().for_each(|int| out.extend(int.to_ne_bytes()));
     for long in [info.bytes_in, info.bytes_out, info.unsent_bytes, info.duration_ms] {
         number(out, long);

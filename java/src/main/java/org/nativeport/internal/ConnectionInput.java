@@ -139,14 +139,14 @@ public final class ConnectionInput {
     /** Under {@code pauseLock}, so that native calls have the order of what they say. */
     private void pause(int why) {
         if (paused == 0) {
-            Native.connControl(connection.id, Native.PAUSE, 0);
+            Native.connControl(connection.id, Native.PAUSE);
         }
         paused |= why;
     }
 
     private void resume(int why) {
         if (paused != 0 && (paused & ~why) == 0) {
-            Native.connControl(connection.id, Native.RESUME, 0);
+            Native.connControl(connection.id, Native.RESUME);
         }
         paused &= ~why;
     }

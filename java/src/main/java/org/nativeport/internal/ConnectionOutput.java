@@ -363,7 +363,7 @@ public final class ConnectionOutput {
             }
             if (unsent.isEmpty()) {
                 if (endBehindUnsent != 0) {
-                    Native.connControl(id, endBehindUnsent, 0);
+                    Native.connControl(id, endBehindUnsent);
                     endBehindUnsent = 0;
                 }
                 connection.input().pauseForOutput(false);
@@ -515,7 +515,7 @@ public final class ConnectionOutput {
             shutdown = true;
             writable.signalAll();
             if (unsent.isEmpty()) {
-                connection.check(Native.connControl(id, Native.SHUTDOWN, 0));
+                connection.check(Native.connControl(id, Native.SHUTDOWN));
             } else {
                 endBehindUnsent = Native.SHUTDOWN;
             }
@@ -536,12 +536,12 @@ public final class ConnectionOutput {
             boolean atOnce = how == Native.ABORT || unsent.isEmpty();
             if (atOnce) {
                 // First, as it needs no memory: a handler may have used up all of it.
-                Native.connControl(id, how, 0);
+                Native.connControl(id, how);
             }
             writable.signalAll();
             failed = removeUntaken();
             if (!atOnce && unsent.isEmpty()) {
-                Native.connControl(id, how, 0);
+                Native.connControl(id, how);
             } else if (!atOnce) {
                 endBehindUnsent = how;
             }
@@ -562,26 +562,6 @@ public final class ConnectionOutput {
                 bytes += frame.taken == null ? HEADER + frame.data.length : 0;
             }
             return bytes;
-        } finally {
-            writeLock.unlock();
-        }
-    }
-
-    /** Holds output back until {@link #uncork}. */
-    public void cork() throws IOException {
-        controlOutput(Native.CORK);
-    }
-
-    /** Sends what was held back. */
-    public void uncork() throws IOException {
-        controlOutput(Native.UNCORK);
-    }
-
-    private void controlOutput(int what) throws IOException {
-        NativeLoop.lock(writeLock);
-        try {
-            giveGathered();
-            connection.check(Native.connControl(id, what, 0));
         } finally {
             writeLock.unlock();
         }

@@ -13,7 +13,7 @@ import java.nio.ByteBuffer;
  */
 final class Native {
     /** What this class and the library have agreed upon. {@code runtime.rs} has the same number. */
-    static final int AGREEMENT = 2;
+    static final int AGREEMENT = 3;
 
     /** Size of {@code words}, in bytes. */
     static final int WORDS = 2048;
@@ -28,9 +28,6 @@ final class Native {
     static final int SHUTDOWN = 4;
     static final int CLOSE = 5;
     static final int ABORT = 6;
-    static final int CORK = 7;
-    static final int UNCORK = 8;
-    static final int DEADLINE = 9;
 
     /** In {@code handled}, above one bit for each protocol: admission is decided here. */
     static final int HANDLES_ADMISSION = 16;
@@ -90,9 +87,7 @@ final class Native {
 
     static native int sendBytes(long conn, byte[] data, int offset, int length);
 
-    static native int connControl(long conn, int what, long argument);
+    static native int connControl(long conn, int what);
 
     static native int connRefuse(long conn, byte[] farewell);
-
-    static native int connStats(long conn, long[] counters);
 }

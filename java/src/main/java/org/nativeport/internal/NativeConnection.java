@@ -74,23 +74,12 @@ public final class NativeConnection {
 
     /** Lets an identified connection in. */
     public boolean admit() {
-        return Native.connControl(id, Native.ADMIT, 0) == Status.OK;
+        return Native.connControl(id, Native.ADMIT) == Status.OK;
     }
 
     /** Turns it away with these bytes. */
     public boolean refuse(byte[] farewell) {
         return Native.connRefuse(id, farewell) == Status.OK;
-    }
-
-    /** Closes it when so many milliseconds have passed; below 0 takes that back. */
-    public void setDeadline(long afterMs) throws IOException {
-        check(Native.connControl(id, Native.DEADLINE, afterMs));
-    }
-
-    /** Age in ms, bytes in, bytes out, frames in, frames out, queued bytes; null if it has ended. */
-    public long[] counters() {
-        long[] counters = new long[6];
-        return Native.connStats(id, counters) < 0 ? null : counters;
     }
 
     /** Closes it behind what was sent. A second call has no effect. Returns at once. */
@@ -110,7 +99,7 @@ public final class NativeConnection {
         }
         if (!closing.compareAndSet(false, true)) {
             if (how == Native.ABORT) {
-                Native.connControl(id, how, 0);
+                Native.connControl(id, how);
             }
             return;
         }

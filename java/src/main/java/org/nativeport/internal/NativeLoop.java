@@ -212,7 +212,7 @@ public final class NativeLoop implements Runnable {
             long conn = output.getLong(at + 8);
             NativeConnection connection = find(conn);
             if (connection == null) {
-                Native.connControl(conn, Native.ABORT, 0);
+                Native.connControl(conn, Native.ABORT);
             } else {
                 // Nothing that comes behind this event may reach the program: it would not see the gap.
                 connection.abort();
@@ -283,7 +283,7 @@ public final class NativeLoop implements Runnable {
     private NativeConnection enter(int at, long conn) {
         Port port = runtime.port(output.getInt(at + 16));
         if (port == null) {
-            Native.connControl(conn, Native.ABORT, 0);
+            Native.connControl(conn, Native.ABORT);
             return null;
         }
         facts.read(output.getInt(at + 28));
@@ -328,13 +328,13 @@ public final class NativeLoop implements Runnable {
                 CloseReason.word(reason),
                 reason,
                 CloseInfo.Party.values()[output.getInt(extra + 4) - 1],
-                output.getInt(extra + 16),
-                output.getInt(extra + 20),
+                output.getInt(extra + 8),
+                output.getInt(extra + 12),
+                output.getLong(extra + 16),
                 output.getLong(extra + 24),
-                output.getLong(extra + 32),
-                output.getLong(extra + 40) + connection.output().owedBytes(),
-                Duration.ofMillis(output.getLong(extra + 48)),
-                text(extra + 56));
+                output.getLong(extra + 32) + connection.output().owedBytes(),
+                Duration.ofMillis(output.getLong(extra + 40)),
+                text(extra + 48));
     }
 
     private String text(int at) {

@@ -44,7 +44,7 @@ public class DownCalls {
     /** A native that does nothing but refuse. */
     @Benchmark
     public int emptyDownCall() {
-        return Native.connControl(0, -1, 0);
+        return Native.connControl(0, -1);
     }
 
     /** A loop that nobody has connected to. */
