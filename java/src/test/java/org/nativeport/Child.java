@@ -9,6 +9,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import org.nativeport.internal.LostLoops;
 import org.nativeport.internal.SelfTest;
 
 /** Programs that a test starts in a virtual machine of their own: how it ends is what is tested. */
@@ -41,6 +42,11 @@ public final class Child {
             case "forget" -> ChildServers.forget();
             case "peek" -> ChildServers.peek();
             case "forward" -> ChildServers.forward();
+            case "lose-loops" -> {
+                LostLoops.lose();
+                say("ended");
+                System.in.read();
+            }
             case "exhaust" -> ChildServers.exhaust(Way.valueOf(arguments[1]));
             default -> throw new IllegalArgumentException(arguments[0]);
         }

@@ -158,6 +158,20 @@ class ProcessesTest {
         }
     }
 
+    @Test
+    void loopsThatADefectHasEndedAreNamedInTheLogAndWithTheLastOneTheRuntimeEnds() throws Exception {
+        try (ChildProcess child = ChildProcess.start("lose-loops")) {
+            child.hears("ended");
+            for (String loop : List.of("io-0", "io-1")) {
+                Tasks.await(
+                        "a line of the log",
+                        () -> child.said().contains("a defect of the library: " + loop + " has ended"));
+            }
+            child.saysNoMore();
+            assertEnds(child, 0);
+        }
+    }
+
     private static void does(ChildProcess child, String order) throws InterruptedException {
         child.says(order);
         child.hears("done");

@@ -27,7 +27,7 @@ import org.nativeport.TlsInfo;
  * reader.
  *
  * <p>The thread never waits but in the poll. An exception of the host's code ends a connection,
- * not the loop.
+ * not the loop; a defect of the library ends the loop's connections, and whoever waits for them is told.
  */
 public final class NativeLoop implements Runnable {
     private static final int RECORDS = 1024;
@@ -53,19 +53,28 @@ public final class NativeLoop implements Runnable {
     /** How often a loop looks whether a stopping listener has ended. */
     private static final long LOOK_MS = 20;
 
+    /** Behind a poll that has failed: the next one may fail too. */
+    private static final long FAILURE_PAUSE_NANOS = 100_000_000;
+
     /** Told in place of how a connection ended when there is no memory for that. */
-    private static final CloseInfo UNTOLD =
-            new CloseInfo(
-                    CloseReason.INTERNAL.word(),
-                    CloseReason.INTERNAL.number,
-                    CloseInfo.Party.LIBRARY,
-                    0,
-                    -1,
-                    0,
-                    0,
-                    0,
-                    Duration.ZERO,
-                    "there was no memory to tell how it ended");
+    private static final CloseInfo UNTOLD = internal("there was no memory to tell how it ended");
+
+    /** Told to the connections of a loop that has failed. */
+    private static final CloseInfo LOST = internal("a defect has ended it together with its loop");
+
+    private static CloseInfo internal(String text) {
+        return new CloseInfo(
+                CloseReason.INTERNAL.word(),
+                CloseReason.INTERNAL.number,
+                CloseInfo.Party.LIBRARY,
+                0,
+                -1,
+                0,
+                0,
+                0,
+                Duration.ZERO,
+                text);
+    }
 
     /** What a handler is shown. */
     final Frame view = new Frame(this);
@@ -165,12 +174,14 @@ public final class NativeLoop implements Runnable {
         for (;;) {
             runTasks();
             int count = Native.loopPoll(id, runtime.hasStopping() ? LOOK_MS : -1);
-            if (count == Status.STOPPED) {
+            if (count == Status.STOPPED || count == Status.INVALID_HANDLE) {
                 break;
             }
             if (count < 0) {
-                runtime.loopFailed(thread.getName(), count);
-                break;
+                runtime.pollFailed(thread.getName(), count);
+                // Each of them may have lost an event: nothing that comes behind it may reach the program.
+                endConnections();
+                LockSupport.parkNanos(FAILURE_PAUSE_NANOS);
             }
             for (int i = 0; i < count; i++) {
                 try {
@@ -181,14 +192,33 @@ public final class NativeLoop implements Runnable {
                 }
             }
             try {
-                runtime.lookAtStopping(this);
+                runtime.lookAtStopping();
             } catch (Throwable failure) {
                 // Memory, most likely. It is looked at again after the next poll.
                 runtime.callbackFailed("the end of a listener", "", failure);
             }
         }
+        if (!runtime.isStopping()) {
+            runtime.loopLost(thread.getName());
+        }
+        endConnections();
         runTasks();
         runtime.loopEnded(this);
+    }
+
+    /** Of whom the native will tell nothing more. There are none when all has gone in order. */
+    private void endConnections() {
+        for (NativeConnection connection : connections) {
+            if (connection != null) {
+                try {
+                    Native.connControl(connection.id, Native.ABORT);
+                    ended(connection, LOST);
+                } catch (Throwable failure) {
+                    // Memory, most likely.
+                    runtime.callbackFailed("the end of ", connection, failure);
+                }
+            }
+        }
     }
 
     private void runTasks() {
@@ -310,7 +340,6 @@ public final class NativeLoop implements Runnable {
         if (connection == null) {
             return;
         }
-        connections[(int) conn] = null;
         CloseInfo info;
         try {
             info = closeInfo(connection, output.getInt(at + 28));
@@ -318,6 +347,11 @@ public final class NativeLoop implements Runnable {
             // Whoever waits must not wait for ever.
             info = UNTOLD;
         }
+        ended(connection, info);
+    }
+
+    private void ended(NativeConnection connection, CloseInfo info) {
+        connections[(int) connection.id] = null;
         connection.end(info);
         connection.port.closed(connection, info);
     }

@@ -32,7 +32,7 @@ public final class RuntimeCore {
     final long id;
     final LogThread log = new LogThread();
     private final Cleaner leaks = Cleaner.create();
-    private final List<NativeLoop> loops = new ArrayList<>();
+    final List<NativeLoop> loops = new ArrayList<>();
     private final Executor executor;
     /** The one that was made here, and ends with the runtime. */
     private final ExecutorService ownExecutor;
@@ -222,12 +222,13 @@ public final class RuntimeCore {
 
     void noteStopping(Port port) {
         stoppingPorts.add(port);
-        loops.get(0).wake();
+        // All of them: some may be held up, or have ended by a defect.
+        loops.forEach(NativeLoop::wake);
     }
 
-    /** On a loop's thread. */
-    void lookAtStopping(NativeLoop loop) {
-        if (loop == loops.get(0) && hasStopping()) {
+    /** On a loop's thread, whichever. */
+    void lookAtStopping() {
+        if (hasStopping()) {
             for (Port port : stoppingPorts) {
                 if (port.tryRelease()) {
                     forget(port);
@@ -236,6 +237,7 @@ public final class RuntimeCore {
         }
     }
 
+    /** Several loops may find at once that it has ended. */
     private void forget(Port port) {
         stoppingPorts.remove(port);
         if (ports.remove(port.token) != null) {
@@ -291,8 +293,22 @@ public final class RuntimeCore {
         }
     }
 
-    void loopFailed(String name, int status) {
-        log.error("the thread " + name + " ended: status " + status, null);
+    /** On a loop's thread: what it was to be told is lost. */
+    void pollFailed(String name, int status) {
+        logDefect(name, " could not poll (status " + status + "), and its connections end");
+    }
+
+    /** On a loop's thread, which ends though nobody has stopped the runtime. */
+    void loopLost(String name) {
+        logDefect(name, " has ended; without loops the runtime ends");
+    }
+
+    private void logDefect(String name, String what) {
+        try {
+            log.error("a defect of the library: " + name + what, null);
+        } catch (OutOfMemoryError none) {
+            log.lose();
+        }
     }
 
     /** On a loop's thread, last. */
@@ -306,6 +322,8 @@ public final class RuntimeCore {
             return;
         }
         try {
+            // If defects have ended all loops, nobody has stopped it yet.
+            stop(0);
             for (Port port : ports.values()) {
                 release(port.id);
                 forget(port);
