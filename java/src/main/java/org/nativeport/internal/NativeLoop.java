@@ -104,7 +104,7 @@ public final class NativeLoop implements Runnable {
     }
 
     /** Known by its class: whoever may wait asks, and there may be many loops and runtimes. */
-    private static final class LoopThread extends Thread {
+    static final class LoopThread extends Thread {
         LoopThread(Runnable loop, String name) {
             super(null, loop, name, 0, false);
         }

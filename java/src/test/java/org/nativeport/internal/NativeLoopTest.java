@@ -2,11 +2,14 @@ package org.nativeport.internal;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.Closeable;
 import java.io.IOException;
+import java.lang.reflect.Method;
 import java.net.Socket;
 import java.net.SocketException;
 import java.nio.ByteBuffer;
@@ -18,9 +21,13 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.FutureTask;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.locks.ReentrantLock;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.condition.EnabledForJreRange;
+import org.junit.jupiter.api.condition.JRE;
 import org.nativeport.CloseInfo;
 import org.nativeport.Protocol;
 
@@ -29,6 +36,7 @@ import org.nativeport.Protocol;
 @SuppressWarnings("try") // a resource that is there and not used
 class NativeLoopTest {
     private static final int BUFFER_SIZE = 65_536;
+    private static final long PATIENCE_MS = 20_000;
 
     private final BlockingQueue<NativeConnection> came = new LinkedBlockingQueue<>();
 
@@ -166,6 +174,66 @@ class NativeLoopTest {
             latch.await();
         } catch (InterruptedException e) {
             throw new IllegalStateException(e);
+        }
+    }
+
+    @Test
+    @EnabledForJreRange(min = JRE.JAVA_21)
+    void aLoopDoesNotWaitBehindAVirtualThreadThatHasNoCarrier() throws Exception {
+        // By name, as this compiles for 17.
+        Method startVirtual = Thread.class.getMethod("startVirtualThread", Runnable.class);
+        ReentrantLock lock = new ReentrantLock();
+        AtomicBoolean over = new AtomicBoolean();
+        AtomicInteger spinning = new AtomicInteger();
+        lock.lock();
+        try {
+            Runnable queue =
+                    () -> {
+                        lock.lock();
+                        lock.unlock();
+                    };
+            startVirtual.invoke(null, queue);
+            while (lock.getQueueLength() == 0) {
+                Thread.onSpinWait();
+            }
+            // Every carrier is taken: whoever is queued is woken, and does not run.
+            int carriers =
+                    Integer.getInteger(
+                            "jdk.virtualThreadScheduler.parallelism", Runtime.getRuntime().availableProcessors());
+            Runnable spin =
+                    () -> {
+                        spinning.incrementAndGet();
+                        while (!over.get()) {
+                            Thread.onSpinWait();
+                        }
+                    };
+            for (int i = 0; i < carriers; i++) {
+                startVirtual.invoke(null, spin);
+            }
+            while (spinning.get() < carriers) {
+                Thread.onSpinWait();
+            }
+            Runnable locks =
+                    () -> {
+                        NativeLoop.lock(lock);
+                        lock.unlock();
+                    };
+            Thread loop = new NativeLoop.LoopThread(locks, "loop-that-locks");
+            loop.setDaemon(true);
+            loop.start();
+            // In the queue, or between two tries.
+            while (loop.getState() != Thread.State.TIMED_WAITING && loop.getState() != Thread.State.WAITING) {
+                Thread.onSpinWait();
+            }
+            lock.unlock();
+            loop.join(PATIENCE_MS);
+            assertFalse(loop.isAlive(), "the loop waits for a thread that does not run");
+            assertTrue(lock.hasQueuedThreads(), "the virtual thread had a carrier, so that this has shown nothing");
+        } finally {
+            over.set(true);
+            if (lock.isHeldByCurrentThread()) {
+                lock.unlock();
+            }
         }
     }
 }
