@@ -89,7 +89,9 @@ public final class Child {
         if (NativeRuntime.isAvailable()) {
             throw new AssertionError("it is available");
         }
-        say(NativeRuntime.unavailabilityCause().get().toString());
+        for (Throwable cause = NativeRuntime.unavailabilityCause().get(); cause != null; cause = cause.getCause()) {
+            say(cause.toString());
+        }
         try {
             new SocketClientConnectionListener(Served.config()).close();
             throw new AssertionError("a listener was made");

@@ -1,6 +1,7 @@
 package org.nativeport;
 
 import java.io.BufferedReader;
+import java.io.File;
 import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
@@ -12,6 +13,7 @@ import java.util.List;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Collectors;
 
 /**
  * A virtual machine of its own in which a {@link Child} runs. It is checked as the one that tests is, and does not
@@ -52,9 +54,23 @@ final class ChildProcess implements AutoCloseable {
     /** The same, run by another command that takes it as its last arguments. */
     static ChildProcess startBehind(List<String> wrapper, List<String> options, String... arguments)
             throws IOException, URISyntaxException {
+        return start(wrapper, options, List.of(), arguments);
+    }
+
+    /** With a folder whose resources come first. */
+    static ChildProcess startWith(Path folder, String... arguments) throws IOException, URISyntaxException {
+        return start(List.of(), List.of(), List.of(folder), arguments);
+    }
+
+    private static ChildProcess start(
+            List<String> wrapper, List<String> options, List<Path> first, String... arguments)
+            throws IOException, URISyntaxException {
+        List<Path> classPath = new ArrayList<>(first);
+        classPath.add(main());
+        classPath.add(main().resolveSibling("test-classes"));
         List<String> all = new ArrayList<>(options);
         all.add("-cp");
-        all.add(main() + java.io.File.pathSeparator + main().resolveSibling("test-classes"));
+        all.add(classPath.stream().map(Path::toString).collect(Collectors.joining(File.pathSeparator)));
         all.add("org.nativeport.Child");
         all.addAll(List.of(arguments));
         return java(wrapper, all);

@@ -6,9 +6,13 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
@@ -85,6 +89,25 @@ class ProcessesTest {
                 assertEnds(child, 0);
                 assertTrue(child.said().contains(each[1]), child.said());
             }
+        }
+    }
+
+    @Test
+    void aLibraryThatNeedsALaterGlibcSaysSo(@TempDir Path folder) throws Exception {
+        Path library = Path.of("META-INF", "native", Library.platform(), "libnativeport_jni.so");
+        String bytes = Files.readString(ChildProcess.main().resolve(library), StandardCharsets.ISO_8859_1);
+        Matcher needed = Pattern.compile("GLIBC_2(\\.\\d+)\0").matcher(bytes);
+        assumeTrue(needed.find(), "it was not built for glibc");
+        // No system has this one.
+        Path changed = folder.resolve(library);
+        Files.createDirectories(changed.getParent());
+        Files.writeString(
+                changed, bytes.replace(needed.group(), "GLIBC_9" + needed.group(1) + "\0"), StandardCharsets.ISO_8859_1);
+        try (ChildProcess child = ChildProcess.startWith(folder, "unavailable")) {
+            assertEnds(child, 0);
+            String said = child.said();
+            assertTrue(said.contains("in this jar needs glibc 9" + needed.group(1) + " or later"), said);
+            assertTrue(said.contains("`GLIBC_9" + needed.group(1) + "' not found"), said);
         }
     }
 

@@ -2,11 +2,16 @@ package org.nativeport.internal;
 
 import java.io.IOException;
 import java.io.InputStream;
+import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import java.util.stream.Stream;
 
 /**
  * The native library: found, loaded once for each class loader, and if it cannot be, the reason in
@@ -21,6 +26,13 @@ public final class Library {
     public static final String PATH_PROPERTY = "nativeport.library.path";
 
     private static final String NAME = "libnativeport_jni.so";
+    private static final String MUSL = "-musl";
+    private static final String BUILD =
+            "build it with cargo build --release -p nativeport-jni, and name its file with the system property "
+                    + PATH_PROPERTY;
+
+    /** In the words of glibc's loader. */
+    private static final Pattern GLIBC_IS_OLDER = Pattern.compile("version `GLIBC_([\\d.]+)' not found");
 
     private Library() {}
 
@@ -97,14 +109,15 @@ public final class Library {
 
     private static void loadResource(String platform) throws IOException {
         UnsatisfiedLinkError last = null;
-        // On a system with musl the first one cannot be loaded.
-        for (String folder : new String[] {platform, platform + "-musl"}) {
+        boolean isMusl = isMusl();
+        // The first one may have been built on this machine; otherwise it needs glibc.
+        for (String folder : isMusl ? List.of(platform, platform + MUSL) : List.of(platform)) {
             try (InputStream resource =
                     Library.class.getResourceAsStream("/META-INF/native/" + folder + "/" + NAME)) {
                 if (resource == null) {
                     continue;
                 }
-                loadCopy(resource);
+                loadCopy(resource, folder, isMusl);
                 return;
             } catch (UnsatisfiedLinkError error) {
                 if (last != null) {
@@ -116,13 +129,10 @@ public final class Library {
         if (last != null) {
             throw last;
         }
-        throw new UnsatisfiedLinkError(
-                "this jar has no native library for " + platform + "; build it with cargo build"
-                        + " --release -p nativeport-jni, and name its file with the system property "
-                        + PATH_PROPERTY);
+        throw new UnsatisfiedLinkError("this jar has no native library for " + platform + "; " + BUILD);
     }
 
-    private static void loadCopy(InputStream resource) throws IOException {
+    private static void loadCopy(InputStream resource, String platform, boolean isMusl) throws IOException {
         // Private to this user, and of a name that nobody can know before.
         Path folder = Files.createTempDirectory("nativeport-");
         Path file = folder.resolve(NAME);
@@ -131,7 +141,8 @@ public final class Library {
             try {
                 System.load(file.toAbsolutePath().toString());
             } catch (UnsatisfiedLinkError error) {
-                throw isNoexec(file) ? noexec(folder, error) : error;
+                String reason = isNoexec(file) ? noexec(folder) : misfit(platform, error.getMessage(), isMusl);
+                throw reason == null ? error : (UnsatisfiedLinkError) new UnsatisfiedLinkError(reason).initCause(error);
             }
         } finally {
             // It stays mapped.
@@ -145,14 +156,32 @@ public final class Library {
         return file.toFile().setExecutable(true, true) && !Files.isExecutable(file);
     }
 
-    private static UnsatisfiedLinkError noexec(Path folder, UnsatisfiedLinkError cause) {
-        UnsatisfiedLinkError error =
-                new UnsatisfiedLinkError(
-                        "the temporary folder " + folder.getParent() + " is mounted noexec, so that"
-                                + " no library can be loaded from it: start Java with"
-                                + " -Djava.io.tmpdir=FOLDER for another one, or name the library's file"
-                                + " with -D" + PATH_PROPERTY);
-        error.addSuppressed(cause);
-        return error;
+    private static String noexec(Path folder) {
+        return "the temporary folder " + folder.getParent() + " is mounted noexec, so that no library can be loaded"
+                + " from it: start Java with -Djava.io.tmpdir=FOLDER for another one, or name the library's file with"
+                + " -D" + PATH_PROPERTY;
+    }
+
+    /** What does not fit about the library for a platform, by what the system said; null if that is another thing. */
+    static String misfit(String platform, String said, boolean isMusl) {
+        if (isMusl && !platform.endsWith(MUSL)) {
+            return "the native library for " + platform + " in this jar needs glibc, this system has musl, and there is"
+                    + " none for musl in the jar; " + BUILD;
+        }
+        Matcher version = GLIBC_IS_OLDER.matcher(said);
+        if (version.find()) {
+            return "the native library for " + platform + " in this jar needs glibc " + version.group(1)
+                    + " or later, and this system has an older one; " + BUILD;
+        }
+        return null;
+    }
+
+    /** Where the C library is musl, that is mapped under its own name. */
+    private static boolean isMusl() {
+        try (Stream<String> maps = Files.lines(Path.of("/proc/self/maps"))) {
+            return maps.anyMatch(line -> line.contains("/ld-musl-"));
+        } catch (IOException | UncheckedIOException unknown) {
+            return false;
+        }
     }
 }

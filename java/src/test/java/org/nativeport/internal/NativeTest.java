@@ -2,14 +2,21 @@ package org.nativeport.internal;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.abort;
 
 import java.io.IOException;
+import java.lang.reflect.Method;
+import java.lang.reflect.Modifier;
 import java.net.Socket;
 import java.nio.ByteBuffer;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
+import java.util.Set;
+import java.util.TreeSet;
 import java.util.concurrent.ConcurrentLinkedDeque;
 import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.BeforeAll;
@@ -210,6 +217,42 @@ class NativeTest {
             Thread.onSpinWait();
         }
         assertEquals(Status.INVALID_HANDLE, Native.runtimeStop(runtime, 0));
+    }
+
+    @Test
+    void theLibraryExportsTheNativesAndNothingElse() throws Exception {
+        Set<String> natives = new TreeSet<>();
+        for (Method method : Native.class.getDeclaredMethods()) {
+            if (Modifier.isNative(method.getModifiers())) {
+                natives.add("Java_org_nativeport_internal_Native_" + method.getName());
+            }
+        }
+        Path library = Path.of("target", "classes", "META-INF", "native", Library.platform(), "libnativeport_jni.so");
+        Process nm;
+        try {
+            nm = new ProcessBuilder("nm", "-D", "--defined-only", library.toString()).start();
+        } catch (IOException absent) {
+            abort("nm is not installed");
+            return;
+        }
+        Set<String> exported = new TreeSet<>();
+        for (String line : new String(nm.getInputStream().readAllBytes()).split("\n")) {
+            exported.add(line.substring(line.lastIndexOf(' ') + 1));
+        }
+        assertEquals(0, nm.waitFor());
+        assertEquals(natives, exported);
+    }
+
+    @Test
+    void aLibraryThatDoesNotFitSaysWhatIsMissing() {
+        String glibc = "/lib/libc.so.6: version `GLIBC_2.38' not found (required by /tmp/libnativeport_jni.so)";
+        String musl = "Error loading shared library ld-linux-x86-64.so.2: No such file or directory";
+        String older = Library.misfit("linux-x86_64", glibc, false);
+        assertTrue(older.startsWith("the native library for linux-x86_64 in this jar needs glibc 2.38 or later"), older);
+        String other = Library.misfit("linux-x86_64", musl, true);
+        assertTrue(other.contains("this system has musl, and there is none for musl in the jar"), other);
+        assertNull(Library.misfit("linux-x86_64-musl", musl, true));
+        assertNull(Library.misfit("linux-x86_64", "file too short", false));
     }
 
     @Test
