@@ -85,12 +85,15 @@ final class ChildProcess implements AutoCloseable {
         command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
         // It lives too short for more.
         command.add("-XX:TieredStopAtLevel=1");
-        String checks = System.getProperty("testJvm", "");
-        if (!checks.isBlank()) {
-            command.addAll(List.of(checks.trim().split("\\s+")));
-        }
+        command.addAll(checks());
         command.addAll(arguments);
         return new ChildProcess(command);
+    }
+
+    /** The options of the virtual machine that tests. */
+    static List<String> checks() {
+        String checks = System.getProperty("testJvm", "");
+        return checks.isBlank() ? List.of() : List.of(checks.trim().split("\\s+"));
     }
 
     private void readLines() {

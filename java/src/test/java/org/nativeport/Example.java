@@ -55,6 +55,7 @@ final class Example implements Closeable {
         classPath.add(library);
         List<String> command = new ArrayList<>();
         command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
+        command.addAll(ChildProcess.checks());
         command.add("-Xmx256m");
         command.add("-cp");
         command.add(classPath.stream().map(Path::toString).collect(Collectors.joining(File.pathSeparator)));
