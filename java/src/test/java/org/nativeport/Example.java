@@ -99,6 +99,9 @@ final class Example implements Closeable {
         if (process.exitValue() != ENDED_BY_SIGTERM) {
             throw new AssertionError("exit code " + process.exitValue() + ": " + said.get());
         }
+        if (said.get().stream().anyMatch(line -> line.contains("in native method"))) {
+            throw new AssertionError("-Xcheck:jni complains: " + said.get());
+        }
         return said.get();
     }
 
