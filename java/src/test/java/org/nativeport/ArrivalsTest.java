@@ -10,6 +10,7 @@ import java.io.IOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.SocketException;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
@@ -29,6 +30,39 @@ class ArrivalsTest {
             assertEquals(Protocol.REMOTE_APPLICATION, application.getInfo().protocol());
             peer.send(new byte[] {7});
             assertArrayEquals(new byte[] {7}, application.read());
+        }
+    }
+
+    @Test
+    void clientsAndRemoteApplicationsAreFramedAndTheOthersAreStreams() {
+        List<Protocol> framed = Arrays.stream(Protocol.values()).filter(Protocol::isFramed).toList();
+        assertEquals(List.of(Protocol.CLIENT, Protocol.REMOTE_APPLICATION), framed);
+    }
+
+    @Test
+    void aPortThatWasAddedUnderANameIsTheSectionOfThatName() throws Exception {
+        ServerConfig config =
+                ServerConfig.builder()
+                        .addPort("web")
+                        .setPort("port", "0")
+                        .addPort("")
+                        .setPort("port", "0")
+                        .setPort("bindAddress", "127.0.0.1")
+                        .set("Port.web", "bindAddress", "127.0.0.1")
+                        .build();
+        assertEquals(List.of("Port.web", "Port"), config.getPortNames());
+        CompletableFuture<String> came = new CompletableFuture<>();
+        ConnectionHandler handler =
+                new ConnectionHandler() {
+                    @Override
+                    public void onClientConnect(SocketClientCommunication client) {
+                        came.complete(client.getInfo().port());
+                    }
+                };
+        try (var listener = new SocketClientConnectionListener(config, handler)) {
+            listener.start();
+            Peer.client(listener.getLocalPort()).close();
+            assertEquals("Port.web", came.get(Served.SECONDS, TimeUnit.SECONDS));
         }
     }
 

@@ -53,6 +53,26 @@ class TransactionsTest {
     }
 
     @Test
+    void transactionsMayBeLargerThanTheReadBufferWhoseSizeHasLimits() throws Exception {
+        NativeRuntime.Builder builder = NativeRuntime.builder();
+        assertThrows(IllegalArgumentException.class, () -> builder.readBufferSize(65_535));
+        assertThrows(IllegalArgumentException.class, () -> builder.readBufferSize((1 << 30) + 1));
+        for (int size : new int[] {65_536, 1 << 20}) {
+            ServerConfig config = Served.config();
+            try (NativeRuntime runtime = builder.readBufferSize(size).build();
+                    var listener = new SocketClientConnectionListener(runtime, config, 0, EndsTest.echo())) {
+                listener.start();
+                try (Peer peer = Peer.client(listener.getLocalPort())) {
+                    for (int length : new int[] {size - 1, size, 3 * size}) {
+                        peer.send(random(length));
+                        assertArrayEquals(random(length), peer.receive());
+                    }
+                }
+            }
+        }
+    }
+
+    @Test
     void manyTransactionsThatComeAtOnceAreReadInOrder() throws Exception {
         try (Served served = Served.plain();
                 Peer peer = Peer.client(served.port());
