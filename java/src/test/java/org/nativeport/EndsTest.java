@@ -26,8 +26,10 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.nativeport.Tasks.Task;
 
 /** How calls, connections, listeners and runtimes end. */
 @Timeout(60)
@@ -317,17 +319,18 @@ class EndsTest {
                 Peer peer = Peer.client(served.port());
                 SocketClientCommunication client = served.nextClient()) {
             int count = 2000;
-            CompletableFuture<Void> sent = CompletableFuture.runAsync(() -> send(peer, count));
-            // 20 MB do not fit into the window and the buffers of the system.
-            assertThrows(
-                    java.util.concurrent.TimeoutException.class,
-                    () -> sent.get(300, TimeUnit.MILLISECONDS));
+            AtomicInteger sent = new AtomicInteger();
+            Task<Void> sender = Tasks.start(() -> send(peer, count, sent));
+            try (Others others = Others.answered(served)) {
+                // 20 MB do not fit into the window and the buffers of the system.
+                others.awaitStuck(sender, sent);
+            }
             long held = served.listener.getServerSocket().getMetrics().bytesIn();
             assertTrue(held < 2_000_000, "took " + held);
             for (int i = 0; i < count; i++) {
                 assertEquals(10_000, client.read().length);
             }
-            sent.get(Served.SECONDS, TimeUnit.SECONDS);
+            sender.get();
         }
     }
 
@@ -336,26 +339,31 @@ class EndsTest {
         try (Served served = Served.plain("receiveWindow", "1G");
                 Peer peer = Peer.client(served.port());
                 SocketClientCommunication client = served.nextClient()) {
-            client.pauseReading();
-            CompletableFuture<Void> sent = CompletableFuture.runAsync(() -> send(peer, 2000));
-            assertThrows(
-                    java.util.concurrent.TimeoutException.class,
-                    () -> sent.get(300, TimeUnit.MILLISECONDS));
+            ServerSocketInterface2 port = served.listener.getServerSocket();
+            AtomicInteger sent = new AtomicInteger();
+            Task<Void> sender;
+            try (Others others = Others.answered(served)) {
+                client.pauseReading();
+                // From here on its loop knows.
+                others.exchange();
+                long before = port.getMetrics().bytesIn();
+                sender = Tasks.start(() -> send(peer, 2000, sent));
+                others.awaitStuck(sender, sent);
+                long taken = port.getMetrics().bytesIn() - before;
+                assertTrue(taken < 10_000, taken + " bytes are more than the others have sent");
+            }
             client.resumeReading();
             for (int i = 0; i < 2000; i++) {
                 assertEquals(10_000, client.read().length);
             }
-            sent.get(Served.SECONDS, TimeUnit.SECONDS);
+            sender.get();
         }
     }
 
-    private static void send(Peer peer, int count) {
-        try {
-            for (int i = 0; i < count; i++) {
-                peer.send(new byte[10_000]);
-            }
-        } catch (IOException e) {
-            throw new java.io.UncheckedIOException(e);
+    private static void send(Peer peer, int count, AtomicInteger sent) throws IOException {
+        for (int i = 0; i < count; i++) {
+            peer.send(new byte[10_000]);
+            sent.incrementAndGet();
         }
     }
 

@@ -1,6 +1,7 @@
 package org.nativeport;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.ArrayList;
 import java.util.List;
@@ -29,13 +30,13 @@ class ManyTest {
                     public void onClientConnect(SocketClientCommunication client) {
                         // Readers of one connection take turns.
                         for (int i = 0; i < perConnection; i++) {
-                            parked.countDown();
                             client.readAsync()
                                     .thenAccept(
                                             frame -> {
                                                 echoed.incrementAndGet();
                                                 client.writeAsync(frame);
                                             });
+                            parked.countDown();
                         }
                     }
                 };
@@ -46,7 +47,7 @@ class ManyTest {
                 for (int i = 0; i < 10_000 / perConnection; i++) {
                     peers.add(Peer.client(listener.getLocalPort()));
                 }
-                parked.await(Served.SECONDS, TimeUnit.SECONDS);
+                assertTrue(parked.await(Served.SECONDS, TimeUnit.SECONDS), "not all of them read");
                 for (Peer peer : peers) {
                     for (int i = 0; i < perConnection; i++) {
                         peer.put(new byte[] {1});

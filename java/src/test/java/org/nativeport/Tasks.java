@@ -29,6 +29,12 @@ final class Tasks {
             }
         }
 
+        /** Whether the thread waits, for bytes or for room. */
+        boolean isWaiting() {
+            StackTraceElement[] stack = thread.getStackTrace();
+            return stack.length > 0 && WAITING.contains(stack[0].getMethodName());
+        }
+
         /**
          * Returns when the thread waits inside this library, for bytes, for room or for a lock, or when it has
          * ended. What its stack says is the only sign of it that every implementation gives.
