@@ -22,6 +22,8 @@ import java.util.Map;
  * @param slowTurns turns of loops that took a second or longer, ever; of the whole runtime
  * @param connections connections that count against {@code maxConnections}, now: the unidentified,
  *     those not admitted yet, the open, and those that are ending
+ * @param acceptErrors calls of accept that failed, ever: mostly of connections that had ended by then, or for want
+ *     of descriptors or memory
  */
 public record Metrics(
         long accepted,
@@ -37,4 +39,5 @@ public record Metrics(
         long logDropped,
         long loopsHeldUp,
         long slowTurns,
-        long connections) {}
+        long connections,
+        long acceptErrors) {}

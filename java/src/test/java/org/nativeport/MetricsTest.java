@@ -178,7 +178,8 @@ class MetricsTest {
                             told.logDropped(),
                             told.loopsHeldUp(),
                             told.slowTurns(),
-                            1 + 2 + 3 + 4 + SILENT);
+                            1 + 2 + 3 + 4 + SILENT,
+                            0);
             assertEquals(known, told);
             assertEquals(known, runtime.getMetrics());
             assertEquals(known, listener.getServerSocket().getMetrics());
@@ -226,6 +227,7 @@ class MetricsTest {
                 all.get("log_dropped_total"),
                 all.get("loops_held_up"),
                 all.get("slow_turns_total"),
-                all.get("places_taken"));
+                all.get("places_taken"),
+                all.get("accept_errors_total"));
     }
 }

@@ -8,7 +8,7 @@ import org.nativeport.Protocol;
 
 /** The order in which the native library tells counters: that of {@code runtime.rs}. */
 public final class Counters {
-    private static final int OPEN = 11;
+    private static final int OPEN = 12;
     private static final int OPENED = OPEN + 4;
     private static final int CLOSES = OPENED + 4;
 
@@ -35,7 +35,8 @@ public final class Counters {
                 all[7],
                 all[8],
                 all[9],
-                all[10]);
+                all[10],
+                all[11]);
     }
 
     private static Map<Protocol, Long> byProtocol(long[] all, int from) {

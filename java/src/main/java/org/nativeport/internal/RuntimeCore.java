@@ -26,8 +26,8 @@ import org.nativeport.Protocol;
  * listener is started one that keeps the virtual machine alive. When it has ended, all of them have been told to.
  */
 public final class RuntimeCore {
-    /** Counters that the native has: 11 single ones, 4 + 4 by protocol, and by close reason. */
-    private static final int COUNTERS = 19 + 128;
+    /** Counters that the native has: 12 single ones, 4 + 4 by protocol, and by close reason. */
+    private static final int COUNTERS = 20 + 128;
 
     final long id;
     final LogThread log = new LogThread();
