@@ -8,8 +8,8 @@
 #   make uninstall    removes them again
 #   make java         java/target/nativeport-VERSION.jar, with the native library in it
 #   make java-install the same without its tests, also into the local repository of Maven
-#   make demo-java    an echo server in Java, shown and left running
 #   make demo         shows what the server does, and leaves it running
+#   make demo-java    the same for an echo server in Java
 #   make test         runs every check and every test
 #   make test-long    runs what takes too long for that: sanitizers, models, and attacks, fuzzing in full
 #   make simulate     runs simulated worlds from a seed on
@@ -85,11 +85,6 @@ java: java-library
 java-install: java-library
 	$(MVN) -q -f java/pom.xml install -DskipTests
 
-# Builds the Java echo server, and runs it until Ctrl-C.
-demo-java: java-library
-	$(MVN) -q -f java/pom.xml package -DskipTests
-	java -cp java/target/nativeport-0.1.0.jar examples-java/Echo.java
-
 build:
 	mkdir -p $@
 
@@ -116,7 +111,11 @@ header:
 demo:
 	@scripts/demo
 
-# The same, and ends after showing.
+# The same for the Java echo server of examples-java, behind the jar.
+demo-java:
+	@scripts/demo-java
+
+# The first, and ends after showing.
 demo-once:
 	@scripts/demo --once
 
