@@ -2,7 +2,9 @@
 //!
 //! Java owns the threads that drive loops; no thread of ours calls into the virtual machine or
 //! is attached to it, and nothing here waits, but a loop's thread for its events. Natives take
-//! and give numbers and `byte[]`; a negative result is a status (`nativeport::status`).
+//! and give numbers and `byte[]`; `loopNew` takes direct buffers, `sendFrames` lengths as `int[]`,
+//! `listenerSwitch` a `boolean`, and counters go into a `long[]`. A negative result is a status
+//! (`nativeport::status`).
 //!
 //! | file | natives |
 //! | --- | --- |
