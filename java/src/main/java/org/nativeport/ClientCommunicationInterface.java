@@ -18,8 +18,8 @@ import java.util.concurrent.CompletionStage;
  * Every method may be called from any thread, platform or virtual. Readers take turns, and a write is
  * one whole transaction, so that writers never mix. "May park" in a method's text means that
  * it may wait for the peer; all other methods return at once. {@link #close} may be called
- * at any time and ends calls that are parked. Inside a {@link FrameHandler} nothing parks: there a write is always
- * taken.
+ * at any time and ends calls that are parked. On the thread of a loop, as inside a {@link FrameHandler}, nothing
+ * parks: there a write is always taken, and {@link #read()} and {@link #readBatch} throw {@link IllegalStateException}.
  *
  * <h2>Exceptions</h2>
  *
@@ -28,7 +28,8 @@ import java.util.concurrent.CompletionStage;
  * message; {@link java.net.SocketTimeoutException} if the time was over, after which the connection is as usable as
  * before; {@link java.io.EOFException} if the peer ended inside a transaction; {@link
  * java.net.ProtocolException} if it sent what is no transaction; {@link javax.net.ssl.SSLException} if TLS failed, or
- * the peer ended without close_notify: what had come before is read first.
+ * the peer ended without close_notify: what had come before is read first. A write throws another {@link IOException}
+ * if {@code memoryLimit} leaves no room for it.
  *
  * <p>An interrupt does what it does to a {@link java.net.Socket}: a platform thread goes on waiting and keeps its
  * interrupt status; a virtual thread that waits closes the connection.
@@ -43,16 +44,18 @@ public interface ClientCommunicationInterface extends Closeable {
      *
      * @return null behind the last one, when the peer has ended in order
      * @throws IOException see above
-     * @throws IllegalStateException if {@link #onFrame} takes the transactions
+     * @throws IllegalStateException if {@link #onFrame} takes the transactions, or on the thread of a loop
      */
     byte[] read() throws IOException;
 
     /**
      * As {@link #read()}, with a time limit of its own. May park.
      *
-     * @param timeout zero for no limit
+     * @param timeout zero for no limit; counted in milliseconds, at least one
+     * @return null behind the last one, when the peer has ended in order
      * @throws IOException see above
-     * @throws IllegalStateException if {@link #onFrame} takes the transactions
+     * @throws IllegalStateException if {@link #onFrame} takes the transactions, or on the thread of a loop
+     * @throws IllegalArgumentException if the time is negative
      */
     byte[] read(Duration timeout) throws IOException;
 
@@ -63,14 +66,17 @@ public interface ClientCommunicationInterface extends Closeable {
      * @param most how many at most, at least 1
      * @return empty behind the last one
      * @throws IOException see above; what was read before stays readable
-     * @throws IllegalStateException if {@link #onFrame} takes the transactions
+     * @throws IllegalStateException if {@link #onFrame} takes the transactions, or on the thread of a loop
+     * @throws IllegalArgumentException if {@code most} is below 1
      */
     List<byte[]> readBatch(int most) throws IOException;
 
     /**
-     * The next transaction, later. A callback thread waits for it. Returns at once.
+     * The next transaction, later. A callback thread waits for it, one for each call. Returns at once, on the thread
+     * of a loop too.
      *
-     * @return completes as {@link #read()} returns or throws
+     * @return completes on that thread, as {@link #read()} returns or throws; with a {@link
+     *     java.util.concurrent.RejectedExecutionException} if there is no thread for it
      */
     CompletionStage<byte[]> readAsync();
 
@@ -111,8 +117,9 @@ public interface ClientCommunicationInterface extends Closeable {
     /**
      * As {@link #write(byte[])}, with a time limit. May park.
      *
-     * @param timeout zero for no limit
+     * @param timeout zero for no limit; counted in milliseconds, at least one
      * @throws IOException see above; then it will not be sent
+     * @throws IllegalArgumentException if the time is negative
      */
     void write(byte[] transaction, Duration timeout) throws IOException;
 
@@ -124,6 +131,7 @@ public interface ClientCommunicationInterface extends Closeable {
      * sent; if that fails, the connection ends as if the handler had failed. Returns at once.
      *
      * @throws IllegalStateException outside the handler
+     * @throws IllegalArgumentException if the frame is an implementation of the program's
      * @throws IOException see above; then it will not be sent
      */
     void write(FrameView frame) throws IOException;
@@ -148,7 +156,8 @@ public interface ClientCommunicationInterface extends Closeable {
      * Sends a transaction, now or as soon as there is room, behind those before. The array must not be
      * changed until then. While some wait, nothing is read from the peer. Returns at once.
      *
-     * @return completes when it was taken over for sending, or with an {@link IOException}
+     * @return completes when it was taken over for sending, or with an {@link IOException}: at once, or later on a
+     *     callback thread
      */
     CompletionStage<Void> writeAsync(byte[] transaction);
 
@@ -192,7 +201,11 @@ public interface ClientCommunicationInterface extends Closeable {
     /** Whether this end was closed. Returns at once. */
     boolean isClosed();
 
-    /** Completes on a callback thread when the connection has ended, whoever ended it. Returns at once. */
+    /**
+     * How it ends, whoever ends it. Returns at once.
+     *
+     * @return completes on a callback thread when the connection has ended; is complete if it has
+     */
     CompletionStage<CloseInfo> whenClosed();
 
     // ----------------------------------------------------------------- facts

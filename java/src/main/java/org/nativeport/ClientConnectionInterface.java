@@ -22,15 +22,15 @@ public interface ClientConnectionInterface extends AutoCloseable {
      * Ends listening at once; connections may go on, and those that have not ended when the time is over are cut.
      * A second call can only shorten the time. Returns at once.
      *
-     * @param grace how long connections may go on
+     * @param grace how long connections may go on, counted in milliseconds; negative is none
      * @return completes on a callback thread when the last connection has ended
      */
     CompletionStage<Void> stop(Duration grace);
 
     /**
-     * Ends listening and all connections, and waits until they have ended. May park; inside a {@link
-     * FrameHandler} of this listener's runtime it returns without waiting. Callbacks that run are not waited for. A
-     * second call has no effect.
+     * Ends listening and all connections, and waits until they have ended. May park; on the thread of a loop of this
+     * listener's runtime, as inside a {@link FrameHandler}, it returns without waiting. Callbacks that run are not
+     * waited for. A second call has no effect.
      */
     @Override
     void close();

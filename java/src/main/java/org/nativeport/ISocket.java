@@ -27,7 +27,8 @@ import javax.net.ssl.SSLPeerUnverifiedException;
  * {@link #close} may be called at any time, also while others read, write or do the handshake, and
  * ends their calls. "May park" in a method's text means that it may wait for the peer, for the
  * time limit or for another thread's turn; a virtual thread then leaves its carrier. All other
- * methods return at once.
+ * methods return at once. The thread of a loop, on which {@link FrameHandler}s run, must not wait: on native
+ * connections reading and writing throw {@link IllegalStateException} there, and {@link #close} returns at once.
  *
  * <p>An interrupt does what it does to a {@link Socket}: a platform thread goes on waiting and
  * keeps its interrupt status; a virtual thread that waits for the peer closes the connection and

@@ -133,7 +133,8 @@ public final class NativeRuntime implements AutoCloseable {
 
         /**
          * Where callbacks run; they may wait, so it needs a thread for each that does. It stays the
-         * program's: the runtime does not shut it down. Otherwise the runtime has one of its own.
+         * program's: the runtime does not shut it down. What it refuses is logged; a new connection is closed then, and
+         * futures are completed on the thread of a loop. Otherwise the runtime has an executor of its own.
          */
         public Builder callbackExecutor(Executor executor) {
             this.executor = Objects.requireNonNull(executor);
@@ -167,7 +168,7 @@ public final class NativeRuntime implements AutoCloseable {
      * Ends listening on all ports; connections may go on, and those that have not ended when the time is over are
      * cut. A second call can only shorten the time. Returns at once.
      *
-     * @param grace how long connections may go on
+     * @param grace how long connections may go on, counted in milliseconds; negative is none
      * @return completes on a callback thread when all has ended
      */
     public CompletionStage<Void> stop(Duration grace) {
@@ -175,8 +176,9 @@ public final class NativeRuntime implements AutoCloseable {
     }
 
     /**
-     * Ends everything and waits until it has ended. May park; inside a {@link FrameHandler} of this runtime it
-     * returns without waiting. Callbacks that run are not waited for. A second call has no effect.
+     * Ends everything and waits until it has ended. May park; on the thread of a loop of this runtime, as inside a
+     * {@link FrameHandler}, it returns without waiting. Callbacks that run are not waited for. A second call has no
+     * effect.
      */
     @Override
     public void close() {

@@ -25,7 +25,8 @@ import org.nativeport.internal.PortLayout;
  * config.check().forEach(System.err::println);
  * }</pre>
  *
- * The native library reads it: what asks about its contents needs the library.
+ * The native library reads it: what asks about its contents needs the library, and whoever is the first may wait until
+ * it is loaded.
  */
 public final class ServerConfig {
     private static final int FILE = 1;
@@ -92,7 +93,9 @@ public final class ServerConfig {
 
     /**
      * What files and the program say, in the order of the calls: a later value of a key counts. Whether
-     * it is right, {@link ServerConfig#check} tells. Not thread safe.
+     * it is right, {@link ServerConfig#check} tells. What no file could say makes a configuration that cannot be read
+     * at all: a key or value with a line end in it, a key of a port that is not there, a port that is there already.
+     * Not thread safe; no method but {@link #load} waits.
      */
     public static final class Builder {
         private final ByteArrayOutputStream operations = new ByteArrayOutputStream();
@@ -127,7 +130,10 @@ public final class ServerConfig {
             return add(PORT, bytes(name), new byte[0], new byte[0]);
         }
 
-        /** Sets a key of the port that was added last, such as {@code port} or {@code sslSection}. */
+        /**
+         * Sets a key of the port that {@link #addPort} has added last, such as {@code port} or {@code sslSection}. Before
+         * one was added, the configuration cannot be read at all: ports of files are named in {@link #set}.
+         */
         public Builder setPort(String key, String value) {
             return add(VALUE, new byte[0], bytes(key), bytes(value));
         }

@@ -78,7 +78,7 @@ public class SocketClientConnectionListener
      * bound. Returns at once.
      *
      * @param portIndex position among the port sections, from 0
-     * @throws IllegalArgumentException if there is no such port
+     * @throws IllegalArgumentException if there is no such port, or the configuration cannot be read at all
      */
     public SocketClientConnectionListener(
             NativeRuntime runtime, ServerConfig config, int portIndex) {
@@ -90,7 +90,7 @@ public class SocketClientConnectionListener
      * once.
      *
      * @param portIndex position among the port sections, from 0
-     * @throws IllegalArgumentException if there is no such port
+     * @throws IllegalArgumentException if there is no such port, or the configuration cannot be read at all
      */
     public SocketClientConnectionListener(
             NativeRuntime runtime, ServerConfig config, int portIndex, ConnectionHandler handler) {
@@ -121,6 +121,7 @@ public class SocketClientConnectionListener
     /**
      * Who takes relay connections; without one they are closed. Returns at once.
      *
+     * @param server null for nobody
      * @throws IllegalStateException if the listener was started
      */
     public void setRemoteAssistanceServer(RemoteAssistanceServer server) {
