@@ -88,9 +88,9 @@ public final class RuntimeCore {
             try {
                 loop.start();
             } catch (OutOfMemoryError e) {
-                // There is no thread for it.
+                // There is no thread for it: it ends here, as the runtime does.
                 failure = cannotStart(e);
-                loopEnded(loop);
+                loop.run();
             }
         }
         oneEnded();
