@@ -21,6 +21,8 @@ class ContractsTest {
         try (Served served = Served.plain();
                 Peer peer = Peer.client(served.port())) {
             SocketClientCommunication client = served.nextClient();
+            // A read that is not refused is not to wait.
+            peer.put(new byte[1]).put(new byte[1]).flush();
             Duration negative = Duration.ofNanos(-1);
             assertThrows(IllegalArgumentException.class, () -> client.read(negative));
             assertThrows(IllegalArgumentException.class, () -> client.write(new byte[1], negative));
@@ -33,7 +35,9 @@ class ContractsTest {
                                     new Class<?>[] {FrameView.class},
                                     (self, method, arguments) -> null);
             assertThrows(IllegalArgumentException.class, () -> client.write(foreign));
-            // None of them has changed anything.
+            // None of them has taken or changed anything.
+            assertEquals(1, client.read().length);
+            assertEquals(1, client.read().length);
             client.write(new byte[7]);
             assertEquals(7, peer.receive().length);
         }
