@@ -163,6 +163,7 @@ public interface ISocket extends Closeable {
      *
      * @throws SocketException {@code "Socket is closed"}
      * @throws IOException if the connection is broken or the handshake fails
+     * @throws IllegalStateException on a loop's thread, which must not wait, while another thread writes
      */
     void shutdownOutput() throws IOException;
 

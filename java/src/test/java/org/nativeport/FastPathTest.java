@@ -269,6 +269,48 @@ class FastPathTest {
     }
 
     @Test
+    void endingAStreamOnALoopDoesNotWaitForWhoeverWritesToIt() throws Exception {
+        CompletableFuture<ISocket> stream = new CompletableFuture<>();
+        CompletableFuture<Throwable> refused = new CompletableFuture<>();
+        ConnectionHandler handler =
+                new ConnectionHandler() {
+                    @Override
+                    public void onUnknownConnect(ISocket socket, int firstByte) throws IOException {
+                        stream.complete(socket);
+                        socket.getOutputStream().write(new byte[64 << 20]);
+                    }
+
+                    @Override
+                    public void onClientConnect(SocketClientCommunication client) {
+                        client.onFrame(
+                                frame -> {
+                                    try {
+                                        stream.get().shutdownOutput();
+                                    } catch (IllegalStateException failure) {
+                                        refused.complete(failure);
+                                    } catch (Exception failure) {
+                                        refused.completeExceptionally(failure);
+                                    }
+                                    client.write(frame);
+                                });
+                    }
+                };
+        try (var listener = new SocketClientConnectionListener(Served.config(), handler)) {
+            listener.start();
+            try (Peer reader = Peer.connect(listener.getLocalPort());
+                    Peer peer = Peer.client(listener.getLocalPort())) {
+                reader.out.write('G');
+                reader.flush();
+                // It is in the middle of a write that has no end, as nobody reads.
+                Tasks.await("output", () -> listener.getServerSocket().getMetrics().bytesOut() > 1000);
+                peer.send(numbered(1));
+                assertEquals(1, number(peer.receive()));
+                assertTrue(refused.get().getMessage().contains("must not wait"));
+            }
+        }
+    }
+
+    @Test
     void whatIsNotToBeCompressedIsSentBackRaw() throws Exception {
         try (Served served = Served.plain();
                 Peer peer = Peer.client(served.port())) {

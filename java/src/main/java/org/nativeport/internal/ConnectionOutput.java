@@ -491,10 +491,14 @@ public final class ConnectionOutput {
 
     /**
      * Ends this direction behind what was sent; the peer reads the end of the stream. May park
-     * behind another thread's write.
+     * behind another thread's write of a stream.
      */
     public void shutdown() throws IOException {
-        writeTurn.lock();
+        if (!NativeLoop.isLoopThread()) {
+            writeTurn.lock();
+        } else if (!writeTurn.tryLock()) {
+            throw new IllegalStateException("the thread of a loop must not wait for another thread's write");
+        }
         try {
             shutdownNow();
         } finally {
