@@ -269,6 +269,7 @@ impl Conn {
             let spans = std::mem::take(&mut turn.work.spans);
             let inflated = std::mem::take(&mut turn.work.inflated);
             self.frames_in += spans.len() as u64;
+            turn.work.frame_budget -= spans.len();
             self.deliver(Event::Frames(Frames { buffers: [input, &inflated], spans: &spans }));
             turn.work.spans = spans;
             turn.work.inflated = self.spare(inflated);

@@ -30,7 +30,7 @@ pub(crate) struct Workspace {
     pub inflated: Vec<u8>,
     /// What is left of the turn's [`INFLATE_TURN_BYTES`].
     pub inflate_budget: usize,
-    /// What is left of the turn's [`TURN_FRAMES`].
+    /// What is left of the turn's [`TURN_FRAMES`]; who delivers a batch takes it off.
     pub frame_budget: usize,
     pub inflaters: Inflaters,
 }
@@ -134,14 +134,13 @@ impl Decoder {
                 return self.go_on(Box::new(inflating), work, rules).map(|step| (at, step));
             }
         }
+        let most = BATCH_FRAMES.min(work.frame_budget);
         while let Some(header) = Header::parse(&input[at..]) {
-            if work.frame_budget == 0 && work.spans.is_empty() {
-                return Ok((at, Step::Yield));
-            }
-            let full = work.spans.len() == BATCH_FRAMES || work.frame_budget == 0;
+            let full = work.spans.len() == most;
             match check(header, rules) {
                 Err(reason) if work.spans.is_empty() => return Err(reason),
                 Ok(()) if !full => {}
+                Ok(()) if work.spans.is_empty() => return Ok((at, Step::Yield)),
                 _ => return Ok((at, Step::More)),
             }
             let start = at + HEADER_BYTES;
@@ -180,7 +179,6 @@ impl Decoder {
                     len: payload.len(),
                 });
             }
-            work.frame_budget -= 1;
             at = start + payload.len();
         }
         Ok((at, Step::Drained))
