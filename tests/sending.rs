@@ -832,7 +832,8 @@ fn user_data_is_set_anywhere_read_in_its_own_callbacks_and_dropped_once_after_cl
     drop(client);
     log.closed();
     wait_until("the drop", || drops.load(Ordering::SeqCst) == 2);
-    assert_eq!(name(conn), Err(Status::Closed));
+    // A moment later the handle is nobody's.
+    wait_until("a stale handle", || name(conn) == Err(Status::Closed));
     let late = Box::new(Counted("late", drops.clone()));
     assert_eq!(conn.set_user_data(Some(late)), Err(Status::Closed));
     assert_eq!(drops.load(Ordering::SeqCst), 3);
