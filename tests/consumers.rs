@@ -1,6 +1,8 @@
 //! One C host, `tests/c/consumers.c`, over each way of consuming events: callbacks, workers,
 //! polls, and the inbox under each of them; plain and with TLS. Where a way differs by design,
 //! the test says so.
+//!
+//! `NP_CONSUMERS_PROGRAM` names one that is built already, as scripts/sanitize has it.
 
 mod c_programs;
 mod support;
@@ -26,7 +28,11 @@ struct Way {
 
 fn program() -> PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| build_c("consumers", &source(), &["-g"])).clone()
+    let program = PROGRAM.get_or_init(|| match std::env::var_os("NP_CONSUMERS_PROGRAM") {
+        Some(built) => built.into(),
+        None => build_c("consumers", &source(), &["-g"]),
+    });
+    program.clone()
 }
 
 fn source() -> PathBuf {
