@@ -135,6 +135,15 @@ class ProcessesTest {
         }
     }
 
+    @Test
+    void aTemporaryFolderThatIsNotThereIsNamed(@TempDir Path folder) throws Exception {
+        Path missing = folder.resolve("missing");
+        try (ChildProcess child = ChildProcess.start(List.of("-Djava.io.tmpdir=" + missing), "unavailable")) {
+            assertEnds(child, 0);
+            assertTrue(child.said().contains("cannot be copied to the temporary folder " + missing), child.said());
+        }
+    }
+
     private static boolean mayMount(Path folder) throws InterruptedException {
         List<String> command = new ArrayList<>(mountedNoexec(folder));
         command.add("true");

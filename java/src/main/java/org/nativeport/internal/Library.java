@@ -31,6 +31,9 @@ public final class Library {
             "build it with cargo build --release -p nativeport-jni, and name its file with the system property "
                     + PATH_PROPERTY;
 
+    private static final String ANOTHER_FOLDER =
+            "start Java with -Djava.io.tmpdir=FOLDER for another one, or name the library's file with -D" + PATH_PROPERTY;
+
     /** In the words of glibc's loader. */
     private static final Pattern GLIBC_IS_OLDER = Pattern.compile("version `GLIBC_([\\d.]+)' not found");
 
@@ -133,8 +136,7 @@ public final class Library {
     }
 
     private static void loadCopy(InputStream resource, String platform, boolean isMusl) throws IOException {
-        // Private to this user, and of a name that nobody can know before.
-        Path folder = Files.createTempDirectory("nativeport-");
+        Path folder = newFolder();
         Path file = folder.resolve(NAME);
         try {
             Files.copy(resource, file, StandardCopyOption.REPLACE_EXISTING);
@@ -151,6 +153,18 @@ public final class Library {
         }
     }
 
+    /** Private to this user, and of a name that nobody can know before. */
+    private static Path newFolder() throws IOException {
+        try {
+            return Files.createTempDirectory("nativeport-");
+        } catch (IOException e) {
+            throw new IOException(
+                    "the native library cannot be copied to the temporary folder " + System.getProperty("java.io.tmpdir")
+                            + " (" + e + "): " + ANOTHER_FOLDER,
+                    e);
+        }
+    }
+
     /** Where nothing may be executed, a file has no permission to be, whatever its mode says. */
     private static boolean isNoexec(Path file) {
         return file.toFile().setExecutable(true, true) && !Files.isExecutable(file);
@@ -158,8 +172,7 @@ public final class Library {
 
     private static String noexec(Path folder) {
         return "the temporary folder " + folder.getParent() + " is mounted noexec, so that no library can be loaded"
-                + " from it: start Java with -Djava.io.tmpdir=FOLDER for another one, or name the library's file with"
-                + " -D" + PATH_PROPERTY;
+                + " from it: " + ANOTHER_FOLDER;
     }
 
     /** What does not fit about the library for a platform, by what the system said; null if that is another thing. */
