@@ -202,6 +202,10 @@ impl Accepter {
             if accepted == most {
                 break Batch::Full;
             }
+            // Paused or stopped in the middle of a batch: who waits goes on waiting.
+            if !self.port.switch.is(Mode::Run) {
+                break Batch::Last;
+            }
             match self.listeners[index].accept() {
                 Ok((stream, peer)) => {
                     self.errors = 0;
@@ -629,6 +633,33 @@ impl GateState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::runtime::{Clock, Consumer, Core};
+
+    #[test]
+    fn an_accepter_that_is_paused_in_its_turn_accepts_nobody_until_it_is_resumed() {
+        let mut config = Config::new();
+        config.load_string(b"[Port]\nport = 0\n", "test").unwrap();
+        let (settings, _) = config.resolve();
+        let clock = Clock::Real(Instant::now());
+        // Loops that nobody drives.
+        let (core, _parts) = Core::assemble(&settings.runtime, Consumer::Callbacks, clock).unwrap();
+        let port = Port::new(core, settings.ports.into_iter().next().unwrap(), 0).unwrap();
+        let port = Arc::new(port);
+        port.simulate_start();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let _waiting = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut accepter =
+            Accepter::new(port.clone(), vec![TcpListener::from_std(listener)]).unwrap();
+        for (mode, accepted) in [(Mode::Pause, 0), (Mode::Run, 1)] {
+            port.switch.set(mode);
+            accepter.accept_batch(0);
+            assert_eq!(port.gate.counts(), (accepted, accepted));
+        }
+        // A running port and its core hold one another.
+        port.stop(0);
+    }
 
     fn gate(connections: u64, per_address: u64, unidentified: u64, unidentified_per: u64) -> Gate {
         Gate::new(GateLimits {
