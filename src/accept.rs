@@ -641,7 +641,7 @@ mod tests {
         let mut config = Config::new();
         config.load_string(b"[Port]\nport = 0\n", "test").unwrap();
         let (settings, _) = config.resolve();
-        let clock = Clock::Real(Instant::now());
+        let clock = Clock::Real(std::time::Instant::now());
         // Loops that nobody drives.
         let (core, _parts) = Core::assemble(&settings.runtime, Consumer::Callbacks, clock).unwrap();
         let port = Port::new(core, settings.ports.into_iter().next().unwrap(), 0).unwrap();
