@@ -637,6 +637,7 @@ mod tests {
     use crate::runtime::{Clock, Consumer, Core};
 
     #[test]
+    #[cfg_attr(miri, ignore = "it has sockets")]
     fn an_accepter_that_is_paused_in_its_turn_accepts_nobody_until_it_is_resumed() {
         let mut config = Config::new();
         config.load_string(b"[Port]\nport = 0\n", "test").unwrap();

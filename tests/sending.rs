@@ -757,6 +757,9 @@ fn abort_cuts_the_flush_of_a_close_short() {
 
 #[test]
 fn a_reset_by_the_peer_tells_what_was_not_sent() {
+    if is_through_a_toxic("where both ways meet a reset, one of them sees an end") {
+        return;
+    }
     let (_server, client, conn, log) = one("compression=off\nsendQueueLimit=1G", |_, _| {});
     let payload = noise(1 << 20, 8);
     (0..64).for_each(|_| conn.send_frame(&payload, PLAIN).unwrap());
