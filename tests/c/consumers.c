@@ -804,8 +804,10 @@ static int obey_line(char *line, pthread_t *waiter, int *waits) {
         fill(conn, number, 1 << 16);
     else if (strcmp(word, "go") == 0) {
         go();
+        pthread_mutex_lock(&conns_lock);
         for (int i = 0; i < conn_count && holds_by_pause(); i++)
             CHECK(np_conn_resume_reading(conns[i]) == NP_OK);
+        pthread_mutex_unlock(&conns_lock);
     } else if (strcmp(word, "stats") == 0)
         say_stats();
     else if (strcmp(word, "stop") == 0) {
