@@ -948,7 +948,7 @@ typedef struct np_handler {
     void (*on_writable)(void *user_data, np_conn conn);
     /**
      * The end, once for every connection that on_open told of. The handle answers
-     * NP_ERR_CLOSED from the return of this callback on; until then it tells facts, counters and
+     * NP_ERR_CLOSED once this has returned and its user data is released; until then it tells facts, counters and
      * user data, and takes nothing more to send. With NP_HANDLER_INBOX it comes when what is left
      * in the inbox was taken, however long that takes: receive until NP_ERR_CLOSED, or give it up
      * by np_conn_close.

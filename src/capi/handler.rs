@@ -143,7 +143,7 @@ pub struct np_handler {
     /// The send queue has room again after a send answered NP_ERR_WOULD_BLOCK.
     pub on_writable: Option<unsafe extern "C-unwind" fn(user_data: *mut c_void, conn: np_conn)>,
     /// The end, once for every connection that on_open told of. The handle answers
-    /// NP_ERR_CLOSED from the return of this callback on; until then it tells facts, counters and
+    /// NP_ERR_CLOSED once this has returned and its user data is released; until then it tells facts, counters and
     /// user data, and takes nothing more to send. With NP_HANDLER_INBOX it comes when what is left
     /// in the inbox was taken, however long that takes: receive until NP_ERR_CLOSED, or give it up
     /// by np_conn_close.
