@@ -243,6 +243,8 @@ int32_t np_has_feature(const char *name);
 #define NP_CLOSE_TLS_FAILED 21
 /** the peer ended the stream without close_notify */
 #define NP_CLOSE_TLS_TRUNCATED 22
+/** the peer sent TLS records without data, over and over */
+#define NP_CLOSE_TLS_NO_DATA 23
 /** a frame is larger than maxFrameSize */
 #define NP_CLOSE_FRAME_TOO_LARGE 30
 /** the stream ended inside a frame */
@@ -255,6 +257,8 @@ int32_t np_has_feature(const char *name);
 #define NP_CLOSE_DEFLATE_TRAILING 34
 /** a payload inflates to more than maxInflatedSize */
 #define NP_CLOSE_INFLATED_TOO_LARGE 35
+/** the peer sent a compressed frame to a port with compression = never */
+#define NP_CLOSE_COMPRESSION_REFUSED 36
 /** the port has maxConnections already */
 #define NP_CLOSE_MAX_CONNECTIONS 40
 /** the address has maxConnectionsPerAddress already */

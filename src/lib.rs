@@ -38,6 +38,7 @@ pub mod tls;
 
 mod accept;
 mod bind;
+mod budget;
 mod buffers;
 mod conn;
 mod dispatch;

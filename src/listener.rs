@@ -506,8 +506,10 @@ impl From<&PortSettings> for Rules {
             Compression::Zlib => Reads::Zlib,
             Compression::Raw => Reads::Raw,
             Compression::Auto | Compression::Off => Reads::Auto,
+            Compression::Never => Reads::Never,
         };
-        let writes = (settings.compression != Compression::Off).then(|| Writes {
+        let is_written = !matches!(settings.compression, Compression::Off | Compression::Never);
+        let writes = is_written.then(|| Writes {
             zlib: settings.compression != Compression::Raw,
             threshold_bytes: size(settings.compress_threshold_bytes),
             level: settings.compress_level,

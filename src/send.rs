@@ -6,6 +6,7 @@
 //! with an empty queue go to the socket at once, straight from the caller's memory, and
 //! only the unsent rest is copied. With TLS the gathered bytes are sealed together.
 
+use crate::budget::Budget;
 use crate::buffers;
 use crate::frame::{HEADER_BYTES, MAX_PAYLOAD_BYTES, encode};
 use crate::handles::SendFlags;
@@ -26,8 +27,6 @@ const OWN_BYTES: usize = 64 << 10;
 const THROUGH_ARRAY_BYTES: usize = 32 << 10;
 /// From this size on a single frame is.
 const THROUGH_SINGLE_BYTES: usize = 256 << 10;
-/// What one connection may send in one turn.
-const TURN_BYTES: usize = 1 << 20;
 /// Sealed at a time: a few records, so that blocked output waits unsealed.
 const SEAL_BYTES: usize = PIECE_BYTES;
 
@@ -421,12 +420,12 @@ impl Outbound {
         if self.queued_bytes() > 0 {
             self.port.fault.strike(crate::faults::Stage::Flush);
         }
-        let mut budget = TURN_BYTES;
+        let mut budget = Budget::of_a_turn();
         while !self.blocked && self.error.is_none() {
             if self.wire.bytes < SEAL_BYTES && !self.seal_some() && self.wire.bytes == 0 {
                 return false;
             }
-            if budget == 0 {
+            if budget.is_spent() {
                 return true;
             }
             let mut slices = [IoSlice::new(&[]); SLICES];
@@ -436,7 +435,7 @@ impl Outbound {
             let sent = self.send_slices(&slices[..count]);
             self.wire = wire;
             self.wire.advance(sent);
-            budget = budget.saturating_sub(sent);
+            budget.sent(sent);
         }
         false
     }

@@ -92,12 +92,14 @@ numbered! {
     TlsOnPlainPort = 20, "tls_on_plain_port", "the peer speaks TLS on a port without TLS";
     TlsFailed = 21, "tls_failed", "TLS failed";
     TlsTruncated = 22, "tls_truncated", "the peer ended the stream without close_notify";
+    TlsNoData = 23, "tls_no_data", "the peer sent TLS records without data, over and over";
     FrameTooLarge = 30, "frame_too_large", "a frame is larger than maxFrameSize";
     Truncated = 31, "truncated", "the stream ended inside a frame";
     DeflateCorrupt = 32, "deflate_corrupt", "a compressed payload is broken or incomplete";
     DeflateEmpty = 33, "deflate_empty", "a compressed frame has no bytes on the wire";
     DeflateTrailing = 34, "deflate_trailing", "a compressed payload goes on behind the end of its stream";
     InflatedTooLarge = 35, "inflated_too_large", "a payload inflates to more than maxInflatedSize";
+    CompressionRefused = 36, "compression_refused", "the peer sent a compressed frame to a port with compression = never";
     MaxConnections = 40, "max_connections", "the port has maxConnections already";
     MaxConnectionsPerAddress = 41, "max_connections_per_address", "the address has maxConnectionsPerAddress already";
     MaxHandshakes = 42, "max_handshakes", "the oldest of maxHandshakes unidentified connections made room";

@@ -306,6 +306,88 @@ fn bombs_over_the_limit_are_refused_and_cost_no_memory() {
     assert!(left < 16 << 10, "{left} KiB");
 }
 
+#[test]
+fn frames_that_inflate_to_nothing_leave_others_of_their_loop_their_turns() {
+    let _alone = alone();
+    let (server, sink) = echo_and_sink("ioThreads=1", "frameTimeout=0");
+    // Stored blocks without bytes: legal, and work without output.
+    let wire = [&[0, 0, 0, 0xff, 0xff].repeat(size(4, 60) << 18)[..], &[3, 0]].concat();
+    let wire = compressed_frame(&wire);
+    let mut client = framed(server.address);
+    let mut attackers: Vec<TcpStream> = (0..10).map(|_| to_sink(server.address)).collect();
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = attackers
+            .iter_mut()
+            .map(|attacker| scope.spawn(|| attacker.write_all(&wire).unwrap()))
+            .collect();
+        // All of them have sent all, and none of it is told as long as exchanges go on quickly.
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        let before = sink.frames.load(SeqCst);
+        let mut exchanges = 0;
+        while sink.frames.load(SeqCst) < 10 {
+            echoes(&mut client);
+            exchanges += 1;
+        }
+        println!("{exchanges} exchanges beside {} frames without output", 10 - before);
+        // A loop that inflates a frame in one turn has one exchange beside all ten.
+        assert!(before > 0 || exchanges > 10, "{exchanges}");
+    });
+    assert_eq!(sink.bytes.load(SeqCst), 0);
+}
+
+#[test]
+fn a_peer_that_mostly_updates_its_keys_ends_by_tls_no_data_and_others_go_on() {
+    let _alone = alone();
+    let tls = format!("sslSection=Tls\n{TLS_SECTION}");
+    let (server, _) = echo_and_sink("ioThreads=1", &tls);
+    let mut client = tls_framed(server.address);
+    for _ in 0..5 {
+        let mut attacker = tls_framed(server.address);
+        let mut rows = 0;
+        let failed = loop {
+            (0..31).for_each(|_| attacker.conn.refresh_traffic_keys().unwrap());
+            if attacker.write_all(&frame(b"x")).and_then(|()| attacker.flush()).is_err() {
+                break true;
+            }
+            rows += 1;
+            if rows == 1000 {
+                break false;
+            }
+        };
+        assert!(failed, "it has sent 31,000 key updates");
+        client.write_all(&frame(b"hello")).unwrap();
+        assert_eq!(read_frame(&mut client), b"hello");
+    }
+    wait_until("their ends", || ended(&server, CloseReason::TlsNoData) == 5);
+}
+
+#[test]
+fn a_peer_that_sends_on_after_our_end_is_read_for_a_bounded_number_of_bytes() {
+    let _alone = alone();
+    // What both systems may hold beside what is read.
+    const BUFFERS: usize = 48 << 20;
+    const LINGER: usize = 16 << 20;
+    let tls = format!("ssl=auto\nmaxFrameSize=64K\nsslSection=Tls\n{TLS_SECTION}");
+    let (server, _) = echo_and_sink("ioThreads=1", &tls);
+    // A frame that is too large, and a handshake that is none.
+    let no_hello = [22, 3, 1, 0, 5, 1, 0, 0, 1, 0];
+    for begin in [&[1, 1, 0, 0, 0][..], &no_hello] {
+        let mut peer = connect(server.address);
+        peer.write_all(begin).unwrap();
+        let (chunk, mut sent) = (vec![0; 1 << 20], 0);
+        while let Ok(more) = peer.write(&chunk)
+            && sent < 4 * (LINGER + BUFFERS)
+        {
+            sent += more;
+        }
+        println!("{sent} bytes sent behind the end");
+        assert!(sent < LINGER + BUFFERS, "{sent}");
+    }
+    wait_until("their ends", || {
+        ended(&server, CloseReason::FrameTooLarge) + ended(&server, CloseReason::TlsFailed) == 2
+    });
+}
+
 // Peers that do not read, or hardly write.
 
 /// Lets another thread of the host send whenever there is room. In a callback everything is

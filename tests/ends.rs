@@ -291,6 +291,34 @@ fn resumed_the_deadlines_run_again() {
 }
 
 #[test]
+fn a_frame_whose_inflation_ends_during_a_pause_is_delivered_after_the_resume() {
+    if is_polled("what is polled is with the host before it pauses") {
+        return;
+    }
+    let (handler, log) = recorder(false, |conn, event| {
+        if let Event::Frames(frames) = event
+            && frames.get(0).unwrap().data == b"pause"
+        {
+            conn.pause_reading().unwrap();
+        }
+    });
+    let server = server("", "", |listener| listener.on(Protocol::Client, handler).unwrap());
+    let mut client = framed(server.address);
+    let Told::Opened(conn, ..) = log.next() else { panic!() };
+    // Its inflation takes several turns, so it is under way when the pause comes.
+    let large = vec![7; 8 << 20];
+    client.write_all(&[frame(b"pause"), compressed_frame(&zlib(&large))].concat()).unwrap();
+    assert_eq!(log.frame(), b"pause");
+    let held = || server.listener.stats().memory_bytes;
+    wait_until("the end of the inflation", || held() >= (8 << 20) - (64 << 10));
+    assert_eq!(log.drain(), []);
+    conn.resume_reading().unwrap();
+    assert!(log.frame() == large);
+    client.write_all(&frame(b"and on")).unwrap();
+    assert_eq!(log.frame(), b"and on");
+}
+
+#[test]
 fn a_pause_holds_streams_and_tls_connections_too() {
     if is_polled("input that was polled together with the opening is there already") {
         return;

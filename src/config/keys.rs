@@ -202,7 +202,7 @@ const PORT: &[Key] = keys! {
     "maxHandshakesPerAddress", built, LIMIT, Text("256"), "the same per address (/32, IPv6 /64); 0 = none";
     "maxFrameSize", built, FRAME_SIZE, Text("64M"), "largest frame on the wire, inclusive";
     "maxInflatedSize", built, FRAME_SIZE, Text("256M"), "largest payload after inflation, inclusive";
-    "compression", built, Kind::Choice(&["auto", "zlib", "raw", "off"]), Text("auto"), "what is read; written is zlib, or raw with `raw`; `off` never sends compressed and still reads both";
+    "compression", built, Kind::Choice(&["auto", "zlib", "raw", "off", "never"]), Text("auto"), "what is read; written is zlib, or raw with `raw`; `off` never sends compressed and still reads both; `never` refuses compressed frames too";
     "compressThreshold", built, Kind::Size { min: 0, max: FRAME_BYTES }, Text("512"), "smaller payloads are sent as they are";
     "compressLevel", built, Kind::Integer { min: 0, max: 9 }, Text("6"), "0 = none, 9 = smallest";
     "sendQueueLimit", built, Kind::Size { min: 1, max: QUEUE_BYTES }, Text("8M"), "high-water mark of a connection's unsent bytes";

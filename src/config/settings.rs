@@ -184,6 +184,7 @@ words! {
     Zlib = "zlib", "Reads and writes zlib.";
     Raw = "raw", "Reads and writes raw deflate.";
     Off = "off", "Reads zlib and raw, never writes compressed.";
+    Never = "never", "Refuses compressed frames, and never writes them.";
 }
 
 words! {

@@ -19,8 +19,11 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// A plain connection that we closed may go on sending for so long.
+/// A connection that we closed lingers for so long, and until the peer has sent so much: more
+/// than the buffers of both systems hold (10 MB by Linux's defaults), so that a peer that was
+/// sending when we closed still gets our last answer. A peer that sends on after that is reset.
 const LINGER_MS: u64 = 2000;
+const LINGER_BYTES: usize = 16 << 20;
 /// So many of a loop at a time: they have no place in any limit any more, and their descriptors
 /// must not be what others lack. Beyond that a peer that goes on sending is reset.
 const LINGERING: usize = 256;
@@ -246,7 +249,8 @@ impl Conn {
     pub(super) fn tls_failed(&mut self, error: TlsError) {
         let by = if error.sent_by_peer { Party::Peer } else { Party::Library };
         let tls_alert = error.alert.map_or(-1, i32::from);
-        let ending = self.ending(CloseReason::TlsFailed, by);
+        let reason = if error.no_data { CloseReason::TlsNoData } else { CloseReason::TlsFailed };
+        let ending = self.ending(reason, by);
         self.end(Ending { tls_alert, text: error.text, awaits: true, ..ending });
     }
 
@@ -370,7 +374,7 @@ impl Conn {
             true => {
                 turn.lingering += 1;
                 self.lingers = true;
-                Phase::Lingering { until_ms: turn.now_ms + LINGER_MS }
+                Phase::Lingering { until_ms: turn.now_ms + LINGER_MS, left_bytes: LINGER_BYTES }
             }
             false => Phase::Gone,
         };

@@ -5,7 +5,7 @@ use crate::accept::Seat;
 use crate::event::{Event, Frames, Protocol};
 #[cfg(test)]
 use crate::faults::Stage;
-use crate::frame::decode::{Decoder, INFLATE_TURN_BYTES, Step};
+use crate::frame::decode::{Decoder, Step};
 use crate::handles;
 use crate::identify::{Identity, identify};
 use crate::polling;
@@ -17,12 +17,15 @@ use std::sync::atomic::Ordering;
 
 /// Read size before a connection is open: an identification and a first request.
 const NEWCOMER_READ_BYTES: usize = 17 << 10;
+/// A loop's buffer for inflated frames is kept up to this size.
+const KEPT_INFLATED_BYTES: usize = 512 << 10;
 
 impl Conn {
     /// Whether the reactor should read.
     pub fn wants_read(&self) -> bool {
         match self.phase {
-            Phase::Sniff | Phase::Handshake | Phase::Identify => self.input_end.is_none(),
+            Phase::Sniff | Phase::Handshake => self.input_end.is_none(),
+            Phase::Identify => self.input_end.is_none() && !self.held_back,
             Phase::Open { .. } => self.input_end.is_none() && !self.held_back && self.may_deliver(),
             // Read and dropped, so that a peer that sends before it reads cannot block us.
             Phase::Closing(_) => self.input_end.is_none(),
@@ -38,7 +41,8 @@ impl Conn {
 
     /// Whether input is left that can be worked on now.
     pub fn wants_turn(&self) -> bool {
-        (self.held_back && self.may_deliver())
+        // Before it is identified, only the budget holds input back.
+        (self.held_back && (matches!(self.phase, Phase::Identify) || self.may_deliver()))
             || (matches!(self.phase, Phase::Open { .. }) && self.decoder.is_suspended())
     }
 
@@ -70,9 +74,16 @@ impl Conn {
     }
 
     /// Notes that `bytes` were read from the socket.
-    pub fn received(&mut self, bytes: usize, now_ms: u64) {
+    pub fn received(&mut self, turn: &mut Turn, bytes: usize) {
+        turn.work.budget.read(bytes);
         self.bytes_in += bytes as u64;
-        self.times.last_in = now_ms;
+        self.times.last_in = turn.now_ms;
+        if let Phase::Lingering { left_bytes, .. } = &mut self.phase {
+            *left_bytes = left_bytes.saturating_sub(bytes);
+            if *left_bytes == 0 {
+                self.phase = Phase::Gone;
+            }
+        }
     }
 
     /// The socket takes output again.
@@ -172,7 +183,7 @@ impl Conn {
         let engine = &mut tls.engine;
         #[cfg(test)]
         port.fault.strike(Stage::Tls);
-        let result = engine.open(input, &mut opened, &mut wire);
+        let result = engine.open(input, &mut opened, &mut wire, &mut turn.work.budget);
         let (handshaking, peer_closed) = (engine.is_handshaking(), engine.peer_closed());
         out.queue_wire(&wire);
         let used = match result {
@@ -189,6 +200,8 @@ impl Conn {
         if peer_closed {
             self.input_end.get_or_insert(InputEnd::Clean);
         }
+        // There may be whole records that the budget left.
+        self.held_back |= turn.work.budget.is_spent() && used < input.len();
         turn.opened = self.spare(opened);
         used
     }
@@ -269,11 +282,10 @@ impl Conn {
             let spans = std::mem::take(&mut turn.work.spans);
             let inflated = std::mem::take(&mut turn.work.inflated);
             self.frames_in += spans.len() as u64;
-            turn.work.frame_budget -= spans.len();
             self.deliver(Event::Frames(Frames { buffers: [input, &inflated], spans: &spans }));
             turn.work.spans = spans;
             turn.work.inflated = self.spare(inflated);
-            if turn.work.inflated.capacity() > 2 * INFLATE_TURN_BYTES {
+            if turn.work.inflated.capacity() > KEPT_INFLATED_BYTES {
                 turn.work.inflated = Vec::new();
             }
         }

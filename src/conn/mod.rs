@@ -124,9 +124,10 @@ enum Phase {
     Closing(Box<Ending>),
     /// The socket is gone; closed is told when the host has taken what is in the inbox.
     Parted(Box<CloseInfo>),
-    /// Closed has been told; what the peer still sends is read and dropped.
+    /// Closed has been reported; what the peer still sends is read and dropped, up to a bound.
     Lingering {
         until_ms: u64,
+        left_bytes: usize,
     },
     Gone,
 }

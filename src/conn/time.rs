@@ -159,7 +159,7 @@ impl Conn {
             Phase::Closing(_) => {
                 note(after(out.progress_ms, rules.write_timeout_ms), CloseReason::WriteTimeout);
             }
-            Phase::Lingering { until_ms } => note(Some(until_ms), CloseReason::HostClosed),
+            Phase::Lingering { until_ms, .. } => note(Some(until_ms), CloseReason::HostClosed),
             Phase::Parted(_) | Phase::Gone => {}
         }
         first

@@ -2,11 +2,12 @@
 //!
 //! Frames that lie whole in the input are handed out as spans of it. A frame that is cut
 //! and small stays in the input (the caller keeps the rest); a larger one gets a buffer of
-//! its own that grows with what has arrived, never with what a header claims. Inflation
-//! has a budget per turn and is suspended beyond it.
+//! its own that grows with what has arrived, never with what a header claims. All work is
+//! charged to the budget of the turn; an inflation that goes beyond it is suspended.
 
-use super::deflate::{Inflated, Inflater, Inflaters};
+use super::deflate::{Inflated, Inflater, Inflaters, Reads};
 use super::{HEADER_BYTES, Header, Rules, reserve};
+use crate::budget::Budget;
 use crate::event::FrameSpan;
 use crate::status::CloseReason;
 
@@ -16,22 +17,14 @@ pub(crate) const SMALL_BYTES: usize = 4 << 10;
 pub(crate) const FIRST_STEP_BYTES: usize = 2 << 20;
 /// Frames in one batch: their descriptors stay in the first-level cache.
 const BATCH_FRAMES: usize = 64;
-/// Inflated bytes that one connection may produce in one turn.
-pub(crate) const INFLATE_TURN_BYTES: usize = 256 << 10;
-
-/// Small frames that one connection may have delivered in one turn: each is a callback's time.
-pub(crate) const TURN_FRAMES: usize = 4096;
-
 /// What decoding works with; it belongs to the loop and is lent for a turn.
 pub(crate) struct Workspace {
     /// The frames of the present batch.
     pub spans: Vec<FrameSpan>,
     /// Output of inflated frames of the present batch.
     pub inflated: Vec<u8>,
-    /// What is left of the turn's [`INFLATE_TURN_BYTES`].
-    pub inflate_budget: usize,
-    /// What is left of the turn's [`TURN_FRAMES`]; who delivers a batch takes it off.
-    pub frame_budget: usize,
+    /// What the turn may still cost.
+    pub budget: Budget,
     pub inflaters: Inflaters,
 }
 
@@ -40,8 +33,7 @@ impl Workspace {
         Workspace {
             spans: Vec::with_capacity(BATCH_FRAMES),
             inflated: Vec::new(),
-            inflate_budget: INFLATE_TURN_BYTES,
-            frame_budget: TURN_FRAMES,
+            budget: Budget::of_a_turn(),
             inflaters: Inflaters::new(),
         }
     }
@@ -56,7 +48,7 @@ pub(crate) enum Step {
     More,
     /// One large frame on its own.
     Single { payload: Vec<u8>, compressed: bool },
-    /// The turn's budget of frames or of inflation is used up: go on in the next turn.
+    /// The turn's budget is used up, or no inflation state is free: go on in the next turn.
     Yield,
 }
 
@@ -127,6 +119,7 @@ impl Decoder {
                     self.state = State::Large(large);
                     return Ok((at, Step::Yield));
                 };
+                work.budget.deflate_stream();
                 inflater.begin(rules.reads, &large.payload);
                 work.inflaters.suspend(&mut inflater);
                 let inflating =
@@ -134,15 +127,15 @@ impl Decoder {
                 return self.go_on(Box::new(inflating), work, rules).map(|step| (at, step));
             }
         }
-        let most = BATCH_FRAMES.min(work.frame_budget);
         while let Some(header) = Header::parse(&input[at..]) {
-            let full = work.spans.len() == most;
+            let full = work.spans.len() == BATCH_FRAMES || work.budget.is_spent();
             match check(header, rules) {
                 Err(reason) if work.spans.is_empty() => return Err(reason),
                 Ok(()) if !full => {}
                 Ok(()) if work.spans.is_empty() => return Ok((at, Step::Yield)),
                 _ => return Ok((at, Step::More)),
             }
+            work.budget.frame();
             let start = at + HEADER_BYTES;
             let Some(payload) = input[start..].get(..header.payload_bytes) else {
                 if HEADER_BYTES + header.payload_bytes > SMALL_BYTES {
@@ -192,23 +185,14 @@ impl Decoder {
         work: &mut Workspace,
         rules: &Rules,
     ) -> Result<bool, CloseReason> {
-        if work.inflate_budget == 0 {
-            return Ok(false);
-        }
         let Some(mut inflater) = work.inflaters.take() else { return Ok(false) };
+        work.budget.deflate_stream();
         inflater.begin(rules.reads, payload);
         let start = work.inflated.len();
-        let step = inflater.step(
-            payload,
-            &mut work.inflated,
-            start,
-            rules.max_inflated_bytes,
-            work.inflate_budget,
-        );
-        let len = work.inflated.len() - start;
-        work.inflate_budget = work.inflate_budget.saturating_sub(len);
-        match step {
+        let most = rules.max_inflated_bytes;
+        match inflater.step(payload, &mut work.inflated, start, most, &mut work.budget) {
             Ok(Inflated::Whole) => {
+                let len = work.inflated.len() - start;
                 work.spans.push(FrameSpan { buffer: 1, compressed: true, start, len });
                 work.inflaters.give(inflater);
                 Ok(true)
@@ -216,7 +200,9 @@ impl Decoder {
             Ok(Inflated::Budget { used }) => {
                 work.inflaters.suspend(&mut inflater);
                 let output = work.inflated.split_off(start);
-                let input = payload[used..].to_vec();
+                let mut input = Vec::new();
+                reserve(&mut input, payload.len() - used)?;
+                input.extend_from_slice(&payload[used..]);
                 self.state =
                     State::Inflating(Box::new(Inflating { input, used: 0, output, inflater }));
                 Ok(false)
@@ -236,16 +222,8 @@ impl Decoder {
         work: &mut Workspace,
         rules: &Rules,
     ) -> Result<Step, CloseReason> {
-        let before = frame.output.len();
-        let step = frame.inflater.step(
-            &frame.input[frame.used..],
-            &mut frame.output,
-            0,
-            rules.max_inflated_bytes,
-            work.inflate_budget,
-        )?;
-        work.inflate_budget = work.inflate_budget.saturating_sub(frame.output.len() - before);
-        match step {
+        let (input, most) = (&frame.input[frame.used..], rules.max_inflated_bytes);
+        match frame.inflater.step(input, &mut frame.output, 0, most, &mut work.budget)? {
             Inflated::Whole => {
                 work.inflaters.give(frame.inflater);
                 Ok(Step::Single { payload: frame.output, compressed: true })
@@ -337,6 +315,8 @@ impl Decoder {
 fn check(header: Header, rules: &Rules) -> Result<(), CloseReason> {
     if header.payload_bytes > rules.max_frame_bytes {
         Err(CloseReason::FrameTooLarge)
+    } else if header.compressed && rules.reads == Reads::Never {
+        Err(CloseReason::CompressionRefused)
     } else if header.compressed && header.payload_bytes == 0 {
         Err(CloseReason::DeflateEmpty)
     } else {
@@ -369,7 +349,7 @@ impl Large {
 
 #[cfg(test)]
 mod tests {
-    use super::super::deflate::{Reads, Writes};
+    use super::super::deflate::{SUSPENDED_MAX, Writes};
     use super::super::encode;
     use super::*;
     use crate::event::Frames;
@@ -390,8 +370,7 @@ mod tests {
         for part in wire.chunks(piece) {
             kept.extend_from_slice(part);
             loop {
-                work.inflate_budget = INFLATE_TURN_BYTES;
-                work.frame_budget = TURN_FRAMES;
+                work.budget = Budget::of_a_turn();
                 let (used, step) = decoder.decode(&kept, &mut work, rules)?;
                 let batch = Frames { buffers: [&kept, &work.inflated], spans: &work.spans };
                 payloads.extend(batch.iter().map(|frame| frame.data.to_vec()));
@@ -455,6 +434,77 @@ mod tests {
             decoder.decode(&wire[5..], &mut work, &rules()).err(),
             Some(CloseReason::DeflateEmpty)
         );
+    }
+
+    #[test]
+    fn a_port_that_refuses_compressed_frames_takes_no_byte_of_one() {
+        let never = Rules { reads: Reads::Never, ..rules() };
+        for wire in [&b"\x80\x00\x00\x02\x03\x00"[..], b"\x80\x7f\x00\x00", b"\x80\x00\x00\x00"] {
+            assert_eq!(run(wire, 99, &never), Err(CloseReason::CompressionRefused));
+        }
+        assert_eq!(run(b"\x00\x00\x00\x01a", 99, &never).unwrap(), [b"a"]);
+    }
+
+    /// A compressed frame whose inflation takes several turns, and its payload.
+    fn slow_frame() -> (Vec<u8>, Vec<u8>) {
+        let payload = vec![7; 4 << 20];
+        let mut wire = Vec::new();
+        encode::frame(&payload, rules().writes, &mut wire).unwrap();
+        (wire, payload)
+    }
+
+    /// A decoder that holds one of the states of `work`.
+    fn suspended(work: &mut Workspace) -> Decoder {
+        let mut decoder = Decoder::default();
+        let wire = slow_frame().0;
+        work.budget = Budget::of_units(1);
+        let mut at = 0;
+        while !decoder.is_suspended() {
+            at += decoder.decode(&wire[at..], work, &rules()).unwrap().0;
+            work.budget = Budget::of_units(1);
+        }
+        assert_eq!(at, wire.len());
+        decoder
+    }
+
+    #[test]
+    fn a_frame_whose_inflation_ends_while_nothing_can_be_delivered_is_delivered_later() {
+        let mut work = Workspace::new();
+        let mut decoder = suspended(&mut work);
+        while decoder.is_suspended() {
+            work.budget = Budget::of_a_turn();
+            decoder.inflate_on(&mut work, &rules()).unwrap();
+        }
+        assert!(decoder.is_inflating(), "there is work without new input");
+        let (used, step) = decoder.decode(b"", &mut work, &rules()).unwrap();
+        let Step::Single { payload, compressed: true } = step else { panic!("{step:?}") };
+        assert!(used == 0 && payload == slow_frame().1);
+        assert!(!decoder.is_inside_frame());
+    }
+
+    #[test]
+    fn while_all_states_are_out_frames_wait_whole_and_go_on_when_one_is_back() {
+        let small = b"\x80\x00\x00\x02\x03\x00";
+        // Stored blocks without bytes, and a last one without any either.
+        let blocks = SMALL_BYTES / 5;
+        let mut large = encode::raw_header(5 * (blocks + 1)).to_vec();
+        large[0] |= 0x80;
+        large.extend([0, 0, 0, 0xff, 0xff].repeat(blocks));
+        large.extend([1, 0, 0, 0xff, 0xff]);
+        for wire in [&small[..], &large] {
+            let mut work = Workspace::new();
+            let mut out: Vec<Decoder> = (0..SUSPENDED_MAX).map(|_| suspended(&mut work)).collect();
+            let mut decoder = Decoder::default();
+            work.budget = Budget::of_a_turn();
+            let (mut used, step) = decoder.decode(wire, &mut work, &rules()).unwrap();
+            assert!(matches!(step, Step::Yield) && work.spans.is_empty(), "{step:?}");
+            drop(out.pop());
+            work.budget = Budget::of_a_turn();
+            let (more, step) = decoder.decode(&wire[used..], &mut work, &rules()).unwrap();
+            used += more;
+            let is_whole = matches!(step, Step::Single { .. }) || work.spans.len() == 1;
+            assert!(is_whole && used == wire.len(), "{step:?}, {used} of {}", wire.len());
+        }
     }
 
     #[test]

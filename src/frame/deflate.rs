@@ -1,8 +1,9 @@
 //! Deflate both ways. Each frame is a stream of its own; no dictionary is shared.
 //!
-//! Promises: inflation stops at its limit and at its budget per step, whatever the input
-//! claims; a state is reused (a new one per frame costs a factor of ten).
+//! Promises: inflation stops at its limit and at the budget of the turn, whatever the input
+//! claims or costs; a state is reused (a new one per frame costs a factor of ten).
 
+use crate::budget::Budget;
 use crate::status::CloseReason;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use std::cell::RefCell;
@@ -17,6 +18,8 @@ pub(crate) enum Reads {
     Zlib,
     /// RFC 1951 only.
     Raw,
+    /// Compressed frames are refused.
+    Never,
 }
 
 /// How sent frames are compressed.
@@ -59,29 +62,27 @@ impl Inflater {
         let zlib = match reads {
             Reads::Zlib => true,
             Reads::Raw => false,
+            // Refused by its header.
+            Reads::Never => false,
             Reads::Auto => looks_like_zlib(payload),
         };
         self.state.reset(zlib);
     }
 
     /// Inflates all the input that is left of a payload onto the end of `out`, where the
-    /// frame's output began at `start`. Stops beyond `max_bytes` of output for the frame
-    /// and after about `budget` bytes in this step.
+    /// frame's output began at `start`. Stops beyond `max_bytes` of output for the frame,
+    /// and when the budget is spent; but makes at least one step, so that there is progress.
     pub fn step(
         &mut self,
         input: &[u8],
         out: &mut Vec<u8>,
         start: usize,
         max_bytes: usize,
-        budget: usize,
+        budget: &mut Budget,
     ) -> Result<Inflated, CloseReason> {
-        let (total_in, begun) = (self.state.total_in(), out.len());
+        let total_in = self.state.total_in();
         loop {
-            let left = budget.saturating_sub(out.len() - begun);
-            let used = (self.state.total_in() - total_in) as usize;
-            if left == 0 {
-                return Ok(Inflated::Budget { used });
-            }
+            let mut used = (self.state.total_in() - total_in) as usize;
             if out.capacity() == out.len() {
                 // One byte more than the limit, so that crossing it shows.
                 let produced = out.len() - start;
@@ -89,8 +90,10 @@ impl Inflater {
                 let room = (max_bytes - produced).saturating_add(1).min(step);
                 super::reserve(out, room)?;
             }
-            let status = self.state.decompress_vec(&input[used..], out, FlushDecompress::None);
-            let used = (self.state.total_in() - total_in) as usize;
+            let (before, end) = (out.len(), input.len().min(used + budget.deflated_step_bytes()));
+            let status = self.state.decompress_vec(&input[used..end], out, FlushDecompress::None);
+            let begun = std::mem::replace(&mut used, (self.state.total_in() - total_in) as usize);
+            budget.inflated(used - begun, out.len() - before);
             // First: how far a call gets, and so whether it meets a fault behind the limit,
             // depends on the room that there happens to be.
             if out.len() - start > max_bytes {
@@ -102,7 +105,10 @@ impl Inflater {
                 }
                 Status::StreamEnd => return Ok(Inflated::Whole),
                 // Room was left, so it is input that is missing: the stream is incomplete.
-                _ if out.len() < out.capacity() => return Err(CloseReason::DeflateCorrupt),
+                _ if out.len() < out.capacity() && end == input.len() => {
+                    return Err(CloseReason::DeflateCorrupt);
+                }
+                _ if budget.is_spent() => return Ok(Inflated::Budget { used }),
                 _ => {}
             }
         }
@@ -122,7 +128,7 @@ pub(crate) struct Inflaters {
 }
 
 /// Suspended inflations per loop; further ones wait for their turn. About 40 KB each.
-const SUSPENDED_MAX: usize = 32;
+pub(crate) const SUSPENDED_MAX: usize = 32;
 
 impl Inflaters {
     pub fn new() -> Inflaters {
@@ -213,7 +219,7 @@ mod tests {
         let mut inflater = Inflaters::new().take().unwrap();
         inflater.begin(reads, payload);
         let mut out = b"before".to_vec();
-        match inflater.step(payload, &mut out, 6, max, usize::MAX)? {
+        match inflater.step(payload, &mut out, 6, max, &mut Budget::of_units(usize::MAX))? {
             Inflated::Whole => Ok(out.split_off(6)),
             Inflated::Budget { .. } => unreachable!("the budget is endless"),
         }
@@ -245,7 +251,8 @@ mod tests {
             let mut inflater = Inflaters::new().take().unwrap();
             inflater.begin(Reads::Auto, &packed);
             let mut out = Vec::with_capacity(room);
-            let result = inflater.step(&packed, &mut out, 0, 64, usize::MAX);
+            let mut budget = Budget::of_units(usize::MAX);
+            let result = inflater.step(&packed, &mut out, 0, 64, &mut budget);
             assert_eq!(result, Err(CloseReason::InflatedTooLarge), "{room}");
         }
     }
@@ -274,14 +281,34 @@ mod tests {
         let mut inflater = pool.take().unwrap();
         inflater.begin(Reads::Auto, &packed);
         let (mut out, mut at, mut steps) = (Vec::new(), 0, 0);
-        while let Inflated::Budget { used } =
-            inflater.step(&packed[at..], &mut out, 0, plain.len(), 256 << 10).unwrap()
+        let units = 1 << 20;
+        while let Inflated::Budget { used } = inflater
+            .step(&packed[at..], &mut out, 0, plain.len(), &mut Budget::of_units(units))
+            .unwrap()
         {
             at += used;
             steps += 1;
         }
-        assert!(steps >= 6, "{steps}");
+        assert!(steps >= plain.len() / Budget::inflated_bytes(units), "{steps}");
         assert!(out == plain);
+    }
+
+    #[test]
+    fn input_that_inflates_to_nothing_is_work_too() {
+        // Stored blocks without bytes, and a last one.
+        let mut packed = [0, 0, 0, 0xff, 0xff].repeat(100_000);
+        packed.extend([1, 0, 0, 0xff, 0xff]);
+        let mut inflater = Inflaters::new().take().unwrap();
+        inflater.begin(Reads::Raw, &packed);
+        let (mut out, mut at, mut steps) = (Vec::new(), 0, 0);
+        while let Inflated::Budget { used } =
+            inflater.step(&packed[at..], &mut out, 0, 64, &mut Budget::of_units(1 << 20)).unwrap()
+        {
+            assert!(used <= Budget::deflated_bytes(1 << 20), "{used} bytes in one turn");
+            at += used;
+            steps += 1;
+        }
+        assert!(steps >= packed.len() / Budget::deflated_bytes(1 << 20) && out.is_empty());
     }
 
     #[test]

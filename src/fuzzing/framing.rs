@@ -2,8 +2,9 @@
 
 use super::reference::{self, Reading};
 use super::split;
+use crate::budget::Budget;
 use crate::event::Frames;
-use crate::frame::decode::{Decoder, FIRST_STEP_BYTES, SMALL_BYTES, Step, TURN_FRAMES, Workspace};
+use crate::frame::decode::{Decoder, FIRST_STEP_BYTES, SMALL_BYTES, Step, Workspace};
 use crate::frame::deflate::{Inflated, Inflaters, Reads, STEP_MAX_BYTES, Writes};
 use crate::frame::{HEADER_BYTES, Rules, encode};
 use crate::simulation::random::Random;
@@ -27,7 +28,7 @@ fn reads(choice: u8) -> Reads {
 pub fn frame_decode(input: &[u8]) {
     let ([limits, low, high, budget], wire) = split(input);
     let rules = rules(limits);
-    let budget = [usize::MAX, 1, 1_000, 100_000][usize::from(budget % 4)];
+    let budget = [usize::MAX, 1, 1_000, Budget::UNITS][usize::from(budget % 4)];
     let expected = reference::frames(wire, &rules);
     let mut random = Random::new(u64::from(low) << 8 | u64::from(high));
 
@@ -89,8 +90,7 @@ fn feed(
         }
         kept.extend_from_slice(part);
         loop {
-            work.inflate_budget = budget;
-            work.frame_budget = TURN_FRAMES;
+            work.budget = Budget::of_units(budget);
             let (used, step) = match decoder.decode(&kept, &mut work, rules) {
                 Ok(decoded) => decoded,
                 Err(reason) => {
@@ -107,8 +107,9 @@ fn feed(
             let output = rules.max_inflated_bytes + 1 + STEP_MAX_BYTES;
             assert!(held <= 2 * at + FIRST_STEP_BYTES + output, "{held} bytes held of {at}");
             assert!(decoder.held_bytes() <= at + rules.max_inflated_bytes + 1);
-            let turn = budget.saturating_add(STEP_MAX_BYTES);
-            assert!(work.inflated.len() <= turn, "a turn inflated {}", work.inflated.len());
+            let (frames, inflated) = (work.spans.len(), work.inflated.len());
+            assert!(frames <= Budget::frames(budget), "a turn handed {frames} frames out");
+            assert!(inflated <= Budget::inflated_bytes(budget), "a turn inflated {inflated}");
             match step {
                 Step::Drained => break,
                 Step::Single { payload, compressed } => reading.frames.push((payload, compressed)),
@@ -135,7 +136,7 @@ pub fn inflate(input: &[u8]) {
     let mut at_once = b"before".to_vec();
     let mut inflater = pool.take().expect("none is out");
     inflater.begin(reads, payload);
-    let step = inflater.step(payload, &mut at_once, 6, max, usize::MAX);
+    let step = inflater.step(payload, &mut at_once, 6, max, &mut Budget::of_units(usize::MAX));
     assert!(at_once.len() - 6 <= max + 1 || at_once.capacity() == at_once.len());
     let result = step.map(|_| at_once.split_off(6));
     assert!(result == expected, "{:?} not {:?}", short(&result), short(&expected));
@@ -148,15 +149,18 @@ pub fn inflate(input: &[u8]) {
     let mut out = Vec::with_capacity(random.size(300_000));
     let (mut at, mut steps) = (0, 0);
     let result = loop {
-        let budget = 1 + random.size(200_000);
+        let units = 1 + random.size(Budget::UNITS);
         let before = out.len();
-        let step = inflater.step(&payload[at..], &mut out, 0, max, budget);
+        let mut budget = Budget::of_units(units);
+        let step = inflater.step(&payload[at..], &mut out, 0, max, &mut budget);
         steps += 1;
         let spare = if steps == 1 { 300_000 } else { 0 };
-        assert!(out.len() - before <= budget + STEP_MAX_BYTES + spare, "beyond the budget");
+        let most = Budget::inflated_bytes(units) + spare;
+        assert!(out.len() - before <= most, "beyond the budget");
         match step {
             Ok(Inflated::Budget { used }) => {
                 assert!(used > 0 || out.len() > before, "a step without progress");
+                assert!(used <= Budget::deflated_bytes(units), "beyond the budget");
                 at += used;
                 assert!(at <= payload.len());
             }
@@ -201,7 +205,7 @@ pub fn round_trip(input: &[u8]) {
         rest = behind;
     }
     let mut random = Random::new(u64::from(cuts));
-    let reading = feed(&wire, |rest| 1 + random.size(rest - 1), 200_000, &rules);
+    let reading = feed(&wire, |rest| 1 + random.size(rest - 1), Budget::UNITS, &rules);
     assert_eq!((reading.breaks, reading.rest), (None, 0));
     let decoded: Vec<Vec<u8>> = reading.frames.into_iter().map(|(payload, _)| payload).collect();
     assert!(decoded == payloads, "something else came back");

@@ -1,41 +1,46 @@
 //! The loops: they turn readiness of sockets into turns of connections.
 //!
 //! A turn of the loop: wait; take messages; give each ready connection its turn (at most
-//! 4 reads, 1 MiB or 4,096 frames, then the run-again list); fire deadlines; settle all that were touched,
+//! what its [`Budget`] allows, then the run-again list); fire deadlines; settle all that were touched,
 //! which flushes each of them once. Handshake and I/O loops are the same with another role.
 
+mod absence;
 pub(crate) mod door;
 pub(crate) mod transport;
 mod wheel;
 
+use crate::budget::Budget;
 use crate::conn::{Conn, Fate, Newcomer, Turn};
 use crate::dispatch;
-use crate::frame::decode::{INFLATE_TURN_BYTES, TURN_FRAMES, Workspace};
+use crate::frame::decode::Workspace;
 use crate::handles::{self, SendFlags};
 use crate::polling::{self, Sink};
 use crate::runtime::Core;
 use crate::status::{CloseReason, Status};
 use crate::sync::channel::Receiver;
-use door::{Control, Door, SLOW_TURN_MS, least_loaded};
+use absence::Absence;
+use door::{Control, Door, least_loaded};
 use mio::{Events, Poll, Token};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use transport::LARGE_READ_BYTES;
 use wheel::Wheel;
 
 /// Read buffer of a loop: 64 KiB would halve 16 KiB frames, 512 KiB gains nothing.
 const SCRATCH_BYTES: usize = 256 << 10;
 /// Readiness events per wait; 64 cost 6 % at 1,000 busy connections.
 const EVENTS: usize = 512;
-/// Reads and bytes of one connection in one turn.
-const TURN_READS: usize = 4;
-const TURN_READ_BYTES: usize = 1 << 20;
 /// A visit, and a read, needs so much room behind what events that are polled point to.
 const ROOM_BYTES: usize = 16 << 10;
 /// A round ends when so much is held in buffers of its own: inflated output, which is a thousand
 /// times its input, would otherwise add up over all connections, beside what `memoryLimit` counts.
 const ROUND_HELD_BYTES: usize = 1 << 20;
+/// Messages that one turn obeys, and deadlines that it judges: of thousands that come at once
+/// the rest waits for the next turn, after what is ready by then.
+const TURN_MESSAGES: usize = 1024;
+const TURN_DEADLINES: usize = 256;
 /// Reads of each connection that still lingers when the runtime is over.
 const LAST_READS: usize = 16;
 /// After an error of waiting: so long until the next try, so many of them per line in the log.
@@ -68,12 +73,11 @@ pub(crate) struct Loop {
     again: Vec<usize>,
     /// Connections to settle at the end of this turn.
     touched: Vec<usize>,
-    /// Entries of the wheel that have fired.
+    /// Entries of the wheel that have fired and are not judged yet.
     due: Vec<(usize, u64)>,
     /// How often waiting has failed, in a row.
     failures: u32,
-    /// When it last looked at what arrives, in monotonic milliseconds.
-    looked_ms: u64,
+    absence: Absence,
     /// Newcomers that got their places in this turn.
     fresh: usize,
 }
@@ -140,7 +144,7 @@ impl Loop {
             touched: Vec::new(),
             due: Vec::new(),
             failures: 0,
-            looked_ms: now_ms,
+            absence: Absence::new(now_ms),
             fresh: 0,
             core,
             door,
@@ -340,9 +344,10 @@ impl Loop {
     /// One turn of the loop, with what is ready.
     pub fn turn(&mut self, ready: impl Iterator<Item = Readiness>) {
         self.turn.now_ms = self.core.now_ms();
-        self.looked_ms = self.turn.now_ms;
+        self.absence.looks(self.turn.now_ms);
         self.door.turn_begins(self.turn.now_ms);
-        while let Ok(control) = self.receiver.try_recv() {
+        for _ in 0..TURN_MESSAGES {
+            let Ok(control) = self.receiver.try_recv() else { break };
             self.obey(control);
         }
         let is_polled = self.is_polled();
@@ -365,7 +370,8 @@ impl Loop {
         }
         let mut due = std::mem::take(&mut self.due);
         self.wheel.advance(self.turn.now_ms, &mut due);
-        for (key, tick) in due.drain(..) {
+        let some = due.len().min(TURN_DEADLINES);
+        for (key, tick) in due.drain(..some) {
             if let Some(slot) = self.slots.get_mut(key).and_then(Option::as_mut)
                 && slot.timer_tick == tick
             {
@@ -421,18 +427,14 @@ impl Loop {
 
     fn wait(&mut self, events: &mut Events, limit: Option<Duration>) {
         let now_ms = self.core.now_ms();
-        let away_ms = now_ms.saturating_sub(self.looked_ms);
-        // Shorter turns cost a peer less than that of its time; and a loop that is merely busy, as under
-        // an attack, goes on judging.
-        if away_ms >= SLOW_TURN_MS {
-            self.turn.away_ms += away_ms;
-        }
+        self.turn.away_ms = self.absence.waits(now_ms);
         if let Some(took_ms) = self.door.turn_ends(now_ms) {
             let text = format!("a turn of a loop took {took_ms} ms: does a callback block?");
             self.core.log.warn("reactor", text);
         }
         let timeout = if !self.again.is_empty()
             || !self.touched.is_empty()
+            || !self.due.is_empty()
             || !self.door.fall_asleep(&self.receiver)
             // Looked at after that: who leaves a record does it the other way round.
             || self.is_polled() && self.core.log.has_records()
@@ -615,11 +617,10 @@ impl Loop {
         let scratch = &mut (*self.scratch).as_mut()[self.base..];
         let mut input = Input { scratch, at: 0, filled: 0, is_polled };
         turn.key = key;
-        turn.work.inflate_budget = INFLATE_TURN_BYTES;
-        turn.work.frame_budget = TURN_FRAMES;
+        turn.work.budget = Budget::of_a_turn();
         let is_handshake = self.door.is_handshake();
         let mut kept = conn.take_kept();
-        let (mut reads, mut bytes, mut has_place) = (TURN_READS, TURN_READ_BYTES, true);
+        let (mut has_read, mut has_place) = (false, true);
         if !kept.is_empty() || conn.wants_turn() || conn.has_opened() {
             let used = conn.on_input(turn, &mut kept);
             let rest = &kept[used..];
@@ -636,12 +637,11 @@ impl Loop {
                 polling::took_pointers();
             }
         }
-        while has_place && *readable && reads > 0 && bytes > 0 && conn.wants_read() {
+        while has_place && *readable && conn.wants_read() {
             if is_handshake && conn.is_to_hand_over() {
                 break;
             }
-            if turn.work.frame_budget < TURN_FRAMES / 8 {
-                // What is read now would have to be kept.
+            if turn.work.budget.is_nearly_spent() {
                 break;
             }
             if is_polled && input.room() < ROOM_BYTES.min(input.scratch.len()) {
@@ -649,7 +649,7 @@ impl Loop {
                 // puts it there.
                 break;
             }
-            reads -= 1;
+            has_read = true;
             let (got, offered) = match input.read(conn, turn) {
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -668,7 +668,6 @@ impl Loop {
                 *readable = false;
                 break;
             }
-            bytes = bytes.saturating_sub(got);
             if got < offered && !*read_closed {
                 *readable = false;
             }
@@ -680,7 +679,7 @@ impl Loop {
             // Not being read, it would not notice that the peer has reset it.
             conn.on_io_error(&error);
         }
-        let had_turn = reads < TURN_READS || !*readable;
+        let had_turn = has_read || !*readable;
         if had_turn && std::mem::take(unjudged) {
             conn.on_time(turn, false);
         }
@@ -782,7 +781,7 @@ impl Input<'_> {
             && let Some((got, offered, behind)) = self.read_large(conn)?
         {
             if got > 0 {
-                conn.received(got, turn.now_ms);
+                conn.received(turn, got);
                 self.filled = behind;
                 self.advance(conn, turn);
             }
@@ -796,7 +795,7 @@ impl Input<'_> {
         let begin = self.at + self.filled;
         let got = conn.transport().recv(&mut self.scratch[begin..begin + offered])?;
         if got > 0 {
-            conn.received(got, turn.now_ms);
+            conn.received(turn, got);
             self.filled += got;
             self.advance(conn, turn);
         }
@@ -807,7 +806,7 @@ impl Input<'_> {
     fn read_large(&mut self, conn: &mut Conn) -> io::Result<Option<(usize, usize, usize)>> {
         let Some((mut payload, missing)) = conn.lend_large_frame() else { return Ok(None) };
         let scratch = &mut self.scratch[self.at..];
-        let room = missing.min(payload.capacity() - payload.len());
+        let room = missing.min(payload.capacity() - payload.len()).min(LARGE_READ_BYTES);
         let offered = if room == missing { room + scratch.len() } else { room };
         let result = conn.transport().recv_large(&mut payload, missing, scratch);
         conn.return_large_frame(payload);

@@ -31,6 +31,8 @@ pub(crate) enum Canary {
     DoubleClose,
     /// A deadline that has moved is not filed again.
     ForgottenDeadline,
+    /// The budget of a turn has no end.
+    EndlessTurn,
 }
 
 /// Runs a world whose decisions come from a script and whose first peer sends these bytes.
@@ -59,7 +61,8 @@ pub(crate) fn memory_is_out() -> bool {
 
 #[cfg(fuzzing)]
 impl Canary {
-    pub const ALL: [Canary; 3] = [Canary::LostByte, Canary::DoubleClose, Canary::ForgottenDeadline];
+    pub const ALL: [Canary; 4] =
+        [Canary::LostByte, Canary::DoubleClose, Canary::ForgottenDeadline, Canary::EndlessTurn];
 }
 
 /// Switches a fault on for the calling thread, or all off.

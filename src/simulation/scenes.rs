@@ -1,18 +1,19 @@
 //! Worlds without chance, for what a seed would meet only now and then.
 
 use super::wire::{LOOP, PeerEnd, line};
+use crate::budget::Budget;
 use crate::config::Config;
 use crate::event::{Event, Handler, Protocol};
-use crate::frame::decode::{INFLATE_TURN_BYTES, TURN_FRAMES};
-use crate::frame::deflate::STEP_MAX_BYTES;
 use crate::handles;
 use crate::listener::Port;
+use crate::polling::What;
 use crate::reactor::door::Control;
 use crate::reactor::transport::Transport;
 use crate::reactor::{Loop, Readiness};
 use crate::runtime::{Clock, Consumer, Core};
 use crate::stats::Stats;
 use crate::status::CloseReason;
+use crate::tls::test_peer::{self, Setup};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use parking_lot::Mutex;
@@ -61,7 +62,9 @@ impl Scene {
 
     fn new(keys: &str, consumer: Consumer) -> Scene {
         let mut config = Config::new();
-        config.load_string(format!("[Port]\nport = 0\n{keys}").as_bytes(), "scene").unwrap();
+        let text =
+            format!("[Runtime]\nioThreads = 1\nhandshakeThreads = 1\n[Port]\nport = 0\n{keys}");
+        config.load_string(text.as_bytes(), "scene").unwrap();
         let (settings, findings) = config.resolve();
         assert!(findings.is_empty(), "{findings:?}");
         let now_ms = Arc::new(AtomicU64::new(1000));
@@ -104,6 +107,60 @@ impl Scene {
             self.round(1);
         }
         peer
+    }
+
+    /// The same where the port has TLS too.
+    fn connect_to_either(&mut self) -> PeerEnd {
+        let (peer, opened) = (self.knock(), self.open());
+        peer.send(&[1]);
+        for _ in 0..100 {
+            if self.open() > opened {
+                return peer;
+            }
+            self.handshake_turn();
+            self.whole_round();
+        }
+        panic!("it does not open");
+    }
+
+    /// A framed client with TLS 1.3, whose connection is open when this returns.
+    fn connect_with_tls(&mut self) -> (PeerEnd, rustls::ClientConnection) {
+        let versions = &[&rustls::version::TLS13];
+        let mut client = Setup { versions, ..Setup::default() }.connect();
+        let (peer, opened) = (self.knock(), self.open());
+        for _ in 0..100 {
+            if self.open() > opened {
+                return (peer, client);
+            }
+            peer.send(&test_peer::sent(&mut client));
+            if !client.is_handshaking() {
+                peer.send(&test_peer::sealed(&mut client, &[1]));
+            }
+            self.handshake_turn();
+            self.whole_round();
+            test_peer::received(&mut client, &peer.recv(usize::MAX)).unwrap();
+        }
+        panic!("it does not open");
+    }
+
+    /// One turn of the loop, or one round of a host that takes many events.
+    fn whole_round(&mut self) {
+        let ready = self.ready(1);
+        if self.reactor.sink().is_some() {
+            for told in self.reactor.simulated_round(ready.into_iter(), 4096) {
+                let mut known = self.host.0.lock();
+                match told.event.what {
+                    What::Opened { .. } => known.push((told.event.conn, 0)),
+                    What::Frames { .. } => {
+                        let one = known.iter_mut().find(|(conn, _)| *conn == told.event.conn);
+                        one.expect("it has opened").1 += told.frames.len() as u64;
+                    }
+                    _ => {}
+                }
+            }
+        } else {
+            self.reactor.turn(ready.into_iter());
+        }
     }
 
     /// One turn of the loop, or one round of the host's, and time passes after it.
@@ -248,7 +305,7 @@ fn has_a_share_of_each_turn(lot: &[u8], all: u64, most_frames: u64, most_bytes: 
         turns += 1;
         assert_eq!(scene.frames_of(1), turns, "the other one has had no turn");
         assert!(scene.frames_of(0) - frames <= most_frames);
-        assert!(scene.stats().bytes_in - bytes <= most_bytes + FRAME.len() as u64);
+        assert!(scene.stats().bytes_in - bytes <= most_bytes.saturating_add(FRAME.len() as u64));
     }
     turns
 }
@@ -256,12 +313,158 @@ fn has_a_share_of_each_turn(lot: &[u8], all: u64, most_frames: u64, most_bytes: 
 #[test]
 fn a_turn_takes_so_many_frames_of_one_connection_and_no_more() {
     let all = 100_000;
-    let frames = TURN_FRAMES as u64;
+    let frames = Budget::frames(Budget::UNITS) as u64;
     let turns = has_a_share_of_each_turn(&vec![0; 4 * all], all as u64, frames, 1 << 20);
     assert!(turns >= all as u64 / frames);
-    // Compressed ones that inflate to nothing take nothing of the other budget.
-    let empty = [0x80, 0, 0, 2, 3, 0].repeat(all);
-    has_a_share_of_each_turn(&empty, all as u64, frames, 1 << 20);
+}
+
+#[test]
+fn a_compressed_frame_costs_a_turn_more_although_it_inflates_to_nothing() {
+    let empty = [0x80, 0, 0, 2, 3, 0].repeat(10_000);
+    let turns = has_a_share_of_each_turn(&empty, 10_000, 300, 1 << 20);
+    assert!(turns >= 10_000 / 300);
+}
+
+/// Bits as deflate writes them: each number from its lowest bit on.
+#[derive(Default)]
+struct Bits {
+    bytes: Vec<u8>,
+    used: u32,
+}
+
+impl Bits {
+    fn put(&mut self, value: u32, count: u32) {
+        for bit in 0..count {
+            if self.used.is_multiple_of(8) {
+                self.bytes.push(0);
+            }
+            if let Some(last) = self.bytes.last_mut() {
+                *last |= (((value >> bit) & 1) as u8) << (self.used % 8);
+            }
+            self.used += 1;
+        }
+    }
+
+    /// A dynamic block without output: 257 codes of which only the end of the block is used, as a
+    /// peer may send them.
+    fn put_empty_dynamic_block(&mut self) {
+        self.put(0, 1);
+        self.put(2, 2);
+        self.put(0, 5);
+        self.put(0, 5);
+        // Lengths of codes, in the order 16, 17, 18, 0, 8, 7, … 1: 18 has one bit, 0 and 1 two.
+        self.put(14, 4);
+        for at in 0..18 {
+            self.put(
+                match at {
+                    2 => 1,
+                    3 | 17 => 2,
+                    _ => 0,
+                },
+                3,
+            );
+        }
+        // 138 zeros, 118 zeros, the end of the block with one bit, and no distance.
+        self.put(0, 1);
+        self.put(127, 7);
+        self.put(0, 1);
+        self.put(107, 7);
+        self.put(0b11, 2);
+        self.put(0b01, 2);
+        self.put(0, 1);
+    }
+}
+
+/// A compressed frame of so many bytes that inflates to nothing, from blocks of tables only.
+fn tables(bytes: usize) -> Vec<u8> {
+    let mut block = Bits::default();
+    // Eight of any length are whole bytes.
+    (0..8).for_each(|_| block.put_empty_dynamic_block());
+    let mut payload = block.bytes.repeat(bytes / block.bytes.len());
+    payload.extend([3, 0]);
+    let header = (payload.len() as u32 | 1 << 31).to_be_bytes();
+    [&header, &payload[..]].concat()
+}
+
+#[test]
+fn a_turn_inflates_so_much_input_of_one_connection_whatever_comes_out() {
+    let stored = [0, 0, 0, 0xff, 0xff].repeat(200_000);
+    let header = (stored.len() as u32 + 2 | 1 << 31).to_be_bytes();
+    for frame in [[&header, &stored[..], &[3, 0]].concat(), tables(1_000_000)] {
+        let turns = has_a_share_of_each_turn(&frame, 1, 1, u64::MAX);
+        let least = frame.len() / Budget::deflated_bytes(Budget::UNITS);
+        assert!(turns >= least as u64, "{turns} turns for {} bytes", frame.len());
+    }
+}
+
+#[test]
+fn a_ping_beside_ten_attackers_is_answered_within_two_rounds() {
+    let (certificate, key) = super::world::identity();
+    let keys = format!(
+        "maxFrameSize = 64M\nssl = auto\nsslSection = TLS\n[TLS]\ncertificate = {certificate}\n\
+         privateKey = {key}\n"
+    );
+    for consumer in [Consumer::Callbacks, Consumer::Poll] {
+        let mut scene = Scene::new(&keys, consumer);
+        let stored = [&[0, 0, 0, 0xff, 0xff].repeat(400_000)[..], &[3, 0]].concat();
+        let header = (stored.len() as u32 | 1 << 31).to_be_bytes();
+        let mut attacks: Vec<(PeerEnd, Vec<u8>)> = Vec::new();
+        attacks.push((scene.connect_to_either(), [&header, &stored[..]].concat()));
+        attacks.push((scene.connect_to_either(), tables(2_000_000)));
+        attacks.push((scene.connect_to_either(), tables(4_000_000)));
+        attacks.push((scene.connect_to_either(), tables(100).repeat(10_000)));
+        attacks.push((scene.connect_to_either(), [0x80, 0, 0, 2, 3, 0].repeat(200_000)));
+        attacks.push((scene.connect_to_either(), vec![0; 1_000_000]));
+        // Ten megabytes of one large frame that never ends.
+        attacks.push((scene.connect_to_either(), [&[2, 0, 0, 0], &[7; 10_000_000][..]].concat()));
+        for row in [1, 31, 400] {
+            let (peer, mut client) = scene.connect_with_tls();
+            let mut records = test_peer::sealed(&mut client, &[3, 0, 0, 0]);
+            for number in 0..5000 {
+                if row > 1 && number % (row + 1) < row && number < 1000 {
+                    client.refresh_traffic_keys().unwrap();
+                    records.extend(test_peer::sent(&mut client));
+                } else {
+                    records.extend(test_peer::sealed(&mut client, b"x"));
+                }
+            }
+            attacks.push((peer, records));
+        }
+        assert_eq!(attacks.len(), 10);
+        let polite = scene.connect_to_either();
+        let position = scene.host.0.lock().len() - 1;
+        attacks.iter().for_each(|(peer, bytes)| peer.send(bytes));
+        for pings in 1..50 {
+            polite.send(&FRAME);
+            scene.whole_round();
+            if scene.frames_of(position) < pings {
+                scene.whole_round();
+            }
+            assert_eq!(scene.frames_of(position), pings, "no answer within two rounds");
+        }
+        let closes = scene.stats().closes;
+        assert_eq!(closes[CloseReason::TlsNoData.code() as usize], 1);
+        // 400 key updates in a row are more than the TLS library takes.
+        assert_eq!(closes[CloseReason::TlsFailed.code() as usize], 1);
+        assert_eq!(closes.iter().sum::<u64>(), 2, "the others go on");
+    }
+}
+
+#[test]
+fn deadlines_that_end_together_do_not_hold_the_loop_until_the_last_one_is_judged() {
+    let mut scene =
+        Scene::new("maxHandshakesPerAddress = 0\nidleTimeout = 1m\n", Consumer::Callbacks);
+    let all = 1000;
+    let _idle: Vec<PeerEnd> = (0..all).map(|_| scene.connect()).collect();
+    scene.now_ms.fetch_add(100_000, Ordering::SeqCst);
+    let ended = |scene: &Scene| scene.stats().closes[CloseReason::IdleTimeout.code() as usize];
+    let mut before = 0;
+    while before < all {
+        scene.round(0);
+        let now = ended(&scene);
+        assert!(now > before && now - before <= 256, "{} in one turn", now - before);
+        before = now;
+    }
 }
 
 #[test]
@@ -281,5 +484,5 @@ fn a_turn_inflates_so_much_of_one_connection_and_no_more() {
     let header = (bomb.len() as u32 | 1 << 31).to_be_bytes();
     let turns = has_a_share_of_each_turn(&[&header, &bomb[..]].concat(), 1, 1, 1 << 20);
     // It may go beyond its budget by what one step makes room for.
-    assert!(turns >= (16 << 20) / (INFLATE_TURN_BYTES + STEP_MAX_BYTES) as u64);
+    assert!(turns >= (16 << 20) / Budget::inflated_bytes(Budget::UNITS) as u64);
 }

@@ -11,6 +11,7 @@ use super::acceptor::Acceptor;
 use super::client_hello::{MAX_RECORDS, Peek, peek};
 use super::failure::TlsError;
 use super::unbuffered::{DECODE_ERROR, RECORD_HEADER, Running, plain_alert};
+use crate::budget::Budget;
 
 /// Most bytes that a peer may send until the handshake is complete, and most that an
 /// unfinished handshake message may occupy afterwards.
@@ -72,20 +73,22 @@ impl Engine {
 
     /// Works on the front of `input`, opens it in place, appends plain text to `plain` and bytes
     /// for the peer (handshake, alerts, key updates) to `wire`. Answers how many bytes are used
-    /// up; the rest must stand first in the next call. What was appended counts on errors too.
-    pub fn open(
+    /// up; the rest must stand first in the next call: a cut record, or whole ones if the budget
+    /// is spent. What was appended counts on errors too.
+    pub(crate) fn open(
         &mut self,
         input: &mut [u8],
         plain: &mut Vec<u8>,
         wire: &mut Vec<u8>,
+        budget: &mut Budget,
     ) -> Result<usize, TlsError> {
         let result = match &mut self.state {
             State::Failed(error) => return Err((**error).clone()),
-            State::Running(running) => running.open(input, plain, wire),
+            State::Running(running) => running.open(input, plain, wire, budget),
             State::Hello(acceptor) => match begin(acceptor, input, wire) {
                 Ok(None) => return Ok(0),
                 Ok(Some(mut running)) => {
-                    let result = running.open(input, plain, wire);
+                    let result = running.open(input, plain, wire, budget);
                     self.state = State::Running(running);
                     result
                 }

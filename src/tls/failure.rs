@@ -18,6 +18,8 @@ pub struct TlsError {
     pub alert: Option<u8>,
     /// The peer sent the alert.
     pub sent_by_peer: bool,
+    /// The peer sent records without data, over and over.
+    pub no_data: bool,
     /// One line for people.
     pub text: String,
 }
@@ -25,7 +27,12 @@ pub struct TlsError {
 impl TlsError {
     /// A failure that the engine itself found.
     pub(super) fn ours(alert: Option<u8>, text: impl Into<String>) -> TlsError {
-        TlsError { alert, sent_by_peer: false, text: text.into() }
+        TlsError { alert, sent_by_peer: false, no_data: false, text: text.into() }
+    }
+
+    /// The peer keeps us busy with records that carry nothing.
+    pub(super) fn no_data(text: impl Into<String>) -> TlsError {
+        TlsError { no_data: true, ..TlsError::ours(None, text) }
     }
 
     /// Puts an error of the TLS library into words. `queued` says that it had an alert sent;
@@ -40,6 +47,7 @@ impl TlsError {
             return TlsError {
                 alert: Some(u8::from(*alert)),
                 sent_by_peer: true,
+                no_data: false,
                 text: received(*alert),
             };
         }

@@ -5,6 +5,7 @@ use rustls::{AlertDescription, ClientConnection, ContentType, Error};
 
 use super::test_peer::{self, Folder, RawClient, Setup, received, sealed, sent};
 use super::*;
+use crate::budget::Budget;
 
 fn names() -> Vec<String> {
     vec!["host.example".into(), "127.0.0.1".into()]
@@ -35,9 +36,15 @@ impl Server {
 
     fn feed(&mut self, bytes: &[u8]) -> Result<(), TlsError> {
         self.input.extend_from_slice(bytes);
-        let used = self.engine.open(&mut self.input, &mut self.plain, &mut self.wire)?;
+        let mut budget = Budget::of_a_turn();
+        let used =
+            self.engine.open(&mut self.input, &mut self.plain, &mut self.wire, &mut budget)?;
         self.input.drain(..used);
         Ok(())
+    }
+
+    fn open_nothing(&mut self) -> Result<usize, TlsError> {
+        self.engine.open(&mut [], &mut vec![], &mut vec![], &mut Budget::of_a_turn())
     }
 
     fn seal(&mut self, data: &[u8]) -> Vec<u8> {
@@ -249,7 +256,7 @@ fn plain_http_is_named_and_gets_an_alert() {
     assert_eq!((error.alert, error.sent_by_peer), (Some(50), false));
     assert!(error.text.contains("plain HTTP instead of TLS"), "{error}");
     assert_eq!(server.wire, [21, 3, 3, 0, 2, 2, 50]);
-    assert_eq!(server.engine.open(&mut [], &mut vec![], &mut vec![]), Err(error.clone()));
+    assert_eq!(server.open_nothing(), Err(error.clone()));
     assert_eq!(server.engine.seal(b"", &mut []), Err(SealError::Failed(error)));
     server.take_wire();
     server.engine.close_notify(&mut server.wire);
@@ -386,14 +393,78 @@ fn noise_after_the_handshake_is_an_error() {
     }
 }
 
+/// Key updates of a TLS 1.3 client, `rows` of 31 with a byte of data behind each.
+fn key_updates(client: &mut ClientConnection, rows: usize) -> Vec<u8> {
+    let mut records = Vec::new();
+    for _ in 0..rows {
+        for _ in 0..31 {
+            client.refresh_traffic_keys().unwrap();
+            records.extend(sent(client));
+        }
+        records.extend(sealed(client, b"x"));
+    }
+    records
+}
+
+#[test]
+fn a_peer_that_mostly_updates_its_keys_ends_and_one_that_does_it_now_and_then_does_not() {
+    let [_, tls13] = both_versions();
+    let (mut server, mut client) = connected(&acceptor(), tls13);
+    for _ in 0..2000 {
+        client.refresh_traffic_keys().unwrap();
+        let mut records = sent(&mut client);
+        records.extend(sealed(&mut client, b"x"));
+        server.feed(&records).unwrap();
+    }
+    assert_eq!(server.plain.len(), 2000);
+    let records = key_updates(&mut client, 50);
+    let error = records.chunks(100).map(|part| server.feed(part)).find_map(Result::err).unwrap();
+    assert!(error.no_data && error.text.contains("without data"), "{error}");
+    let rows = server.plain.len() - 2000;
+    assert!((7..=9).contains(&rows), "{rows} rows of 31 key updates");
+}
+
+#[test]
+fn a_turn_opens_so_many_records_and_leaves_the_others_for_the_next() {
+    for setup in both_versions() {
+        let (mut server, mut client) = connected(&acceptor(), setup);
+        let mut records = Vec::new();
+        (0..10_000).for_each(|_| records.extend(sealed(&mut client, b"x")));
+        server.input = records;
+        let mut turns = 0;
+        while !server.input.is_empty() {
+            let before = server.plain.len();
+            server.feed(&[]).unwrap();
+            let opened = server.plain.len() - before;
+            assert!(opened > 0 && opened <= Budget::UNITS / 500, "{opened} records in one turn");
+            turns += 1;
+        }
+        assert!(server.plain == vec![b'x'; 10_000] && turns >= 4, "{turns} turns");
+    }
+}
+
+#[test]
+fn a_turn_opens_even_fewer_records_without_data() {
+    let [_, tls13] = both_versions();
+    let (mut server, mut client) = connected(&acceptor(), tls13);
+    server.input = key_updates(&mut client, 6);
+    let all = server.input.len();
+    server.feed(&[]).unwrap();
+    assert!(server.input.len() >= all / 6, "a turn took {} key updates", server.plain.len() * 31);
+    while !server.input.is_empty() {
+        server.feed(&[]).unwrap();
+    }
+    assert_eq!(server.plain, b"xxxxxx");
+}
+
 #[test]
 fn an_empty_input_is_harmless_at_any_time() {
     let acceptor = acceptor();
     let (mut server, mut client) = (Server::new(&acceptor), Setup::default().connect());
-    server.engine.open(&mut [], &mut vec![], &mut vec![]).unwrap();
+    server.open_nothing().unwrap();
     let hello = sent(&mut client);
     server.feed(&test_peer::cut_at(&hello, 10)[..20]).unwrap();
-    server.engine.open(&mut [], &mut vec![], &mut vec![]).unwrap();
+    server.open_nothing().unwrap();
     assert_eq!(server.engine.seal(b"", &mut [0; 100]), Err(SealError::Handshaking));
 }
 

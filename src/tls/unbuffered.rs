@@ -20,10 +20,14 @@ use super::engine::{Facts, MAX_HANDSHAKE};
 use super::failure::TlsError;
 use super::options::Version;
 use super::policy::{group_name, suite_name};
+use crate::budget::Budget;
 
 pub(super) const RECORD_HEADER: usize = 5;
 const MAX_RECORD: usize = RECORD_HEADER + 16 * 1024 + 2048;
 pub(super) const DECODE_ERROR: u8 = 50;
+/// After the handshake so many more records without data (key updates, tickets, empty records)
+/// may arrive than records with data. The TLS library ends a row of 32 by itself.
+const MAX_EMPTY_RECORDS: u16 = 256;
 
 /// A connection whose ClientHello has arrived.
 pub(super) struct Running {
@@ -34,6 +38,8 @@ pub(super) struct Running {
     /// Records with the beginning of an unfinished handshake message.
     held: Vec<u8>,
     held_records: usize,
+    /// Records without data, less those with data, since the handshake; never below 0.
+    empty_records: u16,
     pub(super) peer_closed: bool,
     /// `close_notify` was sent; also set where the keys are used up.
     pub(super) closing: bool,
@@ -78,6 +84,7 @@ impl Running {
             })),
             held: Vec::new(),
             held_records: 0,
+            empty_records: 0,
             peer_closed: false,
             closing: false,
         }
@@ -110,12 +117,18 @@ impl Running {
         input: &mut [u8],
         plain: &mut Vec<u8>,
         wire: &mut Vec<u8>,
+        budget: &mut Budget,
     ) -> Result<usize, TlsError> {
         let mut used = 0;
+        let mut is_left = false;
         while !self.peer_closed
             && let Some(length) = whole_record(&input[used..])
         {
-            let sent = wire.len();
+            if budget.is_spent() {
+                is_left = true;
+                break;
+            }
+            let (sent, opened) = (wire.len(), plain.len());
             self.count(length, wire)?;
             let result = self.record(&mut input[used..used + length], plain, wire);
             if let Some(handshake) = &mut self.handshake {
@@ -123,6 +136,11 @@ impl Running {
             }
             result.map_err(|error| self.fail(&error, wire))?;
             used += length;
+            let has_data = plain.len() > opened;
+            budget.record(has_data);
+            if self.handshake.is_none() {
+                self.count_empty(has_data)?;
+            }
             if !self.tls.is_handshaking() {
                 self.handshake = None;
             }
@@ -132,7 +150,7 @@ impl Running {
         }
         // The last pass lets out what is left to send, and judges the header of a cut record;
         // while records are held only its length is judged here, so that no one waits for it.
-        let rest = &mut input[used..];
+        let rest = if is_left { &mut [] } else { &mut input[used..] };
         let result = if self.held.is_empty() {
             pass(&mut self.tls, rest, plain, wire).map(drop)
         } else if record_length(rest).is_some_and(|length| length > MAX_RECORD) {
@@ -193,6 +211,21 @@ impl Running {
                 "the peer's handshake is larger than 64 KiB or spread over more than {MAX_RECORDS} records"
             ),
         ))
+    }
+
+    /// Each record without data costs us more than it costs the peer.
+    fn count_empty(&mut self, has_data: bool) -> Result<(), TlsError> {
+        if has_data {
+            self.empty_records = self.empty_records.saturating_sub(1);
+            return Ok(());
+        }
+        self.empty_records += 1;
+        if self.empty_records <= MAX_EMPTY_RECORDS {
+            return Ok(());
+        }
+        Err(TlsError::no_data(format!(
+            "the peer sent {MAX_EMPTY_RECORDS} more records without data than with data: key updates, or empty ones"
+        )))
     }
 
     /// Sends the alert that goes with `error`, and puts the error into words.

@@ -30,12 +30,14 @@ public enum CloseReason {
     TLS_ON_PLAIN_PORT(20),
     TLS_FAILED(21),
     TLS_TRUNCATED(22),
+    TLS_NO_DATA(23),
     FRAME_TOO_LARGE(30),
     TRUNCATED(31),
     DEFLATE_CORRUPT(32),
     DEFLATE_EMPTY(33),
     DEFLATE_TRAILING(34),
     INFLATED_TOO_LARGE(35),
+    COMPRESSION_REFUSED(36),
     MAX_CONNECTIONS(40),
     MAX_CONNECTIONS_PER_ADDRESS(41),
     MAX_HANDSHAKES(42),
@@ -87,12 +89,13 @@ public enum CloseReason {
                     case PEER_RESET -> new SocketException("Connection reset");
                     case HOST_CLOSED, HOST_ABORTED -> new SocketException("Socket closed");
                     case TRUNCATED -> new EOFException(text);
-                    case TLS_FAILED, TLS_TRUNCATED -> new SSLException(text);
+                    case TLS_FAILED, TLS_TRUNCATED, TLS_NO_DATA -> new SSLException(text);
                     case FRAME_TOO_LARGE,
                             DEFLATE_CORRUPT,
                             DEFLATE_EMPTY,
                             DEFLATE_TRAILING,
-                            INFLATED_TOO_LARGE ->
+                            INFLATED_TOO_LARGE,
+                            COMPRESSION_REFUSED ->
                             new ProtocolException(text);
                     default -> new SocketException(text);
                 };
