@@ -584,7 +584,7 @@ fn every_enumerated_value_is_read_in_any_case_and_others_are_errors() {
     }
     assert_eq!(
         port_message("compression=gzip"),
-        "t.ini:3: [Port] compression: error: 'gzip' is none of the choices; valid: auto, zlib, raw, off"
+        "t.ini:3: [Port] compression: error: 'gzip' is none of the choices; valid: auto, zlib, raw, off, never"
     );
 }
 

@@ -777,3 +777,16 @@ fn frames_from_the_callback_and_from_other_threads_are_not_interleaved_either() 
     sender.join().unwrap();
     echoed.join().unwrap();
 }
+
+#[test]
+fn a_port_that_never_takes_compressed_frames_closes_with_compression_refused() {
+    let server = echo_server("compression=never", "");
+    let mut client = framed(server.address);
+    let payload = compressible(100_000, 1);
+    client.write_all(&frame(&payload)).unwrap();
+    assert_eq!(read_wire_frame(&mut client), (false, payload));
+    client.write_all(&[frame(b"last"), compressed_frame(&zlib(b"hello"))].concat()).unwrap();
+    assert_eq!(read_frame(&mut client), b"last");
+    assert_eq!(read_to_end(&mut client), b"");
+    wait_for_close(&server.listener, CloseReason::CompressionRefused);
+}
