@@ -2,8 +2,9 @@
 //!
 //! An accepter is a small thread of its own: it never reads a byte, so nobody can delay
 //! it. It deals newcomers in batches to the loop with the fewest connections. Errors of
-//! accept never end it. Stop wakes it without touching the listening socket, which another
-//! process may share.
+//! accept never end it. The accepters of a port share its listening sockets; a stop closes
+//! these, so that it need not wait for the accepters. It does not shut them down, as another
+//! process may share them.
 
 use crate::conn::Newcomer;
 use crate::dispatch;
@@ -16,13 +17,15 @@ use crate::reactor::door::{Control, Door, least_loaded};
 use crate::reactor::transport::Transport;
 use crate::stats::Counters;
 use crate::status::CloseReason;
-use mio::net::TcpListener;
-use mio::{Events, Interest, Poll, Token, Waker};
-use parking_lot::Mutex;
+use mio::net::{TcpListener, TcpStream};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use parking_lot::{Mutex, RwLock};
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
@@ -77,6 +80,62 @@ impl Switch {
     }
 }
 
+/// The listening sockets of a port, one per address. There is no duplicate of them: once they
+/// are closed here, no connection is accepted and the addresses are free.
+#[derive(Default)]
+pub(crate) struct Listening(RwLock<Sockets>);
+
+#[derive(Default)]
+struct Sockets {
+    open: Vec<TcpListener>,
+    /// The port has been stopped.
+    stopped: bool,
+}
+
+impl Listening {
+    /// Takes the sockets of a start. False: the port has been stopped; they are closed.
+    pub fn open(&self, sockets: Vec<TcpListener>) -> bool {
+        let mut present = self.0.write();
+        if present.stopped {
+            return false;
+        }
+        present.open = sockets;
+        true
+    }
+
+    /// Closes the sockets of a start that has failed.
+    pub fn close(&self) {
+        self.0.write().open.clear();
+    }
+
+    /// Closes the sockets of now and of any later start.
+    pub fn stop(&self) {
+        let mut present = self.0.write();
+        present.stopped = true;
+        present.open.clear();
+    }
+
+    /// Lets a poll see connections that wait; gives the number of addresses.
+    fn register(&self, registry: &Registry) -> io::Result<usize> {
+        let present = self.0.read();
+        for (index, socket) in present.open.iter().enumerate() {
+            // The poll forgets it when it is closed.
+            let mut source = SourceFd(&socket.as_raw_fd());
+            registry.register(&mut source, Token(index), Interest::READABLE)?;
+        }
+        Ok(present.open.len())
+    }
+
+    /// Accepts a connection that waits. The lock is held for this one call, which does not
+    /// block: a stop waits for no more than that. Accepters do not exclude one another.
+    fn accept(&self, index: usize) -> io::Result<(TcpStream, SocketAddr)> {
+        match self.0.read().open.get(index) {
+            Some(socket) => socket.accept(),
+            None => Err(ErrorKind::WouldBlock.into()),
+        }
+    }
+}
+
 /// Why a batch of newcomers ends.
 enum Batch {
     /// It is full: others may wait.
@@ -93,7 +152,8 @@ pub(crate) struct Accepter {
     port: Arc<Port>,
     poll: Poll,
     waker: Arc<Waker>,
-    listeners: Vec<TcpListener>,
+    /// How many the port listens on.
+    addresses: usize,
     /// Which of them begins the next round.
     first: usize,
     /// Kept open for the moment when no descriptor is left, to accept and reset with it.
@@ -104,16 +164,14 @@ pub(crate) struct Accepter {
 }
 
 impl Accepter {
-    /// Takes duplicates of the port's listening sockets.
-    pub fn new(port: Arc<Port>, mut listeners: Vec<TcpListener>) -> io::Result<Accepter> {
+    /// For the sockets that the port listens on.
+    pub fn new(port: Arc<Port>) -> io::Result<Accepter> {
         let poll = Poll::new()?;
-        for (index, listener) in listeners.iter_mut().enumerate() {
-            poll.registry().register(listener, Token(index), Interest::READABLE)?;
-        }
+        let addresses = port.listening.register(poll.registry())?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
         let reserve = spare_descriptor();
         let (first, back_off_ms, errors) = (0, 0, 0);
-        Ok(Accepter { port, poll, waker, listeners, first, reserve, back_off_ms, errors })
+        Ok(Accepter { port, poll, waker, addresses, first, reserve, back_off_ms, errors })
     }
 
     /// It will run: the switch of its port wakes it from here on.
@@ -148,8 +206,10 @@ impl Accepter {
                 std::thread::sleep(Duration::from_millis(BACK_OFF_MIN_MS));
             }
         }
-        let Accepter { port, listeners, .. } = self;
-        drop(listeners);
+        let port = self.port.clone();
+        port.switch.wakers.lock().retain(|waker| !Arc::ptr_eq(waker, &self.waker));
+        // What it holds is given back before anybody hears that it has left.
+        drop((self, events));
         port.leave();
     }
 
@@ -159,8 +219,9 @@ impl Accepter {
     fn accept_all(&mut self) -> bool {
         loop {
             let (mut waiting, mut shortage, mut behind) = (false, false, false);
-            let count = self.listeners.len();
-            self.first = (self.first + 1) % count;
+            let count = self.addresses;
+            // None: the port was stopped before this accepter was made.
+            self.first = (self.first + 1) % count.max(1);
             for index in (self.first..count).chain(0..self.first) {
                 match dispatch::caught(|| self.accept_batch(index)) {
                     Some(Batch::Last) => {}
@@ -206,7 +267,7 @@ impl Accepter {
             if !self.port.switch.is(Mode::Run) {
                 break Batch::Last;
             }
-            match self.listeners[index].accept() {
+            match self.port.listening.accept(index) {
                 Ok((stream, peer)) => {
                     self.errors = 0;
                     accepted += 1;
@@ -288,7 +349,7 @@ impl Accepter {
         }
         let counters = self.port.accept_counters();
         for _ in 0..BATCH {
-            let stream = match self.listeners[index].accept() {
+            let stream = match self.port.listening.accept(index) {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     if error.kind() != ErrorKind::WouldBlock {
@@ -651,8 +712,8 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let _waiting = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let mut accepter =
-            Accepter::new(port.clone(), vec![TcpListener::from_std(listener)]).unwrap();
+        assert!(port.listening.open(vec![TcpListener::from_std(listener)]));
+        let mut accepter = Accepter::new(port.clone()).unwrap();
         for (mode, accepted) in [(Mode::Pause, 0), (Mode::Run, 1)] {
             port.switch.set(mode);
             accepter.accept_batch(0);

@@ -11,12 +11,15 @@ use crate::handles::Conn;
 use crate::listener::Listener;
 use crate::polling::PollLoop;
 use crate::runtime::{Consumer, Runtime};
-use crate::status::{CloseReason, Status};
+use crate::status::{CloseReason, Error, Status};
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use parking_lot::Mutex;
+use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::time::Duration;
 use support::*;
 
 /// Where a panic can be made to happen.
@@ -44,12 +47,27 @@ pub(crate) enum Stage {
 pub(crate) struct Fault {
     stage: AtomicU8,
     pass: AtomicUsize,
+    last_act: Mutex<Option<LastAct>>,
 }
+
+/// What an accepter does after it has left its port.
+type LastAct = Box<dyn FnOnce() + Send>;
 
 impl Fault {
     pub fn arm(&self, stage: Stage, pass: usize) {
         self.pass.store(pass, Ordering::SeqCst);
         self.stage.store(stage as u8, Ordering::SeqCst);
+    }
+
+    pub fn set_last_act(&self, act: impl FnOnce() + Send + 'static) {
+        *self.last_act.lock() = Some(Box::new(act));
+    }
+
+    pub fn last_act(&self) {
+        let act = self.last_act.lock().take();
+        if let Some(act) = act {
+            act();
+        }
     }
 
     pub fn strike(&self, stage: Stage) {
@@ -65,6 +83,21 @@ impl Fault {
             std::panic::resume_unwind(Box::new(stage));
         }
     }
+}
+
+thread_local! {
+    /// The calling thread can start so many more threads.
+    static THREADS: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+/// `NoThreads` if the calling thread is to find that there are none.
+pub(crate) fn no_thread(name: &str) -> Result<(), Error> {
+    let left = THREADS.get();
+    if left == 0 {
+        return Err(Error::new(Status::NoThreads, format!("starting the thread {name}")));
+    }
+    THREADS.set(left - usize::from(left < usize::MAX));
+    Ok(())
 }
 
 /// Echoes with functions of the C API, asks itself for admission, counts.
@@ -378,5 +411,51 @@ fn a_loop_that_has_ended_takes_no_newcomers_whatever_the_others_do() {
     listener.arm(Stage::Loop, 0);
     for _ in 0..200 {
         assert_ends_without_a_byte(&mut connect(address));
+    }
+}
+
+#[test]
+fn who_waits_for_a_listener_or_its_runtime_waits_for_the_threads_of_its_accepters() {
+    for whole in [false, true] {
+        let scene = scene(1);
+        let gone = Arc::new(AtomicUsize::new(0));
+        let last = gone.clone();
+        scene.listener.set_last_act(move || {
+            // It has left its port: nothing but its thread is left of it.
+            std::thread::sleep(Duration::from_millis(100));
+            last.store(1, Ordering::SeqCst);
+        });
+        if whole {
+            scene.runtime.stop(0).unwrap();
+            scene.runtime.wait(None).unwrap();
+        } else {
+            scene.listener.stop(0).unwrap();
+            scene.listener.wait(None).unwrap();
+        }
+        assert_eq!(gone.load(Ordering::SeqCst), 1);
+    }
+}
+
+#[test]
+fn a_start_for_which_threads_are_missing_ends_the_listener_and_not_the_runtime() {
+    for started in 0..3 {
+        let scene = scene(1);
+        let config = config("", "accepterThreads=3", "");
+        let listener = Listener::new(&scene.runtime, &config, 0).unwrap();
+        let handler = Arc::new(Counting::default());
+        listener.on(Protocol::Client, handler.clone()).unwrap();
+        THREADS.set(started);
+        let error = listener.start().unwrap_err();
+        THREADS.set(usize::MAX);
+        assert_eq!(error.status, Status::NoThreads);
+        let address = listener.addresses()[0];
+        assert!(TcpStream::connect(address).is_err());
+        assert_eq!(listener.start().unwrap_err().status, Status::Stopped);
+        assert_eq!(listener.pause().unwrap_err().status, Status::Stopped);
+        listener.wait(Some(PATIENCE.as_millis() as u64)).expect("it has ended");
+        assert_eq!(Arc::strong_count(&handler), 1, "the handler was let go");
+        echoes(&mut framed(scene.address));
+        scene.runtime.stop(0).unwrap();
+        scene.runtime.wait(Some(PATIENCE.as_millis() as u64)).expect("no hang at stop");
     }
 }

@@ -1,6 +1,6 @@
 //! One port: bind, start, drain, stop.
 
-use crate::accept::{Accepter, Gate, GateLimits, Mode, Switch, Ticket};
+use crate::accept::{Accepter, Gate, GateLimits, Listening, Mode, Switch, Ticket};
 use crate::config::{Compression, Config, PortSettings, Severity, SslMode};
 use crate::dispatch;
 use crate::event::{Handler, Protocol};
@@ -8,7 +8,7 @@ use crate::frame;
 use crate::frame::deflate::{Reads, Writes};
 use crate::log::Log;
 use crate::reactor::door::{Control, Door};
-use crate::runtime::{Consumer, Core, Ended, Life, Memory, Runtime, spawn_thread};
+use crate::runtime::{Consumer, Core, Ended, Life, Memory, Runtime, Threads, spawn_thread};
 use crate::stats::{Counters, Stats};
 use crate::status::{CloseReason, Error, Status};
 use crate::sys::{Scheduling, is_forked_child};
@@ -43,6 +43,9 @@ pub(crate) struct Port {
     /// polled are made until then.
     counters: OnceLock<Vec<Counters>>,
     pub switch: Switch,
+    pub listening: Listening,
+    /// Of its accepters.
+    pub threads: Arc<Threads>,
     pub core: Arc<Core>,
     pub memory: Arc<Memory>,
     pub log: Arc<Log>,
@@ -167,6 +170,9 @@ impl Listener {
             handlers.state = PortState::Starting;
         }
         let result = self.start_threads();
+        if result.is_err() {
+            port.listening.close();
+        }
         let stopped_meanwhile = {
             let mut handlers = port.handlers.lock();
             let still_starting = handlers.state == PortState::Starting;
@@ -195,17 +201,14 @@ impl Listener {
             .map(std::net::TcpListener::local_addr)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| failed("asking for the bound address", &error))?;
-        let mut accepters = Vec::new();
-        for _ in 0..port.settings.accepter_threads {
-            let copies = listeners
-                .iter()
-                .map(|listener| listener.try_clone().map(TcpListener::from_std))
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|error| failed("duplicating the listening socket", &error))?;
-            let accepter = Accepter::new(port.clone(), copies)
-                .map_err(|error| failed("making an accepter", &error))?;
-            accepters.push(accepter);
+        let listeners = listeners.into_iter().map(TcpListener::from_std).collect();
+        if !port.listening.open(listeners) {
+            return Err(Error::new(Status::Stopped, "the listener was stopped while it started"));
         }
+        let accepters = (0..port.settings.accepter_threads)
+            .map(|_| Accepter::new(port.clone()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| failed("making an accepter", &error))?;
         let number = addresses.first().map_or(0, SocketAddr::port);
         let scheduling =
             if port.core.raise_accepters { Scheduling::Raised } else { Scheduling::Batch };
@@ -231,11 +234,16 @@ impl Listener {
                     log.error("accept", "an accepter ended by a defect".to_owned());
                     left.leave();
                 }
+                #[cfg(test)]
+                left.fault.last_act();
             });
-            if let Err(error) = spawned {
-                port.leave();
-                port.stop(0);
-                return Err(error);
+            match spawned {
+                Ok(thread) => port.threads.add(thread),
+                Err(error) => {
+                    port.leave();
+                    port.stop(0);
+                    return Err(error);
+                }
             }
         }
         port.log.info("listener", || {
@@ -281,6 +289,9 @@ impl Listener {
 
     /// Begins the end and returns: listening ends at once, connections have `drain_ms`. A
     /// second call can only shorten that.
+    ///
+    /// After the return no connection is accepted, and the addresses can be bound. A start that
+    /// is running on another thread answers `Stopped`; the addresses are free when it has.
     pub fn stop(&self, drain_ms: u64) -> Result<(), Error> {
         self.port.stop(drain_ms);
         Ok(())
@@ -288,7 +299,9 @@ impl Listener {
 
     /// Waits until the last connection has been told its end. Like [`Runtime::wait`].
     pub fn wait(&self, timeout_ms: Option<u64>) -> Result<(), Error> {
-        self.port.ended.wait("the listener", timeout_ms)
+        self.port.ended.wait("the listener", timeout_ms)?;
+        self.port.threads.join();
+        Ok(())
     }
 
     /// Counters of this port.
@@ -305,6 +318,11 @@ impl Listener {
     /// A connection that comes to this stage, after `pass` others, meets a defect there.
     pub(crate) fn arm(&self, stage: crate::faults::Stage, pass: usize) {
         self.port.fault.arm(stage, pass);
+    }
+
+    /// The first of its accepters to leave does that afterwards, on its thread.
+    pub(crate) fn set_last_act(&self, act: impl FnOnce() + Send + 'static) {
+        self.port.fault.set_last_act(act);
     }
 }
 
@@ -349,6 +367,8 @@ impl Port {
             }),
             counters: OnceLock::new(),
             switch: Switch::new(),
+            listening: Listening::default(),
+            threads: Arc::default(),
             memory: core.memory.clone(),
             log: core.log.clone(),
             handlers: Mutex::default(),
@@ -444,6 +464,7 @@ impl Port {
         self.drain_deadline_ms.fetch_min(deadline_ms, Ordering::SeqCst);
         self.life.begin_stop();
         self.switch.set(Mode::Stop);
+        self.listening.stop();
         match state {
             // A second call: it may have brought a shorter drain.
             PortState::Stopped => self.tell_drain(),

@@ -42,7 +42,7 @@ pub enum Consumer {
 /// Loops and everything they share.
 pub struct Runtime {
     core: Arc<Core>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Threads,
 }
 
 /// The part of a runtime that its threads hold.
@@ -109,6 +109,8 @@ impl Part {
 struct Ports {
     running: Vec<Arc<Port>>,
     ended: Vec<(PortLabels, Stats)>,
+    /// Of ended ones: accepter threads that may not be gone yet.
+    leaving: Vec<Arc<Threads>>,
 }
 
 /// Bytes that connections hold beyond their free share, against `memoryLimit`.
@@ -172,6 +174,41 @@ impl Life {
 
     pub fn is_over(&self) -> bool {
         self.count.load(Ordering::SeqCst) == 0
+    }
+}
+
+/// Threads that are at their end when what they belong to has ended.
+#[derive(Default)]
+pub(crate) struct Threads(Mutex<Vec<JoinHandle<()>>>);
+
+impl Threads {
+    pub fn add(&self, thread: JoinHandle<()>) {
+        self.0.lock().push(thread);
+    }
+
+    /// Waits until they are gone, which takes no longer than leaving their bodies does. Not
+    /// inside a callback: one of them may run it.
+    pub fn join(&self) {
+        if dispatch::in_callback() {
+            return;
+        }
+        // Under the lock: who joins at the same time returns no earlier.
+        for thread in self.0.lock().drain(..) {
+            // Its body is guarded: it cannot have panicked.
+            let _ = thread.join();
+        }
+    }
+
+    /// True if they are gone; does not wait.
+    fn are_gone(&self) -> bool {
+        let Some(mut threads) = self.0.try_lock() else { return false };
+        let (gone, left) =
+            std::mem::take(&mut *threads).into_iter().partition(JoinHandle::is_finished);
+        *threads = left;
+        for thread in Vec::into_iter(gone) {
+            let _ = thread.join();
+        }
+        threads.is_empty()
     }
 }
 
@@ -406,6 +443,8 @@ impl Core {
             return;
         };
         let retired = ports.running.swap_remove(at);
+        ports.leaving.retain(|threads| !threads.are_gone());
+        ports.leaving.push(retired.threads.clone());
         let labels = PortLabels::of(port);
         match ports.ended.iter_mut().find(|(other, _)| *other == labels) {
             Some((_, stats)) => stats.add(port),
@@ -478,7 +517,7 @@ impl Runtime {
         let clock = Clock::Real(Instant::now());
         let (core, parts) = Core::assemble(&settings.runtime, consumer, clock)
             .map_err(|error| Error::io("making the loops of the runtime", &error))?;
-        let runtime = Runtime { core: core.clone(), threads: Mutex::default() };
+        let runtime = Runtime { core: core.clone(), threads: Threads::default() };
         // Records are events where events are polled.
         if consumer != Consumer::Poll {
             let log_core = core.clone();
@@ -544,8 +583,7 @@ impl Runtime {
         scheduling: Scheduling,
         body: impl FnOnce() + Send + 'static,
     ) -> Result<(), Error> {
-        let thread = spawn_thread(name, scheduling, body)?;
-        self.threads.lock().push(thread);
+        self.threads.add(spawn_thread(name, scheduling, body)?);
         Ok(())
     }
 
@@ -582,14 +620,10 @@ impl Runtime {
     /// `None` waits for ever, `Some(0)` never and is allowed in callbacks.
     pub fn wait(&self, timeout_ms: Option<u64>) -> Result<(), Error> {
         self.core.ended.wait("the runtime", timeout_ms)?;
-        if dispatch::in_callback() {
-            return Ok(());
-        }
-        let threads = std::mem::take(&mut *self.threads.lock());
-        for thread in threads {
-            // Its body is guarded: it cannot have panicked.
-            let _ = thread.join();
-        }
+        self.threads.join();
+        // All listeners have ended before.
+        let leaving = self.core.ports.lock().leaving.clone();
+        leaving.iter().for_each(|threads| threads.join());
         Ok(())
     }
 
@@ -636,6 +670,8 @@ pub(crate) fn spawn_thread(
     scheduling: Scheduling,
     body: impl FnOnce() + Send + 'static,
 ) -> Result<JoinHandle<()>, Error> {
+    #[cfg(test)]
+    crate::faults::no_thread(&name)?;
     let builder = std::thread::Builder::new().name(name.clone());
     let body = move || {
         prepare_thread(scheduling);

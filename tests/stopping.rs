@@ -537,17 +537,7 @@ fn a_listener_may_be_freed_before_and_after_its_runtime() {
 
 #[test]
 fn a_runtime_that_is_gone_leaves_no_descriptor_and_no_thread_behind() {
-    // In a process of its own: other tests of this program open descriptors meanwhile.
-    if std::env::var_os("NATIVEPORT_TEST_ALONE").is_none() {
-        let program = std::env::current_exe().unwrap();
-        let name = "a_runtime_that_is_gone_leaves_no_descriptor_and_no_thread_behind";
-        let status = std::process::Command::new(program)
-            .args(["--exact", name])
-            .env("NATIVEPORT_TEST_ALONE", "1")
-            .stdout(std::process::Stdio::null())
-            .status()
-            .unwrap();
-        assert!(status.success());
+    if !is_alone("a_runtime_that_is_gone_leaves_no_descriptor_and_no_thread_behind") {
         return;
     }
     let count =
@@ -563,7 +553,7 @@ fn a_runtime_that_is_gone_leaves_no_descriptor_and_no_thread_behind() {
     once();
     let (descriptors, threads) = (count("fd"), count("task"));
     (0..20).for_each(|_| once());
-    // An accepter says that it has left before its thread is gone.
+    // The system lists a thread that was joined for a moment longer.
     wait_until("the same threads", || count("task") <= threads);
     wait_until("the same descriptors", || count("fd") <= descriptors);
 }
@@ -595,4 +585,157 @@ fn a_start_that_fails_leaves_a_polled_runtime_free_for_loops() {
     polled.retire().unwrap();
     let _polled = PollLoop::new(&runtime, Box::new(vec![0; 64 << 10])).unwrap();
     listener.start().unwrap();
+}
+
+/// Runs the test of this name in a process of its own, in which no other test opens
+/// descriptors, starts threads or forks. True: this is that process.
+fn is_alone(name: &str) -> bool {
+    if std::env::var_os("NATIVEPORT_TEST_ALONE").is_some() {
+        return true;
+    }
+    let program = std::env::current_exe().unwrap();
+    let status = std::process::Command::new(program)
+        .args(["--exact", name])
+        .env("NATIVEPORT_TEST_ALONE", "1")
+        .stdout(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    false
+}
+
+#[test]
+fn after_a_stop_nobody_is_accepted_and_the_address_can_be_bound_at_once() {
+    // A process that another test starts would hold a copy of the socket for a moment.
+    if !is_alone("after_a_stop_nobody_is_accepted_and_the_address_can_be_bound_at_once") {
+        return;
+    }
+    let mut config = config("ioThreads=1", "accepterThreads=2", "");
+    // Not the address that clients have: one of them must not take the port for itself.
+    config.set("Port", "bindAddress", "127.0.0.9").unwrap();
+    let runtime = runtime_of(&config);
+    let start = |config: &Config| {
+        let listener = Listener::new(&runtime, config, 0).unwrap();
+        listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
+        listener.start().unwrap();
+        listener
+    };
+    let mut listener = start(&config);
+    let address = listener.addresses()[0];
+    config.set("Port", "port", &address.port().to_string()).unwrap();
+    let going = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while going.load(Ordering::SeqCst) {
+                    let Ok(mut client) = TcpStream::connect(address) else { continue };
+                    let _ = client.write_all(&[1]);
+                    reset(client);
+                }
+            });
+        }
+        for _ in 0..200 {
+            wait_until("accepts", || listener.stats().accepted > 0);
+            listener.stop(0).unwrap();
+            let refused = TcpStream::connect(address).expect_err("accepted after a stop");
+            assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused, "{refused}");
+            listener = start(&config);
+        }
+        going.store(false, Ordering::SeqCst);
+    });
+}
+
+#[test]
+fn a_listener_that_was_waited_for_has_no_descriptor_left() {
+    if !is_alone("a_listener_that_was_waited_for_has_no_descriptor_left") {
+        return;
+    }
+    let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let config = config("ioThreads=1", "accepterThreads=4", "");
+    let runtime = runtime_of(&config);
+    let before = descriptors();
+    for _ in 0..100 {
+        let listener = Listener::new(&runtime, &config, 0).unwrap();
+        listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
+        listener.start().unwrap();
+        listener.stop(0).unwrap();
+        listener.wait(None).unwrap();
+        assert_eq!(descriptors(), before);
+    }
+}
+
+#[test]
+fn in_the_child_of_a_fork_a_listener_and_a_loop_that_are_dropped_are_left_alone() {
+    let name = "in_the_child_of_a_fork_a_listener_and_a_loop_that_are_dropped_are_left_alone";
+    if !is_alone(name) {
+        return;
+    }
+    let config = config("ioThreads=1", "", "");
+    let runtime = Runtime::with_consumer(&config, Consumer::Poll).unwrap();
+    let polled = PollLoop::new(&runtime, Box::new(vec![0; 64 << 10])).unwrap();
+    let listener = Listener::new(&runtime, &config, 0).unwrap();
+    listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
+    let unused = Runtime::with_consumer(&config, Consumer::Poll).unwrap();
+    let retired = PollLoop::new(&unused, Box::new(vec![0; 64 << 10])).unwrap();
+    listener.start().unwrap();
+    let address = listener.addresses()[0];
+    let descriptors = || std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    let before = descriptors();
+    // SAFETY: the child calls what it may call by what is tested, and then ends at once.
+    #[allow(unsafe_code)]
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let refused = |answer: Result<(), nativeport::status::Error>| {
+            answer.is_err_and(|error| error.status == Status::State)
+        };
+        let mut good = refused(retired.retire());
+        good &= polled.poll(1, Some(0), |_| ()) == Err(Status::State);
+        drop(listener);
+        drop(runtime);
+        good &= descriptors() == before;
+        // SAFETY: nothing of this process is to run any more.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::_exit(i32::from(!good))
+        }
+    }
+    let mut status = -1;
+    // SAFETY: the child is ours, and the place for its status is there.
+    #[allow(unsafe_code)]
+    let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!((waited, status), (child, 0));
+    // The parent's are as they were.
+    retired.retire().unwrap();
+    let mut client = connect(address);
+    client.write_all(&[1]).unwrap();
+    while listener.stats().opened[Protocol::Client.index()] == 0 {
+        polled.poll(64, Some(1000), |batch| batch.for_each(drop)).unwrap();
+    }
+}
+
+#[test]
+fn a_loop_that_is_retired_gives_its_descriptors_back_at_once() {
+    if !is_alone("a_loop_that_is_retired_gives_its_descriptors_back_at_once") {
+        return;
+    }
+    let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let config = config("ioThreads=1", "", "");
+    let runtime = Runtime::with_consumer(&config, Consumer::Poll).unwrap();
+    let before = descriptors();
+    let polled = PollLoop::new(&runtime, Box::new(vec![0; 64 << 10])).unwrap();
+    let made = descriptors();
+    for _ in 0..2 {
+        polled.retire().unwrap();
+        // Its waker belongs to those who may still wake it.
+        assert_eq!(descriptors(), made - 1);
+        assert_eq!(polled.poll(1, Some(0), |_| ()), Err(Status::Stopped));
+    }
+    drop(polled);
+    assert_eq!(descriptors(), before);
+    // It is counted as ended once: the runtime ends with the last of the others.
+    let other = PollLoop::new(&runtime, Box::new(vec![0; 64 << 10])).unwrap();
+    runtime.stop(0).unwrap();
+    assert_eq!(runtime.wait(Some(0)).unwrap_err().status, Status::TimedOut);
+    assert_eq!(other.poll(1, None, |_| ()), Err(Status::Stopped));
+    runtime.wait(None).unwrap();
 }
