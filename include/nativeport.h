@@ -95,7 +95,7 @@
 #define NP_CONN_INFO_INIT \
     {sizeof(np_conn_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0, 0, {0}}, {0, 0, {0}}, \
      {0}, {0}, {0}, {0}, {0}}
-#define NP_STATS_INIT {sizeof(np_stats), 0, 0, 0, {0}, {0}, 0, 0, 0, 0, 0, 0, {0}, 0, 0, 0, 0}
+#define NP_STATS_INIT {sizeof(np_stats), 0, 0, 0, {0}, {0}, 0, 0, 0, 0, 0, 0, {0}, 0, 0, 0, 0, 0}
 
 #ifdef __cplusplus
 extern "C" {
@@ -746,7 +746,8 @@ np_status np_runtime_new(const np_config *config,
  * Blocking: no
  * Owns: user_data belongs to the library, also on failure; destroy releases it once
  * Null: callback, user_data, destroy and error may be NULL; runtime must not be
- * Fails: NP_ERR_STOPPED, NP_ERR_STATE for a callback where events are polled, NP_ERR_ARGUMENT
+ * Fails: NP_ERR_STOPPED once the runtime has ended (not during a drain), NP_ERR_STATE for a
+ *   callback where events are polled, NP_ERR_ARGUMENT
  */
 np_status np_runtime_set_log(np_runtime *runtime,
                              int32_t level,
@@ -756,10 +757,10 @@ np_status np_runtime_set_log(np_runtime *runtime,
                              np_error *error);
 
 /**
- * Begins to stop and returns: nothing is accepted from now on, connections that are not
- * identified yet end, the others may go on until they end by themselves or drain_ms
- * milliseconds have passed (0: end now, NP_FOREVER: no limit). A second call can only
- * shorten the time.
+ * Begins to stop and returns: nothing is accepted from now on and the addresses can be bound
+ * again, connections that are not identified yet end, the others may go on until they end by
+ * themselves or drain_ms milliseconds have passed (0: end now, NP_FOREVER: no limit). A second
+ * call can only shorten the time.
  *
  * Thread: any
  * Blocking: no
@@ -1098,7 +1099,10 @@ np_status np_listener_pause(np_listener *listener);
 np_status np_listener_resume(np_listener *listener);
 
 /**
- * Begins to stop this port and returns, as np_runtime_stop does for all.
+ * Begins to stop this port and returns, as np_runtime_stop does for all. After the return no
+ * connection is accepted and the address can be bound again; the system resets connections that
+ * wait in the backlog. np_listener_start, if it is running on another thread, answers
+ * NP_ERR_STOPPED, and the address is free when it has.
  *
  * Thread: any
  * Blocking: no
@@ -1109,9 +1113,9 @@ np_status np_listener_resume(np_listener *listener);
 np_status np_listener_stop(np_listener *listener, uint64_t drain_ms);
 
 /**
- * Waits until a stop has ended this port and its connections, at most timeout_ms
- * milliseconds (NP_FOREVER: no limit, 0: only looks). Where events are polled, the end comes
- * only while the host polls.
+ * Waits until a stop has ended this port, its connections and its accepter threads, at most
+ * timeout_ms milliseconds (NP_FOREVER: no limit, 0: only looks). Where events are polled, the
+ * end comes only while the host polls.
  *
  * Thread: any; inside a callback, and on a thread that polls, only with timeout_ms 0
  * Blocking: yes, up to timeout_ms
@@ -1645,7 +1649,10 @@ typedef struct np_stats {
     uint64_t opened[8];
     /** Frames received. */
     uint64_t frames_in;
-    /** Frames whose send was accepted. */
+    /**
+     * Frames whose send was accepted. What of them did not reach the operating system is in
+     * bytes_unsent.
+     */
     uint64_t frames_out;
     /** Bytes read from sockets. */
     uint64_t bytes_in;
@@ -1671,6 +1678,12 @@ typedef struct np_stats {
      * descriptors or memory.
      */
     uint64_t accept_errors;
+    /**
+     * Bytes that sends had accepted and that had not reached the operating system when their
+     * connections ended: the sum of their unsent_bytes in np_close_info, and what the library
+     * itself could not send, as to connections that never get a handle.
+     */
+    uint64_t bytes_unsent;
 } np_stats;
 
 /**
@@ -1697,7 +1710,10 @@ np_status np_listener_get_stats(const np_listener *listener, np_stats *stats);
 
 /**
  * Copies all counters of a runtime and its listeners into buffer, in Prometheus' text
- * format. *needed becomes the size with its NUL, also with NP_ERR_BUFFER_TOO_SMALL; buffer
+ * format. The labels section and port come from the configuration (mapToPort, or port without
+ * it; 0 with port = 0): a listener that starts again goes on counting under the same ones.
+ * Ended listeners keep their counters, under at most 64 pairs of labels and, beyond these, under
+ * "other". *needed becomes the size with its NUL, also with NP_ERR_BUFFER_TOO_SMALL; buffer
  * is then unchanged. The size may have grown at the next call: ask for some more.
  *
  * Thread: any

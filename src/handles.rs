@@ -57,7 +57,7 @@ pub struct ConnInfo {
     pub bytes_out: u64,
     /// Frames received.
     pub frames_in: u64,
-    /// Frames sent.
+    /// Frames whose send was accepted.
     pub frames_out: u64,
     /// Bytes that sends have accepted and that are not with the operating system yet.
     pub queued_bytes: u64,
@@ -445,5 +445,29 @@ mod tests {
         let held = table.insert(0, Arc::new);
         table.remove(*held);
         assert_eq!(Arc::strong_count(&held), 1);
+    }
+
+    /// What a host might attach: its destructor looks into the table.
+    struct Curious(&'static Table<Curious>, Arc<std::sync::atomic::AtomicUsize>);
+
+    impl Drop for Curious {
+        fn drop(&mut self) {
+            let is_free = self.0.shards.iter().all(|shard| shard.try_write().is_some());
+            self.1.fetch_add(1 + usize::from(is_free), std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_destructor_of_an_entry_runs_without_a_lock_of_the_table() {
+        static TABLE: Table<Curious> = Table::new();
+        let seen = Arc::default();
+        let mut id = 0;
+        let made = TABLE.insert(7, |raw| {
+            id = raw;
+            Arc::new(Curious(&TABLE, Arc::clone(&seen)))
+        });
+        drop(made);
+        TABLE.remove(id);
+        assert_eq!(seen.load(std::sync::atomic::Ordering::SeqCst), 2);
     }
 }

@@ -423,19 +423,19 @@ impl Port {
     }
 
     pub fn accept_counters(&self) -> &Counters {
-        let all = self.all_counters();
-        // There is one more than loops, hence at least one.
-        &all[all.len() - 1]
+        self.counters(self.accepters_index())
     }
 
-    /// The port number that the outside world uses.
+    /// The port number that the outside world uses, as configured; 0: any.
     pub fn outside_port(&self) -> u16 {
-        let bound = self.addresses.get().and_then(|addresses| addresses.first());
-        match (self.settings.map_to_port, bound) {
-            // A `mapToPort` that is the default repeats `port`, and 0 means any.
-            (0, Some(bound)) => bound.port(),
-            (port, _) => port,
-        }
+        // By default it repeats `port`.
+        self.settings.map_to_port
+    }
+
+    /// Of the accepters' counters.
+    pub fn accepters_index(&self) -> usize {
+        // There is one more than loops, hence at least one.
+        self.all_counters().len() - 1
     }
 
     /// One of the unidentified has to make room.
@@ -490,7 +490,7 @@ impl Port {
     /// Tells the loops to end the connections of this port by its deadline.
     fn tell_drain(&self) {
         if let Some(deadline_ms) = self.drain_deadline_ms() {
-            let port = Some(self.number);
+            let port = self.number;
             self.core.tell_all(|| Control::Drain { port, deadline_ms });
         }
     }

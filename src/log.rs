@@ -72,11 +72,18 @@ pub(crate) struct Log {
     level: AtomicI32,
     sender: Sender<Message>,
     receiver: Receiver<Message>,
-    /// A sink that the thread has not taken over yet (`Some(None)`: none from now on).
-    next: Mutex<Option<Option<Box<dyn Sink>>>>,
+    next: Mutex<Next>,
     dropped: AtomicU64,
     /// Where records are polled: the loop that is woken for them.
     poller: Mutex<Option<Arc<Door>>>,
+}
+
+#[derive(Default)]
+struct Next {
+    /// A sink that the thread has not taken over yet (`Some(None)`: none from now on).
+    sink: Option<Option<Box<dyn Sink>>>,
+    /// The thread takes no other any more.
+    ended: bool,
 }
 
 impl Log {
@@ -86,21 +93,30 @@ impl Log {
             level: AtomicI32::new(0),
             sender,
             receiver,
-            next: Mutex::new(None),
+            next: Mutex::default(),
             dropped: AtomicU64::new(0),
             poller: Mutex::default(),
         }
     }
 
-    /// From now on records up to `level` go to `sink`.
-    pub fn set(&self, level: Level, sink: Option<Box<dyn Sink>>) {
+    /// From now on records up to `level` go to `sink`. False: the log has ended.
+    pub fn set(&self, level: Level, sink: Option<Box<dyn Sink>>) -> bool {
         let level = if sink.is_some() { level } else { Level::Off };
-        self.level.store(Level::Off as i32, Ordering::SeqCst);
-        let unseen = self.next.lock().replace(sink);
+        let (is_set, unseen) = {
+            let mut next = self.next.lock();
+            if next.ended {
+                (false, Some(sink))
+            } else {
+                self.level.store(Level::Off as i32, Ordering::SeqCst);
+                let unseen = next.sink.replace(sink);
+                // With a full queue the thread is busy, and looks before its next record.
+                let _ = self.sender.try_send(Message::Renew);
+                self.level.store(level as i32, Ordering::SeqCst);
+                (true, unseen)
+            }
+        };
         dispatch::guarded(move || drop(unseen));
-        // With a full queue the thread is busy, and looks before its next record.
-        let _ = self.sender.try_send(Message::Renew);
-        self.level.store(level as i32, Ordering::SeqCst);
+        is_set
     }
 
     // Where records are polled.
@@ -182,7 +198,7 @@ impl Log {
         let mut sink: Option<Box<dyn Sink>> = None;
         while let Ok(message) = self.receiver.recv() {
             // Bound first: the lock must not be held while the host's code runs.
-            let next = self.next.lock().take();
+            let next = self.next.lock().sink.take();
             if let Some(next) = next {
                 let old = std::mem::replace(&mut sink, next);
                 dispatch::guarded(move || drop(old));
@@ -199,8 +215,12 @@ impl Log {
                 Message::End => break,
             }
         }
-        self.level.store(Level::Off as i32, Ordering::SeqCst);
-        let unseen = self.next.lock().take();
+        let unseen = {
+            let mut next = self.next.lock();
+            next.ended = true;
+            self.level.store(Level::Off as i32, Ordering::SeqCst);
+            next.sink.take()
+        };
         dispatch::guarded(move || drop((sink, unseen)));
     }
 }

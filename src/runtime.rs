@@ -104,6 +104,10 @@ impl Part {
     }
 }
 
+/// Labels under which the counters of ended listeners are kept, before further ones share theirs: a host may start
+/// listeners under ever new names.
+const ENDED_LABELS: usize = 64;
+
 /// Started listeners, and what those that have ended counted: counters never go back.
 #[derive(Default)]
 struct Ports {
@@ -227,6 +231,10 @@ impl Ended {
     pub fn set(&self) {
         *self.ended.lock() = true;
         self.changed.notify_all();
+    }
+
+    fn is_set(&self) -> bool {
+        *self.ended.lock()
     }
 
     /// Waits; `InCallback` where waiting would be for oneself.
@@ -445,15 +453,12 @@ impl Core {
         let retired = ports.running.swap_remove(at);
         ports.leaving.retain(|threads| !threads.are_gone());
         ports.leaving.push(retired.threads.clone());
-        let labels = PortLabels::of(port);
-        match ports.ended.iter_mut().find(|(other, _)| *other == labels) {
-            Some((_, stats)) => stats.add(port),
-            None => {
-                let mut stats = Stats::empty();
-                stats.add(port);
-                ports.ended.push((labels, stats));
-            }
+        let mut labels = PortLabels::of(port);
+        let is_known = ports.ended.iter().any(|(other, _)| *other == labels);
+        if !is_known && ports.ended.len() >= ENDED_LABELS {
+            labels = PortLabels::others();
         }
+        count_under(&mut ports.ended, labels, port);
         // The caller holds the port too: nothing is dropped here.
         drop(retired);
     }
@@ -463,15 +468,7 @@ impl Core {
         let ports = self.ports.lock();
         let mut all = ports.ended.clone();
         for port in &ports.running {
-            let labels = PortLabels::of(port);
-            match all.iter_mut().find(|(other, _)| *other == labels) {
-                Some((_, stats)) => stats.add(port),
-                None => {
-                    let mut stats = Stats::empty();
-                    stats.add(port);
-                    all.push((labels, stats));
-                }
-            }
+            count_under(&mut all, PortLabels::of(port), port);
         }
         all
     }
@@ -593,20 +590,25 @@ impl Runtime {
 
     /// From now on log records up to `level` (and `logLevel`) go to `sink`, on the thread
     /// `log`; without a sink nowhere. Where events are polled there is none: records are events.
+    /// `Stopped`: the log has ended, as the last part of the runtime.
     pub fn set_log(&self, level: Level, sink: Option<Box<dyn Sink>>) -> Result<(), Error> {
-        if self.core.life.is_stopping() {
-            return Err(Error::new(Status::Stopped, "the runtime is stopping"));
-        }
         let level = level.min(self.core.log_level);
-        match (self.core.consumer, sink) {
+        let is_set = match (self.core.consumer, sink) {
             (Consumer::Poll, Some(_)) => {
                 let message = "where events are polled, records are events: give no sink";
                 return Err(Error::new(Status::State, message));
             }
-            (Consumer::Poll, None) => self.core.log.set_level(level),
+            (Consumer::Poll, None) if self.core.ended.is_set() => false,
+            (Consumer::Poll, None) => {
+                self.core.log.set_level(level);
+                true
+            }
             (_, sink) => self.core.log.set(level, sink),
+        };
+        match is_set {
+            true => Ok(()),
+            false => Err(Error::new(Status::Stopped, "the runtime has ended, and its log with it")),
         }
-        Ok(())
     }
 
     /// Begins the end and returns: listeners stop, connections have `drain_ms` left. A
@@ -661,6 +663,17 @@ impl Drop for Runtime {
         }
         // Inside a callback this cannot wait; the threads then end by themselves.
         let _ = self.wait(None);
+    }
+}
+
+fn count_under(all: &mut Vec<(PortLabels, Stats)>, labels: PortLabels, port: &Port) {
+    match all.iter_mut().find(|(other, _)| *other == labels) {
+        Some((_, stats)) => stats.add(port),
+        None => {
+            let mut stats = Stats::empty();
+            stats.add(port);
+            all.push((labels, stats));
+        }
     }
 }
 

@@ -64,6 +64,16 @@ impl Op {
             _ => 0,
         }
     }
+
+    /// Bytes for the peer, and the frames among them.
+    pub fn carries(&self) -> (usize, u64) {
+        match self {
+            Op::Bytes { frames, .. } => (self.queued_bytes(), *frames),
+            Op::Owned(_) => (self.queued_bytes(), 1),
+            Op::Refuse(bytes) => (bytes.len(), 0),
+            _ => (0, 0),
+        }
+    }
 }
 
 /// How far our own direction has been ended.
@@ -128,6 +138,7 @@ pub(crate) struct Outbound {
     /// When output last made progress, or the queue was empty.
     pub progress_ms: u64,
     pub bytes_out: u64,
+    /// Frames that were taken, sent or not.
     pub frames_out: u64,
     /// Queued bytes that the account for `memoryLimit` knows of.
     pub counted_bytes: usize,

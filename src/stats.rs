@@ -22,6 +22,7 @@ pub(crate) struct Counters {
     pub frames_out: AtomicU64,
     pub bytes_in: AtomicU64,
     pub bytes_out: AtomicU64,
+    pub bytes_unsent: AtomicU64,
     pub closes: [AtomicU64; CLOSE_REASONS],
 }
 
@@ -37,6 +38,7 @@ impl Counters {
             frames_out: zero(),
             bytes_in: zero(),
             bytes_out: zero(),
+            bytes_unsent: zero(),
             closes: [const { AtomicU64::new(0) }; CLOSE_REASONS],
         }
     }
@@ -57,7 +59,8 @@ pub struct Stats {
     pub opened: [u64; 4],
     /// Frames received, ever.
     pub frames_in: u64,
-    /// Frames sent, ever.
+    /// Frames whose send was accepted, ever. Of these, what did not reach the operating system is in
+    /// `bytes_unsent`.
     pub frames_out: u64,
     /// Bytes read from sockets, ever.
     pub bytes_in: u64,
@@ -79,6 +82,9 @@ pub struct Stats {
     /// Calls of accept that failed, ever: mostly of connections that had ended by then, or for want of
     /// descriptors or memory.
     pub accept_errors: u64,
+    /// Bytes that sends had accepted and that had not reached the operating system when their
+    /// connections ended, ever. With `bytes_out` and what is queued they are all bytes that were to be sent.
+    pub bytes_unsent: u64,
 }
 
 impl Stats {
@@ -99,6 +105,7 @@ impl Stats {
             slow_turns: 0,
             connections: 0,
             accept_errors: 0,
+            bytes_unsent: 0,
         }
     }
 
@@ -121,6 +128,7 @@ impl Stats {
         self.frames_out += other.frames_out;
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
+        self.bytes_unsent += other.bytes_unsent;
         let sums = self.open.iter_mut().chain(&mut self.opened).chain(&mut self.closes);
         let more = other.open.iter().chain(&other.opened).chain(&other.closes);
         sums.zip(more).for_each(|(sum, more)| *sum += more);
@@ -139,6 +147,7 @@ impl Stats {
             self.frames_out += get(&counters.frames_out);
             self.bytes_in += get(&counters.bytes_in);
             self.bytes_out += get(&counters.bytes_out);
+            self.bytes_unsent += get(&counters.bytes_unsent);
             for (sum, counter) in closed.iter_mut().zip(&counters.closed) {
                 *sum += get(counter);
             }
@@ -158,7 +167,8 @@ impl Stats {
     }
 }
 
-/// What tells one port from another in the Prometheus text.
+/// What tells one port from another in the Prometheus text: taken from the configuration alone, so
+/// that a listener that is started again goes on counting where it was, whatever port it gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PortLabels(String);
 
@@ -166,6 +176,11 @@ impl PortLabels {
     pub fn of(port: &Port) -> PortLabels {
         let (number, section) = (port.outside_port(), label(&port.written));
         PortLabels(format!("port=\"{number}\",section=\"{section}\""))
+    }
+
+    /// Of ended listeners that are not told apart.
+    pub fn others() -> PortLabels {
+        PortLabels("port=\"other\",section=\"other\"".to_owned())
     }
 }
 
@@ -215,9 +230,12 @@ pub(crate) fn prometheus(ports: &[(PortLabels, Stats)], runtime: &Stats) -> Stri
     family("connections", "gauge", "Open connections.", by_protocol(|s, i| s.open[i]));
     family("opened_total", "counter", "Connections opened.", by_protocol(|s, i| s.opened[i]));
     family("frames_received_total", "counter", "Frames received.", each(|s| s.frames_in));
-    family("frames_sent_total", "counter", "Frames sent.", each(|s| s.frames_out));
+    let sent = "Frames whose send was accepted.";
+    family("frames_sent_total", "counter", sent, each(|s| s.frames_out));
     family("bytes_received_total", "counter", "Bytes read from sockets.", each(|s| s.bytes_in));
     family("bytes_sent_total", "counter", "Bytes written to sockets.", each(|s| s.bytes_out));
+    let unsent = "Bytes accepted for sending that their connections ended without.";
+    family("bytes_unsent_total", "counter", unsent, each(|s| s.bytes_unsent));
     let mut closes = Vec::new();
     for (labels, stats) in &stats {
         for &reason in CloseReason::ALL {

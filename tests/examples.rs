@@ -577,6 +577,7 @@ fn status_json_counts_what_happened() {
     let client = greeted(address);
     let status = status_when(address, "the echo", |now| now.number("total.frames_sent") == 1);
     assert_eq!(status.number("total.frames_received"), 1);
+    assert_eq!(status.number("total.bytes_unsent"), 0);
     assert_eq!(status.number("open.client"), 1);
     assert_eq!(status.number("opened.client"), 1);
     assert!(status.number("open.unknown") >= 1);

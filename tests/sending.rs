@@ -10,6 +10,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::panic::{catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Barrier, Mutex};
 use support::*;
 
@@ -898,4 +899,116 @@ fn user_data_whose_destructor_panics_harms_nobody() {
     log.closed();
     let _other = framed(server.address);
     log.opened();
+}
+
+// What is counted.
+
+/// The handler's host is done with `action` once the system has this memory.
+struct Then<F: FnOnce()>(u8, Option<F>);
+
+impl<F: FnOnce()> AsRef<[u8]> for Then<F> {
+    fn as_ref(&self) -> &[u8] {
+        std::slice::from_ref(&self.0)
+    }
+}
+
+impl<F: FnOnce()> Drop for Then<F> {
+    fn drop(&mut self) {
+        if let Some(action) = self.1.take() {
+            action();
+        }
+    }
+}
+
+#[test]
+fn a_frame_that_was_taken_in_the_turn_in_which_its_connection_ends_is_counted_and_is_unsent() {
+    if is_through_a_toxic("the reset has to be there at once") {
+        return;
+    }
+    let (server, client, conn, log) = one("compression=off", |_, _| {});
+    conn.cork().unwrap();
+    // Released when the first send has taken it, and others wait for the second: that meets the
+    // reset, and behind it the last frame has no turn.
+    let taken = Arc::new(AtomicUsize::new(0));
+    let count = taken.clone();
+    let first = Then(
+        7,
+        Some(move || {
+            reset(client);
+            conn.send_frame(b"late", PLAIN).unwrap();
+            count.fetch_add(1, Ordering::SeqCst);
+        }),
+    );
+    conn.send_frame_owned(Box::new(first), PLAIN).unwrap();
+    // Two pieces each; one send takes 64.
+    for _ in 0..40 {
+        conn.send_frame_owned(Box::new(Then(7, None::<fn()>)), PLAIN).unwrap();
+    }
+    conn.uncork().unwrap();
+    let info = log.closed();
+    assert_eq!(info.reason, CloseReason::PeerReset);
+    assert_eq!(taken.load(Ordering::SeqCst), 1);
+    wait_until("its end", || server.listener.stats().open == [0; 4]);
+    let stats = server.listener.stats();
+    assert_eq!(stats.frames_out, 41 + 1);
+    assert_eq!(stats.bytes_unsent, info.unsent_bytes);
+    assert_eq!(stats.bytes_out + stats.bytes_unsent, 1 + 41 * 5 + 8);
+}
+
+#[test]
+fn all_frames_that_were_taken_are_counted_and_their_bytes_are_sent_or_unsent() {
+    let (handler, log) = recorder(false, |_, _| {});
+    let server = server("compression=off", "", |listener| {
+        listener.on(Protocol::Client, handler).unwrap();
+    });
+    let (mut taken, mut unsent) = (0, 0);
+    for round in 0..30 {
+        let client = framed(server.address);
+        let conn = log.opened();
+        let mut client = Some(client);
+        let mut sent = 0;
+        loop {
+            match conn.send_frame(b"hello", PLAIN) {
+                Ok(()) => sent += 1,
+                Err(Status::WouldBlock) => std::thread::yield_now(),
+                Err(status) => break assert_eq!(status, Status::Closed),
+            }
+            if sent == 300 {
+                match round % 3 {
+                    0 => drop(client.take()),
+                    1 => client.take().map_or((), reset),
+                    _ => conn.close(0).unwrap_or(()),
+                }
+            }
+        }
+        taken += sent;
+        unsent += log.closed().unsent_bytes;
+    }
+    wait_until("the ends", || server.listener.stats().open == [0; 4]);
+    let stats = server.listener.stats();
+    assert_eq!((stats.frames_out, stats.bytes_unsent), (taken, unsent));
+    assert_eq!(stats.bytes_out + unsent, 30 + 9 * taken);
+}
+
+#[test]
+fn frames_that_travel_to_their_loop_as_one_piece_count_each() {
+    let ((go_on, goes_on), (waits, waiting)) = (channel(), channel());
+    let (goes_on, waits) = (Mutex::new(goes_on), Mutex::new(waits));
+    let (server, mut client, conn, log) = one("compression=off", move |_, event| {
+        if let Event::Frames(_) = event {
+            waits.lock().unwrap().send(()).unwrap();
+            let _ = goes_on.lock().unwrap().recv();
+        }
+    });
+    // With callbacks its loop waits, so that they travel together.
+    client.write_all(&frame(b"wait")).unwrap();
+    waiting.recv_timeout(PATIENCE).unwrap();
+    (0..10).for_each(|_| conn.send_frame(b"hello", PLAIN).unwrap());
+    conn.send_frames([&b"a"[..], b"b"].into_iter(), PLAIN).1.unwrap();
+    go_on.send(()).unwrap();
+    log.frame();
+    (0..10).for_each(|_| assert_eq!(read_frame(&mut client), b"hello"));
+    (0..2).for_each(|_| drop(read_frame(&mut client)));
+    wait_until("the end of the turn", || server.listener.stats().frames_out == 12);
+    assert_eq!(conn.info().unwrap().frames_out, 12);
 }

@@ -3,9 +3,10 @@
 mod support;
 
 use nativeport::config::Config;
-use nativeport::event::{CloseInfo, Event, Handler, Protocol};
+use nativeport::event::{CloseInfo, Event, Handler, Party, Protocol};
 use nativeport::handles::{Conn, SendFlags};
 use nativeport::listener::Listener;
+use nativeport::log::{Level, Record, Sink};
 use nativeport::polling::PollLoop;
 use nativeport::runtime::{Consumer, Runtime};
 
@@ -13,6 +14,7 @@ use nativeport::status::{CloseReason, Status};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use support::*;
@@ -738,4 +740,204 @@ fn a_loop_that_is_retired_gives_its_descriptors_back_at_once() {
     assert_eq!(runtime.wait(Some(0)).unwrap_err().status, Status::TimedOut);
     assert_eq!(other.poll(1, None, |_| ()), Err(Status::Stopped));
     runtime.wait(None).unwrap();
+}
+
+/// The value of a counter in the text of a runtime, for this section.
+fn told(text: &str, name: &str, section: &str) -> Vec<u64> {
+    let start = format!("nativeport_{name}{{port=");
+    let lines = text.lines().filter(|line| line.starts_with(&start));
+    let of = lines.filter(|line| line.contains(&format!("section=\"{section}\"")));
+    of.map(|line| line.rsplit_once(' ').unwrap().1.parse().unwrap()).collect()
+}
+
+#[test]
+fn restarts_on_any_port_neither_lengthen_the_metrics_nor_set_counters_back() {
+    let config = config("ioThreads=1", "", "");
+    let runtime = runtime_of(&config);
+    let mut longest = 0;
+    for round in 1..=100 {
+        let listener = Listener::new(&runtime, &config, 0).unwrap();
+        listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
+        listener.start().unwrap();
+        framed(listener.addresses()[0]);
+        for _ in 0..2 {
+            let text = runtime.prometheus();
+            assert_eq!(told(&text, "accepts_total", "Port"), [round]);
+            if round == 1 {
+                longest = text.len();
+            }
+            // Numbers get longer, by a digit or two.
+            assert!(text.len() < longest + 100, "{} bytes in round {round}", text.len());
+            listener.stop(0).unwrap();
+            listener.wait(None).unwrap();
+        }
+    }
+}
+
+#[test]
+fn listeners_under_ever_new_names_have_a_bounded_number_of_labels() {
+    let mut config = config("ioThreads=1", "", "");
+    let runtime = runtime_of(&config);
+    for number in 1..=100 {
+        config.set("Port", "mapToPort", &number.to_string()).unwrap();
+        let listener = Listener::new(&runtime, &config, 0).unwrap();
+        listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
+        listener.start().unwrap();
+        framed(listener.addresses()[0]);
+        listener.stop(0).unwrap();
+        listener.wait(None).unwrap();
+    }
+    let text = runtime.prometheus();
+    assert_eq!(told(&text, "accepts_total", "Port"), [1; 64]);
+    assert_eq!(told(&text, "accepts_total", "other"), [36]);
+    assert_eq!(runtime.stats().accepted, 100);
+}
+
+#[test]
+fn a_drain_that_cuts_what_the_host_had_closed_counts_as_drain_deadline_if_bytes_are_lost() {
+    let (handler, log) = recorder(false, |_, _| {});
+    let server = server("compression=off\nsendQueueLimit=1G", "", |listener| {
+        listener.on(Protocol::Client, handler).unwrap();
+    });
+    let deaf = framed(server.address);
+    let cut = log.opened();
+    (0..64).for_each(|_| cut.send_frame(&[1; 1 << 20], SendFlags::default()).unwrap());
+    cut.close(7).unwrap();
+    server.listener.stop(100).unwrap();
+    server.listener.wait(None).unwrap();
+    let info = log.closed();
+    assert_eq!((info.reason, info.by), (CloseReason::DrainDeadline, Party::Library));
+    assert_eq!(info.host_code, 7);
+    assert!(info.unsent_bytes > 0);
+    let stats = server.listener.stats();
+    assert_eq!(stats.bytes_unsent, info.unsent_bytes);
+    assert_eq!(closes(&server.listener), [("drain_deadline", 1)].into());
+    drop(deaf);
+}
+
+#[test]
+fn a_log_can_be_set_during_a_drain_and_not_after_the_end() {
+    if is_polled("records are events there") {
+        return;
+    }
+    struct Lines(Arc<Mutex<Vec<String>>>);
+    impl Sink for Lines {
+        fn log(&mut self, record: &Record<'_>) {
+            self.0.lock().unwrap().push(record.text.to_owned());
+        }
+    }
+    let (server, _counts) = counting("", "");
+    let client = framed(server.address);
+    server.runtime.stop(LONG).unwrap();
+    let lines: Arc<Mutex<Vec<String>>> = Arc::default();
+    server.runtime.set_log(Level::Info, Some(Box::new(Lines(lines.clone())))).unwrap();
+    drop(client);
+    server.runtime.wait(None).unwrap();
+    assert!(lines.lock().unwrap().iter().any(|line| line.contains("peer_closed")));
+    let late = server.runtime.set_log(Level::Info, Some(Box::new(Lines(lines.clone()))));
+    assert_eq!(late.unwrap_err().status, Status::Stopped);
+    assert_eq!(Arc::strong_count(&lines), 1, "the sink was let go");
+}
+
+#[test]
+fn the_level_of_polled_records_can_be_set_during_a_drain_and_not_after_the_end() {
+    let config = config("ioThreads=1", "", "");
+    let runtime = Runtime::with_consumer(&config, Consumer::Poll).unwrap();
+    let polled = PollLoop::new(&runtime, Box::new(vec![0; 64 << 10])).unwrap();
+    runtime.stop(LONG).unwrap();
+    runtime.set_log(Level::Info, None).unwrap();
+    assert_eq!(polled.poll(1, None, |_| ()), Err(Status::Stopped));
+    runtime.wait(None).unwrap();
+    assert_eq!(runtime.set_log(Level::Info, None).unwrap_err().status, Status::Stopped);
+}
+
+#[test]
+fn a_crowd_that_is_ended_by_a_stop_leaves_the_others_of_its_loop_their_turns() {
+    if is_off_the_loop("it counts what happens in turns of a loop") {
+        return;
+    }
+    const CROWD: usize = 350;
+    /// Says that it has begun to be told ends, and goes on when it may.
+    struct Ending {
+        closed: Arc<AtomicUsize>,
+        begun: Mutex<Sender<()>>,
+        goes_on: Mutex<Receiver<()>>,
+    }
+    impl Handler for Ending {
+        fn on_event(&self, _: Conn, event: Event<'_>) {
+            if let Event::Closed(_) = event
+                && self.closed.fetch_add(1, Ordering::SeqCst) == 0
+            {
+                self.begun.lock().unwrap().send(()).unwrap();
+                let _ = self.goes_on.lock().unwrap().recv();
+            }
+        }
+    }
+    let config = config("ioThreads=1", "maxConnectionsPerAddress=0", "");
+    let runtime = runtime_of(&config);
+    let crowd = Listener::new(&runtime, &config, 0).unwrap();
+    let closed = Arc::new(AtomicUsize::new(0));
+    let ((begun, has_begun), (go_on, goes_on)) = (channel(), channel());
+    let (begun, goes_on) = (Mutex::new(begun), Mutex::new(goes_on));
+    crowd
+        .on(Protocol::Client, Arc::new(Ending { closed: closed.clone(), begun, goes_on }))
+        .unwrap();
+    crowd.start().unwrap();
+    let other = Listener::new(&runtime, &config, 0).unwrap();
+    let seen = closed.clone();
+    let (handler, log) = recorder(false, move |conn, event| {
+        if let Event::Frames(_) = event {
+            let closed = seen.load(Ordering::SeqCst) as u32;
+            conn.send_frame(&closed.to_be_bytes(), SendFlags::default()).unwrap();
+        }
+    });
+    other.on(Protocol::Client, handler).unwrap();
+    other.start().unwrap();
+    let mut bystander = framed(other.addresses()[0]);
+    log.opened();
+    let clients: Vec<_> = (0..CROWD).map(|_| framed(crowd.addresses()[0])).collect();
+    crowd.stop(0).unwrap();
+    has_begun.recv_timeout(PATIENCE).unwrap();
+    // It is there before the turn that tells these ends is over.
+    bystander.write_all(&frame(b"how many?")).unwrap();
+    go_on.send(()).unwrap();
+    let closed_before = u32::from_be_bytes(read_frame(&mut bystander).try_into().unwrap());
+    assert!(closed_before <= 256, "{closed_before} ends in one turn");
+    crowd.wait(None).unwrap();
+    assert_eq!(closed.load(Ordering::SeqCst), CROWD);
+    assert_eq!(closes(&crowd), [("drain_deadline", CROWD as u64)].into());
+    drop(clients);
+}
+
+#[test]
+fn a_second_stop_shortens_the_drain_of_a_crowd_that_is_still_hearing_of_the_first() {
+    let (server, counts) = counting("maxConnectionsPerAddress=0", "");
+    let clients: Vec<_> = (0..350).map(|_| framed(server.address)).collect();
+    for drain_ms in (0..200).rev() {
+        server.listener.stop(LONG * drain_ms).unwrap();
+    }
+    server.listener.wait(None).unwrap();
+    assert_over(&counts);
+    assert_eq!(closes(&server.listener)["drain_deadline"], 350);
+    drop(clients);
+}
+
+#[test]
+fn what_a_loop_had_taken_for_sending_is_counted_when_it_is_dropped() {
+    let config = config("", "compression=off", "");
+    let runtime = Runtime::with_consumer(&config, Consumer::Poll).unwrap();
+    let polled = PollLoop::new(&runtime, Box::new(vec![0; 64 << 10])).unwrap();
+    let listener = Listener::new(&runtime, &config, 0).unwrap();
+    listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
+    listener.start().unwrap();
+    let mut client = connect(listener.addresses()[0]);
+    client.write_all(&[1]).unwrap();
+    while listener.stats().opened[Protocol::Client.index()] == 0 {
+        polled.poll(64, Some(1000), |batch| batch.for_each(drop)).unwrap();
+    }
+    let [conn] = runtime.connections()[..] else { panic!("one connection") };
+    (0..5).for_each(|_| conn.send_frame(b"hello", SendFlags::default()).unwrap());
+    drop(polled);
+    let stats = listener.stats();
+    assert_eq!((stats.frames_out, stats.bytes_out, stats.bytes_unsent), (5, 1, 45));
 }

@@ -201,7 +201,9 @@ static void add_closes(struct text *html, const struct snapshot *now) {
         add_live_count(html, path, count);
         text_add(html, "</td></tr>\n");
     }
-    text_add(html, "</table>\n</section>\n");
+    text_add(html, "<tr><td class=\"soft\">Bytes they left unsent</td><td>");
+    add_live_size(html, "total.bytes_unsent", now->all.bytes_unsent);
+    text_add(html, "</td></tr>\n</table>\n</section>\n");
 }
 
 void page_write(struct text *html, struct status *status) {

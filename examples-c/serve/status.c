@@ -137,7 +137,8 @@ void status_json(struct text *json, struct status *status) {
     add_number(json, series_names[FRAMES_RECEIVED], now.all.frames_in, ",");
     add_number(json, series_names[FRAMES_SENT], now.all.frames_out, ",");
     add_number(json, series_names[BYTES_RECEIVED], now.all.bytes_in, ",");
-    add_number(json, series_names[BYTES_SENT], now.all.bytes_out, "},");
+    add_number(json, series_names[BYTES_SENT], now.all.bytes_out, ",");
+    add_number(json, "bytes_unsent", now.all.bytes_unsent, "},");
     add_number(json, "memory_bytes", now.all.memory_bytes, ",");
     add_closes(json, &now.all);
     text_add(json, ",");

@@ -110,7 +110,8 @@ pub unsafe extern "C" fn np_runtime_new(
 /// Blocking: no
 /// Owns: user_data belongs to the library, also on failure; destroy releases it once
 /// Null: callback, user_data, destroy and error may be NULL; runtime must not be
-/// Fails: NP_ERR_STOPPED, NP_ERR_STATE for a callback where events are polled, NP_ERR_ARGUMENT
+/// Fails: NP_ERR_STOPPED once the runtime has ended (not during a drain), NP_ERR_STATE for a
+///   callback where events are polled, NP_ERR_ARGUMENT
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_runtime_set_log(
     runtime: *mut np_runtime,
@@ -175,10 +176,10 @@ impl Sink for LogSink {
     }
 }
 
-/// Begins to stop and returns: nothing is accepted from now on, connections that are not
-/// identified yet end, the others may go on until they end by themselves or drain_ms
-/// milliseconds have passed (0: end now, NP_FOREVER: no limit). A second call can only
-/// shorten the time.
+/// Begins to stop and returns: nothing is accepted from now on and the addresses can be bound
+/// again, connections that are not identified yet end, the others may go on until they end by
+/// themselves or drain_ms milliseconds have passed (0: end now, NP_FOREVER: no limit). A second
+/// call can only shorten the time.
 ///
 /// Thread: any
 /// Blocking: no

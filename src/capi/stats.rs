@@ -39,7 +39,8 @@ pub struct np_stats {
     pub opened: [u64; 8],
     /// Frames received.
     pub frames_in: u64,
-    /// Frames whose send was accepted.
+    /// Frames whose send was accepted. What of them did not reach the operating system is in
+    /// bytes_unsent.
     pub frames_out: u64,
     /// Bytes read from sockets.
     pub bytes_in: u64,
@@ -61,6 +62,10 @@ pub struct np_stats {
     /// Calls of accept that failed: mostly of connections that had ended by then, or for want of
     /// descriptors or memory.
     pub accept_errors: u64,
+    /// Bytes that sends had accepted and that had not reached the operating system when their
+    /// connections ended: the sum of their unsent_bytes in np_close_info, and what the library
+    /// itself could not send, as to connections that never get a handle.
+    pub bytes_unsent: u64,
 }
 
 // SAFETY: repr(C), two numbers of four bytes, then numbers of eight.
@@ -69,7 +74,7 @@ unsafe impl Sized32 for np_stats {
 }
 
 const _: () = {
-    assert!(size_of::<np_stats>() == 1256);
+    assert!(size_of::<np_stats>() == 1264);
     assert!(NP_STATS_PROTOCOLS == 8 && NP_STATS_REASONS == 128);
 };
 
@@ -93,6 +98,7 @@ impl np_stats {
             slow_turns: stats.slow_turns,
             connections: stats.connections,
             accept_errors: stats.accept_errors,
+            bytes_unsent: stats.bytes_unsent,
         };
         for protocol in Protocol::ALL {
             out.open[protocol as usize] = stats.open[protocol.index()];
@@ -145,7 +151,10 @@ pub unsafe extern "C" fn np_listener_get_stats(
 }
 
 /// Copies all counters of a runtime and its listeners into buffer, in Prometheus' text
-/// format. *needed becomes the size with its NUL, also with NP_ERR_BUFFER_TOO_SMALL; buffer
+/// format. The labels section and port come from the configuration (mapToPort, or port without
+/// it; 0 with port = 0): a listener that starts again goes on counting under the same ones.
+/// Ended listeners keep their counters, under at most 64 pairs of labels and, beyond these, under
+/// "other". *needed becomes the size with its NUL, also with NP_ERR_BUFFER_TOO_SMALL; buffer
 /// is then unchanged. The size may have grown at the next call: ask for some more.
 ///
 /// Thread: any

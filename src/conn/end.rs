@@ -10,7 +10,7 @@ use crate::mailbox::Letter;
 use crate::polling;
 use crate::reactor::transport::Transport;
 use crate::runtime::Memory;
-use crate::send::{Op, Verdict};
+use crate::send::Verdict;
 use crate::shared::Shared;
 use crate::status::CloseReason;
 use crate::tls::TlsError;
@@ -39,6 +39,8 @@ pub(super) struct Ending {
     pub os_error: i32,
     pub tls_alert: i32,
     pub text: String,
+    /// Its flush was cut by the drain deadline.
+    pub drained: bool,
     /// First the host gets what arrived before, and may answer it.
     pub awaits: bool,
 }
@@ -111,6 +113,7 @@ impl Conn {
             os_error: 0,
             tls_alert: -1,
             text: String::new(),
+            drained: false,
             awaits: false,
         }
     }
@@ -165,6 +168,7 @@ impl Conn {
                     **present = Ending { awaits, ..ending };
                 } else if ending.cut != Cut::AfterFlush {
                     present.cut = ending.cut;
+                    present.drained |= ending.reason == CloseReason::DrainDeadline;
                     if present.os_error == 0 {
                         present.os_error = ending.os_error;
                     }
@@ -395,17 +399,17 @@ impl Conn {
     }
 
     /// The end of everything but the host's part.
-    fn conclude(&mut self, turn: &mut Turn, ending: Ending) -> CloseInfo {
+    fn conclude(&mut self, turn: &mut Turn, mut ending: Ending) -> CloseInfo {
         if let Some(seat) = &mut self.seat {
             seat.identified();
         }
         let shared = self.out().shared.clone();
-        let left = shared.as_ref().map(|shared| shared.end()).unwrap_or_default();
-        let foreign: usize = left.iter().map(Op::queued_bytes).sum();
-        // What the host lent is released here, by code of the host.
-        dispatch::guarded(move || drop(left));
-        let out = self.out();
-        let unsent_bytes = (out.discard() + foreign) as u64;
+        let unsent_bytes = self.lose_output(turn.loop_index);
+        let is_orderly = matches!(ending.reason, CloseReason::HostClosed | CloseReason::PeerClosed);
+        if ending.drained && is_orderly && unsent_bytes > 0 {
+            // It would have been flushed: what is lost is lost to the drain.
+            (ending.reason, ending.by) = (CloseReason::DrainDeadline, Party::Library);
+        }
         let info = CloseInfo {
             reason: ending.reason,
             by: ending.by,
@@ -430,8 +434,27 @@ impl Conn {
             counters.closed[protocol.index()].fetch_add(1, Ordering::Relaxed);
         }
         self.log_close(&info);
-        self.report(turn);
+        self.report(turn.loop_index);
         info
+    }
+
+    /// Nothing is taken or sent from here on: gives the bytes that were taken and not sent, and
+    /// counts them. Their frames count as any others that were taken.
+    pub(super) fn lose_output(&mut self, counters_index: usize) -> u64 {
+        let left = self.out().shared.as_ref().map(|shared| shared.end()).unwrap_or_default();
+        let out = self.out();
+        let mut unsent_bytes = out.discard();
+        for op in &left {
+            let (bytes, frames) = op.carries();
+            unsent_bytes += bytes;
+            out.frames_out += frames;
+        }
+        // What the host lent is released here, by code of the host.
+        dispatch::guarded(move || drop(left));
+        let unsent_bytes = unsent_bytes as u64;
+        let counters = self.port.counters(counters_index);
+        counters.bytes_unsent.fetch_add(unsent_bytes, Ordering::Relaxed);
+        unsent_bytes
     }
 
     fn tell_closed(&mut self, info: CloseInfo) {

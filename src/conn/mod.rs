@@ -262,7 +262,7 @@ impl Conn {
         self.close_step(turn);
         self.parted_step();
         self.note_times(turn.now_ms);
-        self.report(turn);
+        self.report(turn.loop_index);
         if self.account_memory() {
             self.fail(CloseReason::MemoryLimit);
             self.close_step(turn);
@@ -419,10 +419,10 @@ impl Conn {
     // Accounts.
 
     /// Adds what happened in this turn to the counters.
-    fn report(&mut self, turn: &Turn) {
+    fn report(&mut self, counters_index: usize) {
         let out = self.out.as_mut().expect("the output side is back after each callback");
         out.show_queued();
-        let counters = &self.port.counters(turn.loop_index);
+        let counters = &self.port.counters(counters_index);
         let add = |counter: &AtomicU64, now: u64, before: &mut u64| {
             if now != *before {
                 counter.fetch_add(now - *before, Ordering::Relaxed);
@@ -473,7 +473,12 @@ impl Conn {
 
 impl Drop for Conn {
     fn drop(&mut self) {
-        // Still there only if a defect has kept its end from being told.
+        // Still there only if a defect has kept its end from being told, or its loop was freed.
+        if self.seat.is_some() && self.out.is_some() {
+            let index = self.port.accepters_index();
+            self.lose_output(index);
+            self.report(index);
+        }
         self.let_go();
         self.port.memory.account(self.reported.held_bytes, 0);
     }

@@ -21,8 +21,8 @@ pub(crate) enum Control {
     Dirty(Arc<Shared>),
     /// An unidentified connection has to make room.
     Doom { ticket: Arc<Ticket>, reason: CloseReason },
-    /// The listener with this number stops (`None`: all); connections end by the deadline.
-    Drain { port: Option<usize>, deadline_ms: u64 },
+    /// The listener with this number stops; its connections end by the deadline.
+    Drain { port: usize, deadline_ms: u64 },
     /// Look at the runtime's state.
     Look,
     /// The host lets its poll return.

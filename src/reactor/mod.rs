@@ -21,6 +21,7 @@ use crate::sync::channel::Receiver;
 use absence::Absence;
 use door::{Control, Door, least_loaded};
 use mio::{Events, Poll, Token};
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -43,6 +44,9 @@ const TURN_MESSAGES: usize = 1024;
 const TURN_DEADLINES: usize = 256;
 /// Reads of each connection that still lingers when the runtime is over.
 const LAST_READS: usize = 16;
+/// Places that a turn looks at for connections of a listener that stops. Each of them may be closed
+/// and its end told in that turn: thousands at once would hold up the others.
+const DRAIN_PLACES: usize = 256;
 /// After an error of waiting: so long until the next try, so many of them per line in the log.
 const FAILURE_PAUSE: Duration = Duration::from_millis(10);
 const FAILURES_PER_COMPLAINT: u32 = 100;
@@ -80,6 +84,17 @@ pub(crate) struct Loop {
     absence: Absence,
     /// Newcomers that got their places in this turn.
     fresh: usize,
+    /// Listeners that stop, until all their connections have heard of it.
+    drains: VecDeque<Drain>,
+}
+
+/// A listener that stops, and which connections have to hear of it.
+struct Drain {
+    port: usize,
+    deadline_ms: u64,
+    /// The next place to look at, and how many are left. Newcomers see the deadline themselves.
+    at: usize,
+    left: usize,
 }
 
 /// What is ready at one connection's socket.
@@ -146,6 +161,7 @@ impl Loop {
             failures: 0,
             absence: Absence::new(now_ms),
             fresh: 0,
+            drains: VecDeque::new(),
             core,
             door,
         }
@@ -350,6 +366,7 @@ impl Loop {
             let Ok(control) = self.receiver.try_recv() else { break };
             self.obey(control);
         }
+        self.drain_some();
         let is_polled = self.is_polled();
         for ready in ready {
             let key = ready.key;
@@ -435,6 +452,7 @@ impl Loop {
         let timeout = if !self.again.is_empty()
             || !self.touched.is_empty()
             || !self.due.is_empty()
+            || !self.drains.is_empty()
             || !self.door.fall_asleep(&self.receiver)
             // Looked at after that: who leaves a record does it the other way round.
             || self.is_polled() && self.core.log.has_records()
@@ -493,23 +511,42 @@ impl Loop {
                 }
             }
             Control::Drain { port, deadline_ms } => {
-                for key in 0..self.slots.len() {
-                    if let Some(slot) = &self.slots[key]
-                        && port.is_none_or(|port| slot.conn.port().number == port)
-                    {
-                        self.careful(key, |this, key| {
-                            if let Some(slot) = &mut this.slots[key] {
-                                slot.conn.on_drain(deadline_ms);
-                            }
-                            this.expire(key);
-                        });
+                let left = self.slots.len();
+                match self.drains.iter_mut().find(|drain| drain.port == port) {
+                    // Once round from where it is. A later deadline changes nothing.
+                    Some(drain) if deadline_ms < drain.deadline_ms => {
+                        (drain.deadline_ms, drain.left) = (deadline_ms, left);
                     }
+                    Some(_) => {}
+                    None => self.drains.push_back(Drain { port, deadline_ms, at: 0, left }),
                 }
             }
             Control::Look => {}
             Control::Woken => {
                 self.door.poll_returns();
                 self.woken = true;
+            }
+        }
+    }
+
+    /// Lets the next connections of listeners that stop know of it.
+    fn drain_some(&mut self) {
+        for _ in 0..DRAIN_PLACES {
+            let Some(drain) = self.drains.front_mut() else { return };
+            if drain.left == 0 {
+                self.drains.pop_front();
+                continue;
+            }
+            let (port, deadline_ms, key) = (drain.port, drain.deadline_ms, drain.at);
+            drain.left -= 1;
+            drain.at = (key + 1) % self.slots.len();
+            if self.slots[key].as_ref().is_some_and(|slot| slot.conn.port().number == port) {
+                self.careful(key, |this, key| {
+                    if let Some(slot) = &mut this.slots[key] {
+                        slot.conn.on_drain(deadline_ms);
+                    }
+                    this.expire(key);
+                });
             }
         }
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// What Java and this library have agreed upon: raised with each change of a native, a record or
 /// a list. `Native.java` has the same number.
-const AGREEMENT: jint = 4;
+const AGREEMENT: jint = 5;
 
 /// `int initialize(int agreement)`: whether the two fit.
 #[unsafe(no_mangle)]
@@ -119,6 +119,7 @@ fn in_order(stats: &Stats) -> impl Iterator<Item = u64> {
         stats.slow_turns,
         stats.connections,
         stats.accept_errors,
+        stats.bytes_unsent,
     ];
     let closes: [u64; CLOSE_REASONS] = stats.closes;
     single.into_iter().chain(stats.open).chain(stats.opened).chain(closes)

@@ -11,7 +11,8 @@ import java.util.Map;
  * @param open connections in use, now, by protocol
  * @param opened connections that came into use, ever, by protocol
  * @param framesIn transactions received, ever
- * @param framesOut transactions sent, ever
+ * @param framesOut transactions that were taken for sending, ever; what of them was not sent is in
+ *     {@code bytesUnsent}
  * @param bytesIn bytes read from sockets, ever
  * @param bytesOut bytes written to sockets, ever
  * @param closes connections ended, ever, by the stable name of the reason; without those that never occurred
@@ -24,6 +25,8 @@ import java.util.Map;
  *     those not admitted yet, the open, and those that are ending
  * @param acceptErrors calls of accept that failed, ever: mostly of connections that had ended by then, or for want
  *     of descriptors or memory
+ * @param bytesUnsent bytes that were taken for sending and had not reached the operating system when their connections
+ *     ended, ever
  */
 public record Metrics(
         long accepted,
@@ -40,4 +43,5 @@ public record Metrics(
         long loopsHeldUp,
         long slowTurns,
         long connections,
-        long acceptErrors) {}
+        long acceptErrors,
+        long bytesUnsent) {}

@@ -179,6 +179,7 @@ class MetricsTest {
                             told.loopsHeldUp(),
                             told.slowTurns(),
                             1 + 2 + 3 + 4 + SILENT,
+                            0,
                             0);
             assertEquals(known, told);
             assertEquals(known, runtime.getMetrics());
@@ -228,6 +229,7 @@ class MetricsTest {
                 all.get("loops_held_up"),
                 all.get("slow_turns_total"),
                 all.get("places_taken"),
-                all.get("accept_errors_total"));
+                all.get("accept_errors_total"),
+                all.get("bytes_unsent_total"));
     }
 }

@@ -8,7 +8,7 @@ import org.nativeport.Protocol;
 
 /** The order in which the native library tells counters: that of {@code runtime.rs}. */
 public final class Counters {
-    private static final int OPEN = 12;
+    private static final int OPEN = 13;
     private static final int OPENED = OPEN + 4;
     private static final int CLOSES = OPENED + 4;
 
@@ -36,7 +36,8 @@ public final class Counters {
                 all[8],
                 all[9],
                 all[10],
-                all[11]);
+                all[11],
+                all[12]);
     }
 
     private static Map<Protocol, Long> byProtocol(long[] all, int from) {
