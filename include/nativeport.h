@@ -1076,8 +1076,8 @@ np_status np_listener_get_address(const np_listener *listener,
                                   np_address *address);
 
 /**
- * Accepts nothing until np_listener_resume; new connections wait in the backlog of the
- * operating system. Established ones go on.
+ * Accepts nothing from the return on until np_listener_resume; new connections wait in the
+ * backlog of the operating system. Established ones go on.
  *
  * Thread: any
  * Blocking: no

@@ -126,12 +126,26 @@ impl Listening {
         Ok(present.open.len())
     }
 
-    /// Accepts a connection that waits. The lock is held for this one call, which does not
-    /// block: a stop waits for no more than that. Accepters do not exclude one another.
-    fn accept(&self, index: usize) -> io::Result<(TcpStream, SocketAddr)> {
-        match self.0.read().open.get(index) {
-            Some(socket) => socket.accept(),
-            None => Err(ErrorKind::WouldBlock.into()),
+    /// Returns when the calls of accept that are under way have ended: those that follow see how the
+    /// port was switched before.
+    pub fn let_accepts_end(&self) {
+        drop(self.0.write());
+    }
+
+    /// While it lives an accept is under way.
+    #[cfg(test)]
+    pub fn under_way(&self) -> impl Drop + use<'_> {
+        self.0.read()
+    }
+
+    /// Accepts a connection that waits, if the port runs. The lock is held for this one call,
+    /// which does not block: a stop or pause waits for no more than that. Accepters do not
+    /// exclude one another.
+    fn accept(&self, index: usize, switch: &Switch) -> io::Result<(TcpStream, SocketAddr)> {
+        let present = self.0.read();
+        match present.open.get(index) {
+            Some(socket) if switch.is(Mode::Run) => socket.accept(),
+            _ => Err(ErrorKind::WouldBlock.into()),
         }
     }
 }
@@ -263,11 +277,8 @@ impl Accepter {
             if accepted == most {
                 break Batch::Full;
             }
-            // Paused or stopped in the middle of a batch: who waits goes on waiting.
-            if !self.port.switch.is(Mode::Run) {
-                break Batch::Last;
-            }
-            match self.port.listening.accept(index) {
+            // Nobody, if the port is paused or stopped in the middle of a batch.
+            match self.port.listening.accept(index, &self.port.switch) {
                 Ok((stream, peer)) => {
                     self.errors = 0;
                     accepted += 1;
@@ -349,7 +360,7 @@ impl Accepter {
         }
         let counters = self.port.accept_counters();
         for _ in 0..BATCH {
-            let stream = match self.port.listening.accept(index) {
+            let stream = match self.port.listening.accept(index, &self.port.switch) {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     if error.kind() != ErrorKind::WouldBlock {

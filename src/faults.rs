@@ -459,3 +459,26 @@ fn a_start_for_which_threads_are_missing_ends_the_listener_and_not_the_runtime()
         scene.runtime.wait(Some(PATIENCE.as_millis() as u64)).expect("no hang at stop");
     }
 }
+
+#[test]
+fn a_pause_and_a_stop_return_after_the_accepts_that_are_under_way() {
+    let scene = scene(1);
+    let calls: [fn(&Listener); 2] =
+        [|listener| listener.pause().unwrap(), |listener| listener.stop(0).unwrap()];
+    for call in calls {
+        let ended = AtomicUsize::new(0);
+        let (begins, begun) = unbounded();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let accept = scene.listener.listening().under_way();
+                begins.send(()).unwrap();
+                std::thread::sleep(Duration::from_millis(100));
+                ended.store(1, Ordering::SeqCst);
+                drop(accept);
+            });
+            begun.recv().unwrap();
+            call(&scene.listener);
+            assert_eq!(ended.load(Ordering::SeqCst), 1);
+        });
+    }
+}

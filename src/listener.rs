@@ -263,7 +263,7 @@ impl Listener {
         self.port.addresses.get().cloned().unwrap_or_default()
     }
 
-    /// Accepts nobody until resumed; who comes waits in the backlog.
+    /// Accepts nobody until resumed, from the return on; who comes waits in the backlog.
     pub fn pause(&self) -> Result<(), Error> {
         self.switch(Mode::Pause)
     }
@@ -278,6 +278,7 @@ impl Listener {
         match handlers.state {
             PortState::Started if !self.port.life.is_stopping() => {
                 self.port.switch.set(mode);
+                self.port.listening.let_accepts_end();
                 Ok(())
             }
             PortState::New | PortState::Starting => {
@@ -318,6 +319,10 @@ impl Listener {
     /// A connection that comes to this stage, after `pass` others, meets a defect there.
     pub(crate) fn arm(&self, stage: crate::faults::Stage, pass: usize) {
         self.port.fault.arm(stage, pass);
+    }
+
+    pub(crate) fn listening(&self) -> &Listening {
+        &self.port.listening
     }
 
     /// The first of its accepters to leave does that afterwards, on its thread.

@@ -627,6 +627,7 @@ fn after_a_stop_nobody_is_accepted_and_the_address_can_be_bound_at_once() {
     config.set("Port", "port", &address.port().to_string()).unwrap();
     let going = AtomicBool::new(true);
     std::thread::scope(|scope| {
+        let _ends = Ends(&going);
         for _ in 0..2 {
             scope.spawn(|| {
                 while going.load(Ordering::SeqCst) {
@@ -643,8 +644,16 @@ fn after_a_stop_nobody_is_accepted_and_the_address_can_be_bound_at_once() {
             assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused, "{refused}");
             listener = start(&config);
         }
-        going.store(false, Ordering::SeqCst);
     });
+}
+
+/// Ends threads, also those of a test that fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
 }
 
 #[test]

@@ -166,8 +166,8 @@ pub unsafe extern "C" fn np_listener_get_address(
     })
 }
 
-/// Accepts nothing until np_listener_resume; new connections wait in the backlog of the
-/// operating system. Established ones go on.
+/// Accepts nothing from the return on until np_listener_resume; new connections wait in the
+/// backlog of the operating system. Established ones go on.
 ///
 /// Thread: any
 /// Blocking: no
