@@ -696,6 +696,11 @@ fn in_the_child_of_a_fork_a_listener_and_a_loop_that_are_dropped_are_left_alone(
     #[allow(unsafe_code)]
     let child = unsafe { libc::fork() };
     if child == 0 {
+        // SAFETY: it has no preconditions. A child that hangs is ended.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::alarm(60);
+        }
         let refused = |answer: Result<(), nativeport::status::Error>| {
             answer.is_err_and(|error| error.status == Status::State)
         };
