@@ -14,14 +14,12 @@ import java.util.Map;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.condition.EnabledForJreRange;
 import org.junit.jupiter.api.condition.JRE;
 import org.junit.jupiter.api.io.TempDir;
 import org.nativeport.Tasks.Task;
 
 /** examples-java/Chat.java does what it says. */
-@Timeout(180)
 class ChatExampleTest {
     private static final int ROOMS = 100;
     private static final int MEMBERS = 20;

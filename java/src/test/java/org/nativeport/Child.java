@@ -9,12 +9,18 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.Predicate;
+import java.util.regex.Pattern;
 import org.nativeport.internal.LostLoops;
 import org.nativeport.internal.SelfTest;
 
 /** Programs that a test starts in a virtual machine of their own: how it ends is what is tested. */
 public final class Child {
     private static final ReferenceQueue<ClassLoader> COLLECTED = new ReferenceQueue<>();
+
+    /** Names of the library's threads, native ones and those of Java. */
+    private static final Predicate<String> OF_THE_LIBRARY =
+            Pattern.compile("(?:io|accepter|handshake|callback|Cleaner)-.*|log|keep-alive").asMatchPredicate();
 
     private Child() {}
 
@@ -47,7 +53,7 @@ public final class Child {
                 say("ended");
                 System.in.read();
             }
-            case "exhaust" -> ChildServers.exhaust(Way.valueOf(arguments[1]));
+            case "exhaust" -> ChildServers.exhaust(Way.valueOf(arguments[1]), arguments[2]);
             default -> throw new IllegalArgumentException(arguments[0]);
         }
     }
@@ -132,21 +138,24 @@ public final class Child {
         last.send(new byte[3]);
     }
 
-    /** Sends and receives until the connection or the program ends. */
-    private static void load(Peer peer) {
-        daemon(() -> {
-            for (;;) {
-                peer.send(new byte[1000]);
-            }
-        });
-        daemon(() -> {
-            for (;;) {
-                peer.receive();
-            }
-        });
+    /** Threads that send and receive until the connection or the program ends. */
+    private static List<Thread> load(Peer peer) {
+        Thread sending =
+                daemon(() -> {
+                    for (;;) {
+                        peer.send(new byte[1000]);
+                    }
+                });
+        Thread receiving =
+                daemon(() -> {
+                    for (;;) {
+                        peer.receive();
+                    }
+                });
+        return List.of(sending, receiving);
     }
 
-    private static void daemon(Tasks.Action action) {
+    private static Thread daemon(Tasks.Action action) {
         Thread thread =
                 new Thread(
                         () -> {
@@ -159,47 +168,51 @@ public final class Child {
                         "load");
         thread.setDaemon(true);
         thread.start();
+        return thread;
     }
 
     /** Class loaders, one after the other, each with a runtime and a peer that sends. */
     private static void reload(Path classes, int count) throws Exception {
         URL[] urls = {classes.toUri().toURL()};
         List<WeakReference<ClassLoader>> loaders = new ArrayList<>();
-        // What the virtual machine itself opens and starts, it has after the first ones.
-        long descriptors = 0;
-        List<String> threads = List.of();
-        for (int i = 0; i < count; i++) {
+        for (int i = 0; i < 2; i++) {
             loaders.add(serveFrom(urls));
-            if (i == 1) {
-                awaitCollected(loaders);
-                descriptors = openDescriptors();
-                threads = threads();
-            }
         }
-        awaitCollected(loaders);
-        for (int tries = 0; openDescriptors() > descriptors || !threads().equals(threads); tries++) {
-            if (tries == 200) {
-                throw new AssertionError(
-                        "from " + descriptors + " to " + openDescriptors() + " descriptors, from "
-                                + threads + " to " + threads());
-            }
-            // The system takes a moment to end what was told to end.
-            Thread.sleep(50);
+        awaitNothingLeft(loaders);
+        // What the virtual machine itself opens and starts, it has after the first ones. Some of it may end
+        // again: that there is no more is all that can be asked.
+        long descriptors = openDescriptors();
+        List<String> threads = threads();
+        while (loaders.size() < count) {
+            loaders.add(serveFrom(urls));
         }
+        awaitNothingLeft(loaders);
+        Tasks.await(
+                "no more than " + descriptors + " descriptors and " + threads,
+                () -> openDescriptors() <= descriptors && without(threads, threads()).isEmpty());
         say("reloaded " + count);
     }
 
-    private static void awaitCollected(List<WeakReference<ClassLoader>> loaders)
-            throws InterruptedException {
-        for (int i = 0; i < loaders.size(); i++) {
-            for (int tries = 0; loaders.get(i).get() != null; tries++) {
-                if (tries == 100) {
-                    throw new AssertionError("class loader " + i + " was not collected");
-                }
-                System.gc();
-                COLLECTED.remove(50);
-            }
+    /** Returns when the class loaders are gone, and every thread that the library has started. */
+    private static void awaitNothingLeft(List<WeakReference<ClassLoader>> loaders) throws Exception {
+        for (WeakReference<ClassLoader> loader : loaders) {
+            Tasks.await(
+                    "the end of class loader " + loaders.indexOf(loader),
+                    () -> {
+                        System.gc();
+                        COLLECTED.remove(50);
+                        return loader.get() == null;
+                    });
         }
+        // The system takes a moment to end what was told to end.
+        Tasks.await("the end of its threads", () -> threads().stream().noneMatch(OF_THE_LIBRARY));
+    }
+
+    /** What is in the second list more often than in the first. */
+    private static List<String> without(List<String> first, List<String> second) {
+        List<String> rest = new ArrayList<>(second);
+        first.forEach(rest::remove);
+        return rest;
     }
 
     /** The threads of this process by name, without those of which the virtual machine has as many as it likes. */
@@ -256,9 +269,14 @@ public final class Child {
                         .newInstance(config);
         listener.getClass().getMethod("start").invoke(listener);
         int port = (int) listener.getClass().getMethod("getLocalPort").invoke(listener);
+        List<Thread> load;
         try (Peer peer = Peer.connect(port)) {
-            load(peer);
+            load = load(peer);
             listener.getClass().getMethod("close").invoke(listener);
+        }
+        // Whoever is still in a call of a socket has its descriptor.
+        for (Thread thread : load) {
+            thread.join();
         }
     }
 }

@@ -20,7 +20,6 @@ import java.util.stream.Collectors;
  * outlive the test.
  */
 final class ChildProcess implements AutoCloseable {
-    private static final int PATIENCE_SECONDS = 600;
     private static final String END = "(end of its output)";
 
     private final Process process;
@@ -111,7 +110,7 @@ final class ChildProcess implements AutoCloseable {
     /** Waits for the next line that begins with these words, and gives the rest of it. */
     String hears(String words) throws InterruptedException {
         for (;;) {
-            String line = lines.poll(PATIENCE_SECONDS, TimeUnit.SECONDS);
+            String line = lines.poll(Tasks.PATIENCE_SECONDS, TimeUnit.SECONDS);
             if (line == null || line.equals(END)) {
                 throw new AssertionError("no '" + words + "' in:\n" + said);
             }
@@ -151,7 +150,7 @@ final class ChildProcess implements AutoCloseable {
 
     /** Waits for its end. */
     int exitCode() throws InterruptedException {
-        if (!process.waitFor(PATIENCE_SECONDS, TimeUnit.SECONDS)) {
+        if (!process.waitFor(Tasks.PATIENCE_SECONDS, TimeUnit.SECONDS)) {
             throw new AssertionError("it has not ended:\n" + said);
         }
         reader.join();

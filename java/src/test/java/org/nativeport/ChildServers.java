@@ -152,12 +152,12 @@ final class ChildServers {
 
     /**
      * Sends everything back, except for two orders: "exhaust" takes memory until there is none, and fails;
-     * "hoard" takes all of it too, and keeps it for a while.
+     * "hoard" takes all of it too, and keeps it for a while. Without memory a program may lose track of a
+     * connection: the idle time-out ends that.
      */
-    static void exhaust(Way way) throws Exception {
-        // Without memory a program may lose track of a connection: that ends by this.
+    static void exhaust(Way way, String idleTimeout) throws Exception {
         Served served =
-                Served.by(way, false, ChildServers::answerOrExhaust, "idleTimeout", "3s");
+                Served.by(way, false, ChildServers::answerOrExhaust, "idleTimeout", idleTimeout);
         say("port " + served.port());
         for (String order; (order = order()) != null; ) {
             if (order.equals("port")) {

@@ -8,7 +8,6 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -16,7 +15,6 @@ import org.junit.jupiter.params.provider.EnumSource;
  * Clients that share no code with the library, those of {@code tests/clients}, exchange transactions with it and
  * compare every byte.
  */
-@Timeout(900)
 class ClientsTest {
     private static final Path CLIENTS = Path.of("..", "tests", "clients");
     private static final List<String> PACKINGS = List.of("raw", "zlib", "deflate");

@@ -11,10 +11,8 @@ import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.Timeout;
 
 /** What the Javadoc promises of arguments and threads that do not fit. */
-@Timeout(120)
 class ContractsTest {
     @Test
     void argumentsThatAreOutOfRangeAreRefused() throws Exception {

@@ -11,13 +11,11 @@ import java.util.List;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /** What the documentation shows of Java is true: programs compile without a warning, and what is a copy agrees. */
-@Timeout(180)
 class DocumentationTest {
     private static final Path ROOT = Path.of("..");
     private static final Pattern CLASS_NAME = Pattern.compile("(?m)^(?:public )?class (\\w+)");

@@ -6,11 +6,9 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 
 /** examples-java/Echo.java does what it says. */
-@Timeout(180)
 class EchoExampleTest {
     @Test
     void framedClientsGetTheirTransactionsBackAndBrowsersAPage(@TempDir Path folder) throws Exception {

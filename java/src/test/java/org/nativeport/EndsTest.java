@@ -4,14 +4,12 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertInstanceOf;
-import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.EOFException;
 import java.io.IOException;
 import java.net.BindException;
-import java.net.ConnectException;
 import java.net.ProtocolException;
 import java.net.SocketException;
 import java.net.SocketTimeoutException;
@@ -28,11 +26,9 @@ import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.Timeout;
 import org.nativeport.Tasks.Task;
 
 /** How calls, connections, listeners and runtimes end. */
-@Timeout(60)
 @SuppressWarnings("try") // a resource that is there and not used
 class EndsTest {
     /** Runs a call on a thread of its own, and gives its failure once it is parked and released. */
@@ -60,15 +56,10 @@ class EndsTest {
 
     private static final byte[] LARGE = new byte[1 << 20];
 
-    /** Writes until nothing is taken any more, and says how many transactions were. */
-    private static int fill(SocketClientCommunication client) throws IOException {
-        for (int taken = 0; ; taken++) {
-            try {
-                client.write(LARGE, Duration.ofMillis(200));
-            } catch (SocketTimeoutException full) {
-                assertFalse(client.offer(LARGE));
-                return taken;
-            }
+    /** Sends until nothing is taken any more, and says how many transactions were. */
+    private static int fill(Served served, SocketClientCommunication client) throws Exception {
+        try (Others others = Others.answered(served)) {
+            return others.fill(client, LARGE);
         }
     }
 
@@ -104,7 +95,8 @@ class EndsTest {
         try (Served served = Served.plain("sendQueueLimit", "64K", "compression", "off");
                 Peer peer = Peer.client(served.port());
                 SocketClientCommunication client = served.nextClient()) {
-            int taken = fill(client);
+            int taken = fill(served, client);
+            assertThrows(SocketTimeoutException.class, () -> client.write(LARGE, Duration.ofMillis(20)));
             for (int i = 0; i < taken; i++) {
                 assertEquals(LARGE.length, peer.receive().length);
             }
@@ -118,7 +110,7 @@ class EndsTest {
         try (Served served = Served.plain("sendQueueLimit", "64K", "compression", "off");
                 Peer peer = Peer.client(served.port())) {
             SocketClientCommunication client = served.nextClient();
-            fill(client);
+            fill(served, client);
             var reader = parked(client::read);
             var second = parked(client::read);
             var writer = parked(() -> client.write(new byte[1]));
@@ -144,7 +136,7 @@ class EndsTest {
         try (Served served = Served.plain("sendQueueLimit", "64K", "compression", "off");
                 Peer peer = Peer.client(served.port());
                 SocketClientCommunication client = served.nextClient()) {
-            fill(client);
+            fill(served, client);
             var writer = parked(() -> client.write(new byte[1]));
             client.shutdownOutput();
             Throwable failure = get(writer);
@@ -374,14 +366,7 @@ class EndsTest {
                 SocketClientCommunication client = served.nextClient()) {
             var stopped = served.listener.stop(Duration.ofSeconds(Served.SECONDS));
             assertFalse(served.listener.isRunning());
-            assertThrows(
-                    ConnectException.class,
-                    () -> {
-                        // The accepters end listening, soon.
-                        for (;;) {
-                            Peer.connect(served.port()).close();
-                        }
-                    });
+            Peer.awaitRefusal(served.port());
             peer.send(new byte[] {1});
             assertArrayEquals(new byte[] {1}, client.read());
             client.close();
@@ -510,6 +495,7 @@ class EndsTest {
 
     @Test
     void closingARuntimeEndsEverythingAndIsRepeatable() throws Exception {
+        Set<Thread> before = threads();
         NativeRuntime runtime = NativeRuntime.builder(Served.config()).build();
         var listener =
                 new SocketClientConnectionListener(runtime, Served.config(), 0, echo());
@@ -525,21 +511,7 @@ class EndsTest {
             assertThrows(IllegalStateException.class, late::start);
             late.close();
         }
-        assertNull(findThread("io-0"));
-        assertNull(findThread("keep-alive"));
-    }
-
-    private static Thread findThread(String name) throws InterruptedException {
-        for (Thread thread : Thread.getAllStackTraces().keySet()) {
-            if (thread.getName().equals(name)) {
-                // It is about to end, or it is another test's.
-                thread.join(5000);
-                if (thread.isAlive()) {
-                    return thread;
-                }
-            }
-        }
-        return null;
+        Tasks.await("no thread more", () -> before.containsAll(threads()));
     }
 
     @Test
@@ -589,7 +561,7 @@ class EndsTest {
 
     private static Set<Thread> threads() {
         Set<Thread> all = new HashSet<>(Thread.getAllStackTraces().keySet());
-        all.removeIf(thread -> !thread.getName().matches("log|io-.*|callback.*"));
+        all.removeIf(thread -> !thread.getName().matches("log|io-.*|callback.*|keep-alive"));
         return all;
     }
 

@@ -81,7 +81,7 @@ final class Example implements Closeable {
 
     /** Waits until it says a line that ends with these words: its clients may see an end before that. */
     void hears(String words) throws InterruptedException {
-        for (String line; (line = lines.poll(60, TimeUnit.SECONDS)) != null; ) {
+        for (String line; (line = lines.poll(Tasks.PATIENCE_SECONDS, TimeUnit.SECONDS)) != null; ) {
             if (line.endsWith(words)) {
                 return;
             }
@@ -93,7 +93,7 @@ final class Example implements Closeable {
     List<String> end() throws Exception {
         // Not that of the process, which also closes its output.
         process.toHandle().destroy();
-        if (!process.waitFor(60, TimeUnit.SECONDS)) {
+        if (!process.waitFor(Tasks.PATIENCE_SECONDS, TimeUnit.SECONDS)) {
             throw new AssertionError("it has not ended");
         }
         if (process.exitValue() != ENDED_BY_SIGTERM) {

@@ -15,10 +15,8 @@ import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.Timeout;
 
 /** Executors of the program's that take no more, or fail: nobody waits for ever, nothing is left open. */
-@Timeout(120)
 class ExecutorsTest {
     /** Runs each task on a thread of its own until it is told to fail. */
     private static final class Failing implements Executor {

@@ -13,10 +13,8 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.Timeout;
 
 /** What is sent inside of a handler of frames is handed over in groups, which nobody may notice. */
-@Timeout(60)
 @SuppressWarnings("try") // a resource that is there and not used
 class FastPathTest {
     private static final int COUNT = 60;

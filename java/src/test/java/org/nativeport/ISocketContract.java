@@ -47,7 +47,7 @@ import org.nativeport.Tasks.Task;
  * What {@link ISocket} promises, for every implementation of it: a subclass says how a connection is made.
  * What an implementation promises beyond this is tested in that subclass.
  */
-@Timeout(value = 180, unit = TimeUnit.SECONDS, threadMode = ThreadMode.SEPARATE_THREAD) // only hangs take that long
+@Timeout(value = 900, unit = TimeUnit.SECONDS, threadMode = ThreadMode.SEPARATE_THREAD) // also what waits for a socket ends
 abstract class ISocketContract {
     /** More than any send and receive buffer holds together. */
     static final int MORE_THAN_BUFFERS = 64 << 20;

@@ -15,10 +15,8 @@ import java.util.function.Function;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.Timeout;
 
 /** Each counter is the one of its name: the same numbers come in a text that names them natively. */
-@Timeout(120)
 class MetricsTest {
     /** A line of the text: its name, its labels if it has any, its value. */
     private static final Pattern LINE = Pattern.compile("(?m)^nativeport_(\\w+)(?:\\{(.*)})? (\\d+)$");
@@ -161,7 +159,13 @@ class MetricsTest {
                                 && told.unidentified() == SILENT
                                 && told.closes().values().stream().mapToLong(Long::longValue).sum() == ends;
                     });
-            Metrics told = told(runtime.getPrometheusText());
+            // What counts time goes on by itself where the machine is busy: then all of it is looked at again.
+            Metrics told;
+            List<Metrics> counted;
+            do {
+                told = told(runtime.getPrometheusText());
+                counted = List.of(runtime.getMetrics(), listener.getServerSocket().getMetrics());
+            } while (!told.equals(told(runtime.getPrometheusText())));
             assertTrue(told.memoryBytes() > 0);
             Metrics known =
                     new Metrics(
@@ -182,8 +186,7 @@ class MetricsTest {
                             0,
                             0);
             assertEquals(known, told);
-            assertEquals(known, runtime.getMetrics());
-            assertEquals(known, listener.getServerSocket().getMetrics());
+            assertEquals(List.of(known, known), counted);
         } finally {
             for (Peer peer : peers) {
                 peer.close();

@@ -7,13 +7,11 @@ import java.io.IOException;
 import java.net.SocketException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
-import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /** One client, and the terminal server of examples-java/migration before and after: it cannot tell them apart. */
-@Timeout(180)
 class MigrationExampleTest {
     @TempDir Path folder;
 

@@ -58,6 +58,19 @@ final class Others implements Closeable {
         }
     }
 
+    /** Offers this to a connection whose peer does not read, until none is taken for as long as they have exchanged again and again; says how many were. */
+    int fill(SocketClientCommunication client, byte[] transaction) throws Exception {
+        int taken = 0;
+        for (int still = 0; still < EXCHANGES; still++) {
+            if (client.offer(transaction)) {
+                taken++;
+                still = 0;
+            }
+            exchangeOnce();
+        }
+        return taken;
+    }
+
     /** Returns when the sender waits, and has sent nothing more for as long as they have exchanged again and again. */
     void awaitStuck(Task<?> sender, AtomicInteger sent) throws Exception {
         int before = -1;

@@ -7,8 +7,10 @@ import java.io.Closeable;
 import java.io.DataInputStream;
 import java.io.DataOutputStream;
 import java.io.IOException;
+import java.net.ConnectException;
 import java.net.InetAddress;
 import java.net.Socket;
+import java.net.SocketException;
 import java.security.SecureRandom;
 import java.security.cert.X509Certificate;
 import java.util.List;
@@ -24,7 +26,7 @@ import javax.net.ssl.X509ExtendedTrustManager;
 
 /** The other end: a client over a socket of the JDK that speaks the wire protocol by itself. */
 final class Peer implements Closeable {
-    private static final int TIMEOUT_MILLIS = 20_000;
+    private static final int TIMEOUT_MILLIS = 1000 * Tasks.PATIENCE_SECONDS;
     private static final SSLContext TRUSTING = trusting();
 
     final Socket socket;
@@ -46,6 +48,23 @@ final class Peer implements Closeable {
     static Peer connect(int port) throws IOException {
         Socket socket = new Socket(InetAddress.getLoopbackAddress(), port);
         return new Peer(socket, socket);
+    }
+
+    /** Returns when nobody can connect any more. */
+    static void awaitRefusal(int port) throws Exception {
+        Tasks.await(
+                "the end of listening",
+                () -> {
+                    try {
+                        connect(port).close();
+                        return false;
+                    } catch (ConnectException refused) {
+                        return true;
+                    } catch (SocketException ended) {
+                        // It had come in before, and the end of listening was its end.
+                        return false;
+                    }
+                });
     }
 
     /** Connects with TLS, trusting anybody. */

@@ -13,7 +13,6 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.concurrent.locks.LockSupport;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.condition.EnabledForJreRange;
 import org.junit.jupiter.api.condition.JRE;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -22,7 +21,6 @@ import org.junit.jupiter.params.provider.EnumSource;
 import org.nativeport.Tasks.Task;
 
 /** Servers under pressure, each in a process of its own: nobody consumes, very many come, memory is exhausted. */
-@Timeout(900)
 class PressureTest {
     /** A heap that is there from the beginning, so that what grows is not it. */
     private static final List<String> FIXED_HEAP =
@@ -197,7 +195,7 @@ class PressureTest {
     @EnumSource(Way.class)
     void aHandlerThatExhaustsTheHeapCostsNoMoreThanConnections(Way way) throws Exception {
         List<String> options = List.of("-Xmx24m", "-XX:+UseSerialGC");
-        try (ChildProcess child = ChildProcess.start(options, "exhaust", way.name())) {
+        try (ChildProcess child = ChildProcess.start(options, "exhaust", way.name(), "3s")) {
             int port = child.hearsNumber("port");
             for (int i = 0; i < LongForm.count(1, 10); i++) {
                 whenThereIsMemory(
@@ -247,7 +245,7 @@ class PressureTest {
     @EnumSource(Way.class)
     void behindATransactionForWhichThereIsNoMemoryNothingIsRead(Way way) throws Exception {
         List<String> options = List.of("-Xmx24m", "-XX:+UseSerialGC");
-        try (ChildProcess child = ChildProcess.start(options, "exhaust", way.name());
+        try (ChildProcess child = ChildProcess.start(options, "exhaust", way.name(), "0");
                 Peer peer = Peer.client(child.hearsNumber("port"))) {
             for (int i = 0; i < 5; i++) {
                 peer.put(WayContract.numbered(i, 100));
@@ -338,19 +336,19 @@ class PressureTest {
         assertArrayEquals(bytes, peer.receive());
     }
 
-    /** Whoever comes just when there is none may be turned away, and comes again. */
+    /** Whoever comes just when there is none, or is idle for too long, may be turned away, and comes again. */
     private static void whenThereIsMemory(Tasks.Action action) throws Exception {
-        for (int tries = 1; ; tries++) {
-            try {
-                action.run();
-                return;
-            } catch (IOException turnedAway) {
-                if (tries == 20) {
-                    throw turnedAway;
-                }
-                LockSupport.parkNanos(TimeUnit.MILLISECONDS.toNanos(100));
-            }
-        }
+        Tasks.await(
+                "memory",
+                () -> {
+                    try {
+                        action.run();
+                        return true;
+                    } catch (IOException turnedAway) {
+                        LockSupport.parkNanos(TimeUnit.MILLISECONDS.toNanos(100));
+                        return false;
+                    }
+                });
     }
 
     private static void assertEnded(Peer peer) {

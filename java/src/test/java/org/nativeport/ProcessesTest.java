@@ -14,14 +14,12 @@ import java.util.List;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.nativeport.internal.Library;
 
 /** How a virtual machine ends in which the library works. */
-@Timeout(900)
 class ProcessesTest {
     private static void assertEnds(ChildProcess child, int code) throws InterruptedException {
         assertEquals(code, child.exitCode(), child.said());

@@ -11,11 +11,9 @@ import jdk.jfr.Recording;
 import jdk.jfr.consumer.RecordedEvent;
 import jdk.jfr.consumer.RecordingFile;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 
 /** What Java Flight Recorder gets to see. */
-@Timeout(240)
 class RecordingTest {
     @Test
     void aConnectionItsHandshakeAndItsEndAreEvents(@TempDir Path folder) throws Exception {

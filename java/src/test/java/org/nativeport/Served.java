@@ -11,7 +11,7 @@ import java.util.concurrent.TimeUnit;
  * program for each of them.
  */
 final class Served implements Closeable {
-    static final int SECONDS = 20;
+    static final int SECONDS = Tasks.PATIENCE_SECONDS;
 
     /** Who decides about admissions: nobody, the callback itself, or the test. */
     private enum Admissions {

@@ -14,13 +14,11 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
-import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.nativeport.Tasks.Task;
 
 /** Connections in every state, and ends of them from every kind of thread, all at once. */
-@Timeout(900)
 class StormsTest {
     private static final int THREADS = 6;
 

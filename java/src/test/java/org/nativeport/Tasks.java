@@ -11,7 +11,8 @@ import java.util.concurrent.locks.LockSupport;
 final class Tasks {
     private static final Set<String> WAITING = Set.of("park", "parkNanos", "poll", "read0", "write0");
 
-    private static final int PATIENCE_SECONDS = 600;
+    /** Longer than anything takes on a busy machine: only a hang gets there. */
+    static final int PATIENCE_SECONDS = 600;
 
     private Tasks() {}
 

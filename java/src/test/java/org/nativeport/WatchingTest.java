@@ -28,11 +28,9 @@ import jdk.jfr.Event;
 import jdk.jfr.EventType;
 import jdk.jfr.ValueDescriptor;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 
 /** docs/java-watching.md names what there is, and its program and commands do what it says. */
-@Timeout(180)
 class WatchingTest {
     /** Of every event, whatever it is about. */
     private static final Set<String> COMMON_FIELDS = Set.of("startTime", "duration", "eventThread", "stackTrace");
@@ -141,7 +139,7 @@ class WatchingTest {
         Files.writeString(folder.resolve("server.ini"), config);
         Process server = shell("exec " + command, folder);
         // Whoever reads what it says would wait for ever if it does not say it.
-        CompletableFuture.delayedExecutor(100, TimeUnit.SECONDS).execute(server::destroyForcibly);
+        CompletableFuture.delayedExecutor(Tasks.PATIENCE_SECONDS, TimeUnit.SECONDS).execute(server::destroyForcibly);
         try (BufferedReader output = new BufferedReader(new InputStreamReader(server.getInputStream()))) {
             int port = Integer.parseInt(hears(output, "ready on port ").replaceAll("\\D", ""));
             for (int i = 0; i < 2; i++) {
@@ -156,7 +154,7 @@ class WatchingTest {
             // Not that of the process, which also closes its output.
             server.toHandle().destroy();
             output.transferTo(Writer.nullWriter());
-            assertTrue(server.waitFor(60, TimeUnit.SECONDS));
+            assertTrue(server.waitFor(Tasks.PATIENCE_SECONDS, TimeUnit.SECONDS));
         } finally {
             server.destroyForcibly();
         }

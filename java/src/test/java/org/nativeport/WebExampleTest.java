@@ -13,7 +13,6 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.Random;
 import java.util.stream.Stream;
-import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.condition.EnabledForJreRange;
 import org.junit.jupiter.api.condition.JRE;
 import org.junit.jupiter.api.io.TempDir;
@@ -23,7 +22,6 @@ import org.junit.jupiter.params.provider.ValueSource;
 import org.nativeport.Tasks.Task;
 
 /** examples-java/web/Web.java, Jetty 12 behind a port, does what it says. */
-@Timeout(180)
 @EnabledForJreRange(min = JRE.JAVA_21)
 class WebExampleTest {
     @TempDir Path folder;

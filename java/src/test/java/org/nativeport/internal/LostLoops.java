@@ -1,7 +1,6 @@
 package org.nativeport.internal;
 
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.TimeUnit;
 
 /** Loops that end though nobody has stopped their runtime, as if a defect of the core had ended them. */
 public final class LostLoops {
@@ -19,6 +18,6 @@ public final class LostLoops {
                 throw new AssertionError("status " + released.get());
             }
         }
-        runtime.ended().get(20, TimeUnit.SECONDS);
+        runtime.ended().get();
     }
 }

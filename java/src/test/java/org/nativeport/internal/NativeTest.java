@@ -21,7 +21,6 @@ import java.util.concurrent.ConcurrentLinkedDeque;
 import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.Timeout;
 import org.nativeport.ConnectionHandler;
 import org.nativeport.LongForm;
 import org.nativeport.ServerConfig;
@@ -29,7 +28,6 @@ import org.nativeport.SocketClientCommunication;
 import org.nativeport.SocketClientConnectionListener;
 
 /** Natives with whatever values: a status, and never a crash. */
-@Timeout(900)
 class NativeTest {
     private static final int WORDS = Native.WORDS;
 
