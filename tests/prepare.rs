@@ -1,5 +1,5 @@
-//! What scripts/prepare does on machines that lack something. Each machine is a folder of
-//! small stand-ins for programs, which is all that the script finds there; they note how
+//! What scripts/prepare, and those that need a nightly toolchain, do on machines that lack something. Each
+//! machine is a folder of small stand-ins for programs, which is all that a script finds there; they note how
 //! they were called.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -95,16 +95,44 @@ impl Machine {
     }
 
     fn prepare(&self, stage: &str) -> Output {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/prepare");
-        Command::new(self.tool_path("bash"))
-            .arg(script)
-            .arg(stage)
+        self.command("prepare").arg(stage).output().expect("bash runs")
+    }
+
+    /// One of scripts, which finds nothing but this machine.
+    fn command(&self, script: &str) -> Command {
+        let mut command = Command::new(self.tool_path("bash"));
+        command
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(script))
             .env_clear()
             .env("PATH", self.folder.join("bin"))
             .env("HOME", &self.folder)
-            .env("SSL_CERT_FILE", self.tool_path("bash"))
-            .output()
-            .expect("bash runs")
+            .env("CARGO_TARGET_DIR", self.folder.join("target"))
+            .env("SSL_CERT_FILE", self.tool_path("bash"));
+        command
+    }
+
+    /// A rustup and a cargo that note their calls. Both have what the files of these names in the machine's
+    /// folder say: nightly, miri and fuzz. What `installing` installs, they make.
+    fn rustup(self, installing: &str) -> Machine {
+        for tool in ["tee", "timeout", "touch", "nproc"] {
+            symlink(find(tool), self.tool_path(tool)).expect("a fresh folder");
+        }
+        let folder = self.folder.display();
+        let note = format!("cd {folder}\necho \"${{0##*/}} $*\" >>calls");
+        self.tool("rustup", &format!("{note}\n{installing}"));
+        self.tool(
+            "rustc",
+            "[ \"$1\" != +nightly ] || [ -e \"$HOME/nightly\" ] || exit 1\necho 'rustc 1.999.0'",
+        );
+        self.tool(
+            "cargo",
+            &format!(
+                "[ \"$*\" != --version ] || exit 0\n{note}\ncase $* in\n'+nightly miri --version') [ -e miri ] ;;\n\
+                 'fuzz --version') [ -e fuzz ] ;;\n'install '*) {installing} ;;\n\
+                 '+nightly fuzz build'*) echo 'requires rustc'; exit 1 ;;\nesac"
+            ),
+        );
+        self
     }
 
     /// The calls of apt-get that were no simulation.
@@ -246,4 +274,65 @@ fn an_installer_that_cannot_be_reached_is_an_error_in_words() {
     let output = machine.prepare("build");
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("cannot be reached"), "{}", text(&output.stderr));
+}
+
+/// What a run says that was skipped: with its code, and a line with this reason.
+fn skipped(output: &Output, reason: &str) -> String {
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert_eq!(output.status.code(), Some(77), "{said}");
+    assert!(said.contains(&format!("SKIPPED, {reason}")), "{said}");
+    said
+}
+
+#[test]
+fn in_ci_a_nightly_that_cannot_be_had_is_tried_for_and_skipped_visibly() {
+    for (script, components) in [("miri", " --component=miri --component=rust-src"), ("fuzz", "")] {
+        let machine = Machine::new(&format!("no-nightly-{script}")).rustup("exit 1");
+        skipped(
+            &machine.command(script).output().expect("bash runs"),
+            "there is no nightly toolchain",
+        );
+        assert!(machine.calls().is_empty(), "{:?}", machine.calls());
+        let output = machine.command(script).env("CI", "true").output().expect("bash runs");
+        let tried = format!(
+            "rustup toolchain install nightly --profile minimal --no-self-update{components}"
+        );
+        let said = skipped(&output, "there is no nightly toolchain");
+        assert!(said.contains(&format!("==> {tried}\n")), "{said}");
+        assert_eq!(machine.calls(), [tried]);
+    }
+}
+
+#[test]
+fn in_ci_miri_and_cargo_fuzz_are_installed() {
+    let machine =
+        Machine::new("miri").rustup("touch nightly; [ \"$1\" != component ] || touch miri");
+    let said = good(&machine.command("miri").env("CI", "true").output().expect("bash runs"));
+    let add = "rustup component add --toolchain nightly miri rust-src";
+    assert!(said.contains(&format!("==> {add}\n")), "{said}");
+    let calls = machine.calls();
+    assert!(calls[0].starts_with("rustup toolchain install nightly "), "{calls:?}");
+    assert!(calls[1..3] == ["cargo +nightly miri --version", add], "{calls:?}");
+    assert!(calls[3].starts_with("cargo +nightly miri test "), "{calls:?}");
+
+    let machine = Machine::new("fuzz").rustup("touch nightly; [ \"$1\" != install ] || touch fuzz");
+    // Its nightly is too old in the end: nothing is fuzzed on this machine.
+    let output = machine.command("fuzz").env("CI", "true").output().expect("bash runs");
+    let said = skipped(&output, "the nightly toolchain is too old");
+    assert!(said.contains("==> cargo install --locked cargo-fuzz\n"), "{said}");
+    let calls = machine.calls();
+    assert!(calls[0].starts_with("rustup toolchain install nightly "), "{calls:?}");
+    assert_eq!(calls[1..3], ["cargo fuzz --version", "cargo install --locked cargo-fuzz"]);
+    assert!(calls[3].starts_with("cargo +nightly fuzz build "), "{calls:?}");
+}
+
+#[test]
+fn in_ci_what_cannot_be_added_to_a_nightly_is_skipped_visibly() {
+    for (script, missing) in
+        [("miri", "miri cannot be added"), ("fuzz", "cargo-fuzz cannot be installed")]
+    {
+        let machine = Machine::new(&format!("bare-nightly-{script}")).rustup("exit 1");
+        fs::write(machine.folder.join("nightly"), "").expect("the folder is writable");
+        skipped(&machine.command(script).env("CI", "true").output().expect("bash runs"), missing);
+    }
 }
