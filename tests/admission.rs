@@ -7,9 +7,10 @@ use nativeport::event::{Event, Protocol, Stage};
 use nativeport::handles::{Conn, SendFlags};
 use nativeport::status::{CloseReason, Status};
 use std::collections::HashMap;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use support::*;
 
 const FIRST_BYTES: [(u8, Protocol); 4] = [
@@ -108,22 +109,29 @@ fn no_byte_is_sent_before_the_decision() {
 #[test]
 fn undecided_at_read_timeout_it_is_refused_with_admission_timeout() {
     for (keys, rest) in [("", ""), (WITH_TLS, TLS_SECTION)] {
-        let (server, asked, log) = asking(&format!("readTimeout=400ms\n{keys}"), rest, |_| {});
-        let mut plain = connect(server.address);
-        if keys.is_empty() {
-            plain.write_all(&[1]).unwrap();
-            assert_ends_without_a_byte(&mut plain);
-        } else {
-            let mut client = tls_over(plain);
-            client.write_all(&[1]).unwrap();
-            assert_ends_without_a_byte(&mut client);
-        }
-        let conn = asked_for(&asked);
-        let Told::Closed(closed, info) = asked.next() else { panic!() };
-        assert_eq!((closed, info.reason), (conn, CloseReason::AdmissionTimeout));
-        assert_eq!(info.stage, Stage::Admit);
-        assert_eq!(conn.admit(), Err(Status::Closed));
-        assert_eq!(log.drain(), []);
+        in_time(|ms| {
+            let (server, asked, log) = asking(&format!("readTimeout={ms}\n{keys}"), rest, |_| {});
+            if keys.is_empty() {
+                let mut client = connect(server.address);
+                client.write_all(&[1]).ok()?;
+                assert_ends_without_a_byte(&mut client);
+            } else {
+                let mut client = try_tls_connect(server.address).ok()?;
+                client.write_all(&[1]).ok()?;
+                assert_ends_without_a_byte(&mut client);
+            }
+            wait_until("its end", || !closes(&server.listener).is_empty());
+            if closes(&server.listener).contains_key("read_timeout") {
+                return None;
+            }
+            let conn = asked_for(&asked);
+            let Told::Closed(closed, info) = asked.next() else { panic!() };
+            assert_eq!((closed, info.reason), (conn, CloseReason::AdmissionTimeout));
+            assert_eq!(info.stage, Stage::Admit);
+            assert_eq!(conn.admit(), Err(Status::Closed));
+            assert_eq!(log.drain(), []);
+            Some(())
+        });
     }
 }
 
@@ -150,18 +158,29 @@ fn a_connection_that_waits_for_its_host_is_counted_with_all_and_with_no_others()
 
 #[test]
 fn an_admitted_connection_is_not_ended_by_read_timeout() {
-    let (server, asked, _log) = asking("readTimeout=300ms", "", |_| {});
-    let mut early = connect(server.address);
-    early.write_all(&[1]).unwrap();
-    let admitted = asked_for(&asked);
-    admitted.admit().unwrap();
-    // A later connection meets the deadline: the admitted one is past its own.
-    let mut late = connect(server.address);
-    late.write_all(&[1]).unwrap();
-    assert_ends_without_a_byte(&mut late);
-    wait_for_close(&server.listener, CloseReason::AdmissionTimeout);
-    assert_eq!(closes(&server.listener), HashMap::from([("admission_timeout", 1)]));
-    assert!(admitted.info().is_ok());
+    in_time(|ms| {
+        let is_early = AtomicBool::new(true);
+        let (server, asked, _log) = asking(&format!("readTimeout={ms}"), "", move |conn| {
+            if is_early.swap(false, Ordering::SeqCst) {
+                conn.admit().unwrap();
+            }
+        });
+        let mut early = connect(server.address);
+        early.write_all(&[1]).ok()?;
+        early.read_exact(&mut [0]).ok()?;
+        let admitted = asked_for(&asked);
+        // A later connection meets the deadline: the admitted one is past its own.
+        let mut late = connect(server.address);
+        let _ = late.write_all(&[1]);
+        assert_ends_without_a_byte(&mut late);
+        wait_until("its end", || !closes(&server.listener).is_empty());
+        if closes(&server.listener).contains_key("read_timeout") {
+            return None;
+        }
+        assert_eq!(closes(&server.listener), HashMap::from([("admission_timeout", 1)]));
+        assert!(admitted.info().is_ok());
+        Some(())
+    });
 }
 
 #[test]

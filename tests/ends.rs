@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use support::*;
 
 const PLAIN: SendFlags = SendFlags { no_compress: false };
@@ -43,11 +43,14 @@ fn without_a_first_byte_read_timeout_ends_it() {
 
 #[test]
 fn without_a_first_byte_inside_of_tls_read_timeout_ends_it() {
-    let (server, log) = noted(&format!("{WITH_TLS}\nreadTimeout=1s"), TLS_SECTION);
-    let mut client = tls_connect(server.address);
-    assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
-    assert_only(&server, CloseReason::ReadTimeout);
-    assert_eq!(log.drain(), []);
+    in_time(|ms| {
+        let (server, log) = noted(&format!("{WITH_TLS}\nreadTimeout={ms}"), TLS_SECTION);
+        let mut client = try_tls_connect(server.address).ok()?;
+        assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
+        assert_only(&server, CloseReason::ReadTimeout);
+        assert_eq!(log.drain(), []);
+        Some(())
+    });
 }
 
 #[test]
@@ -78,11 +81,14 @@ fn handshake_timeout_does_not_exist_on_plain_ports_and_after_the_handshake() {
     let (server, _log) = noted("handshakeTimeout=100ms\nreadTimeout=600ms", "");
     read_to_end(&mut connect(server.address));
     assert_only(&server, CloseReason::ReadTimeout);
-    let keys = format!("{WITH_TLS}\nhandshakeTimeout=4s\nreadTimeout=5s");
-    let (server, _log) = noted(&keys, TLS_SECTION);
-    let mut client = tls_connect(server.address);
-    let _ = client.read(&mut [0]);
-    assert_only(&server, CloseReason::ReadTimeout);
+    in_time(|ms| {
+        let keys = format!("{WITH_TLS}\nhandshakeTimeout={ms}\nreadTimeout={}", 2 * ms);
+        let (server, _log) = noted(&keys, TLS_SECTION);
+        let mut client = try_tls_connect(server.address).ok()?;
+        let _ = client.read(&mut [0]);
+        assert_only(&server, CloseReason::ReadTimeout);
+        Some(())
+    });
 }
 
 #[test]
@@ -121,22 +127,28 @@ fn frame_timeout_is_not_put_off_by_a_peer_that_drips() {
 
 #[test]
 fn frame_timeout_grows_by_a_second_for_each_64_kib_that_arrived() {
-    let (server, log) = noted("frameTimeout=200ms", "");
-    let mut more = framed(server.address);
-    more.write_all(&500_000u32.to_be_bytes()).unwrap();
-    more.write_all(&[0; 264_000]).unwrap();
-    let long = log.opened();
-    wait_until("its bytes", || long.info().unwrap().bytes_in == 1 + 4 + 264_000);
-    let mut less = framed(server.address);
-    less.write_all(&200_000u32.to_be_bytes()).unwrap();
-    less.write_all(&[0; 65_000]).unwrap();
-    let short = log.opened();
-    // The later one with less ends first.
-    let Told::Closed(first, info) = log.next() else { panic!() };
-    assert_eq!((first, info.reason), (short, CloseReason::FrameTimeout));
-    let Told::Closed(second, info) = log.next() else { panic!() };
-    assert_eq!((second, info.reason), (long, CloseReason::FrameTimeout));
-    assert!(info.duration_ms >= 4200, "{}", info.duration_ms);
+    in_time(|ms| {
+        let (server, log) = noted(&format!("frameTimeout={ms}"), "");
+        let begun = |len: u32, sent: usize| {
+            let mut client = framed(server.address);
+            client.write_all(&[&len.to_be_bytes()[..], &vec![0; sent]].concat()).ok()?;
+            Some(client)
+        };
+        let _more = begun(500_000, 264_000)?;
+        let long = log.opened();
+        wait_until("its bytes", || long.info().map_or(true, |info| info.bytes_in == 5 + 264_000));
+        long.info().ok()?;
+        let _less = begun(200_000, 65_000)?;
+        let short = log.opened();
+        // The later one with less ends first, if it comes within the three seconds between them.
+        let Told::Closed(first, info) = log.next() else { panic!() };
+        assert_eq!(info.reason, CloseReason::FrameTimeout);
+        (first == short).then_some(())?;
+        let Told::Closed(second, info) = log.next() else { panic!() };
+        assert_eq!((second, info.reason), (long, CloseReason::FrameTimeout));
+        assert!(info.duration_ms >= 4000 + ms, "{}", info.duration_ms);
+        Some(())
+    });
 }
 
 #[test]
@@ -156,22 +168,24 @@ fn silence_for_idle_timeout_ends_a_framed_connection_and_no_stream() {
 
 #[test]
 fn traffic_in_either_direction_puts_idle_timeout_off() {
-    let (server, log) = noted("idleTimeout=500ms\ncompression=off", "");
-    let mut talking = framed(server.address);
-    let talks = log.opened();
-    let mut listening = framed(server.address);
-    let listens = log.opened();
-    let _silent = framed(server.address);
-    let silent = log.opened();
-    let ended = |conn: Conn| conn.info().is_err();
-    let mut rounds = 0;
-    while !ended(silent) {
-        talking.write_all(&frame(b"x")).unwrap();
-        listens.send_frame(b"y", PLAIN).unwrap();
-        assert_eq!(read_frame(&mut listening), b"y");
-        rounds += 1;
-    }
-    assert!(rounds > 0 && !ended(talks) && !ended(listens));
+    in_time(|ms| {
+        let (server, log) = noted(&format!("idleTimeout={ms}\ncompression=off"), "");
+        let mut talking = framed(server.address);
+        let talks = log.opened();
+        let mut listening = framed(server.address);
+        let listens = log.opened();
+        let _silent = framed(server.address);
+        let silent = log.opened();
+        let ended = |conn: Conn| conn.info().is_err();
+        let mut rounds = 0;
+        while !ended(silent) {
+            talking.write_all(&frame(b"x")).ok()?;
+            listens.send_frame(b"y", PLAIN).ok()?;
+            listening.read_exact(&mut [0; 5]).ok()?;
+            rounds += 1;
+        }
+        (rounds > 0 && !ended(talks) && !ended(listens)).then_some(())
+    });
 }
 
 #[test]
@@ -207,25 +221,29 @@ fn write_timeout_bounds_the_flush_of_a_close() {
 
 #[test]
 fn the_hosts_deadline_ends_it_unless_it_is_taken_back_or_put_off() {
-    let (server, log) = noted("", "");
-    let mut clients: Vec<_> = (0..3).map(|_| framed(server.address)).collect();
-    let mut conns = [log.opened(), log.opened(), log.opened()];
-    // On several loops they need not be told in the order in which they came.
-    let of = |client: &TcpStream| client.local_addr().unwrap();
-    conns.sort_by_key(|conn| {
-        let peer = conn.info().unwrap().peer;
-        clients.iter().position(|client| of(client) == peer)
+    in_time(|ms| {
+        let (server, log) = noted("", "");
+        let mut clients: Vec<_> = (0..3).map(|_| framed(server.address)).collect();
+        let mut conns = [log.opened(), log.opened(), log.opened()];
+        // On several loops they need not be told in the order in which they came.
+        let of = |client: &TcpStream| client.local_addr().unwrap();
+        conns.sort_by_key(|conn| {
+            let peer = conn.info().unwrap().peer;
+            clients.iter().position(|client| of(client) == peer)
+        });
+        let [kept, put_off, ended] = conns;
+        kept.set_deadline(Some(ms)).unwrap();
+        kept.set_deadline(None).ok()?;
+        put_off.set_deadline(Some(ms)).unwrap();
+        put_off.set_deadline(Some(600_000)).ok()?;
+        ended.set_deadline(Some(ms + 500)).unwrap();
+        let Told::Closed(conn, info) = log.next() else { panic!() };
+        assert_eq!(info.reason, CloseReason::HostDeadline);
+        (conn == ended).then_some(())?;
+        assert_ends_without_a_byte(&mut clients[2]);
+        assert!(kept.info().is_ok() && put_off.info().is_ok());
+        Some(())
     });
-    let [kept, put_off, ended] = conns;
-    kept.set_deadline(Some(3000)).unwrap();
-    kept.set_deadline(None).unwrap();
-    put_off.set_deadline(Some(3000)).unwrap();
-    put_off.set_deadline(Some(600_000)).unwrap();
-    ended.set_deadline(Some(3500)).unwrap();
-    let Told::Closed(conn, info) = log.next() else { panic!() };
-    assert_eq!((conn, info.reason), (ended, CloseReason::HostDeadline));
-    assert_ends_without_a_byte(&mut clients[2]);
-    assert!(kept.info().is_ok() && put_off.info().is_ok());
 }
 
 #[test]
@@ -262,11 +280,12 @@ fn paused_nothing_is_delivered_and_no_deadline_of_the_peer_runs() {
     let server = server(keys, "", |listener| {
         listener.on(Protocol::Client, handler).unwrap();
     });
-    let mut client = framed(server.address);
+    // In time, as it comes with the first byte.
+    let mut client = connect(server.address);
+    client.write_all(&[&[1][..], &frame(b"pause")].concat()).unwrap();
     let conn = log.opened();
-    // A whole frame and a cut one wait behind the pause.
-    client.write_all(&frame(b"pause")).unwrap();
     assert_eq!(log.frame(), b"pause");
+    // A whole frame and a cut one wait behind the pause.
     client.write_all(&[frame(b"waits"), vec![0, 0]].concat()).unwrap();
     let_time_pass(&server);
     let told = log.drain();
@@ -280,10 +299,18 @@ fn paused_nothing_is_delivered_and_no_deadline_of_the_peer_runs() {
 
 #[test]
 fn resumed_the_deadlines_run_again() {
-    let (server, log) = noted("idleTimeout=300ms", "");
+    // The first one only, from its opening on.
+    let is_first = AtomicBool::new(true);
+    let (handler, log) = recorder(false, move |conn, event| {
+        if matches!(event, Event::Opened { .. }) && is_first.swap(false, Ordering::SeqCst) {
+            conn.pause_reading().unwrap();
+        }
+    });
+    let server = server("idleTimeout=300ms", "", |listener| {
+        listener.on(Protocol::Client, handler).unwrap();
+    });
     let mut client = framed(server.address);
     let conn = log.opened();
-    conn.pause_reading().unwrap();
     let_time_pass(&server);
     assert!(conn.info().is_ok());
     conn.resume_reading().unwrap();
@@ -410,7 +437,9 @@ fn after_the_end_idle_timeout_applies_to_a_host_that_forgets_to_close() {
     let server = server("idleTimeout=300ms", "", |listener| {
         listener.on(Protocol::Client, handler).unwrap();
     });
-    let client = framed(server.address);
+    // Its end comes with its first byte: nothing is waited for between them.
+    let mut client = connect(server.address);
+    client.write_all(&[1]).unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     let conn = log.opened();
     assert_eq!(log.next(), Told::End(conn));

@@ -170,7 +170,7 @@ fn blocking_answers_very_many_connections_each_by_its_thread() {
     let before = (server.status("Threads"), server.status("VmRSS"));
     let mut clients: Vec<TcpStream> = (0..count).map(|_| framed(address)).collect();
     wait_until("a thread for each", || {
-        server.status("Threads") == before.0 + count as u64 || before.0 == 0
+        server.status("Threads") >= before.0 + count as u64 || before.0 == 0
     });
     let payload = |round: u32, n: usize| format!("round {round} of client {n}").into_bytes();
     for round in 0..3 {
@@ -692,7 +692,7 @@ fn curl_reaches_the_page_with_and_without_tls_on_one_port() {
     let address = serve.address(0);
     for scheme in ["http", "https"] {
         let mut curl = Command::new("curl");
-        curl.args(["--silent", "--show-error", "--fail", "--insecure", "--max-time", "60"]);
+        curl.args(["--silent", "--show-error", "--fail", "--insecure", "--max-time", "600"]);
         let output = must(curl.arg(format!("{scheme}://{address}/status.json")));
         Json::read(std::str::from_utf8(&output.stdout).unwrap());
     }

@@ -406,7 +406,7 @@ fn a_storm_leaves_nothing_behind(with_reset: bool, count: usize) {
         let mut after = host.numbers("resources");
         wait_until("the end of what they held", || {
             after = host.numbers("resources");
-            after["fds"] == at_first["fds"]
+            after["fds"] <= at_first["fds"]
         });
         assert_eq!(after["threads"], at_first["threads"]);
         grew.push(after["anonymous"] - before["anonymous"]);

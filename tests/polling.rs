@@ -1,5 +1,7 @@
 //! Loops that the host polls: what is promised beyond what every consumer promises.
 
+mod support;
+
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use nativeport::config::Config;
@@ -16,6 +18,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use support::{PATIENCE, in_time};
 
 struct Told;
 
@@ -71,11 +74,10 @@ fn a_connection_that_always_has_input_leaves_room_for_the_others() {
         }
     });
 
-    let (mut quiet_frames, mut rounds) = (0, 0);
+    let (mut quiet_frames, begun) = (0, Instant::now());
     let mut frames_by_conn: HashMap<u64, usize> = HashMap::new();
     while quiet_frames < 20 {
-        rounds += 1;
-        assert!(rounds < 2000, "starved: {quiet_frames} came, {frames_by_conn:?}");
+        assert!(begun.elapsed() < PATIENCE, "starved: {quiet_frames} came, {frames_by_conn:?}");
         // The host works, and meanwhile those that are busy fill their sockets again.
         let works_until = Instant::now() + Duration::from_millis(1);
         while Instant::now() < works_until {
@@ -117,9 +119,16 @@ fn poll(polled: &PollLoop, timeout_ms: u64) -> (Vec<What>, usize) {
 
 #[test]
 fn a_host_that_is_away_for_long_loses_no_connection_by_that() {
-    let (_runtime, polled, listener) =
-        polled("readTimeout = 2s\nframeTimeout = 2s\nidleTimeout = 2s\n");
+    in_time(is_away_for_long);
+}
+
+/// For so many milliseconds; `None` if it was too long until it went, or after it came back.
+fn is_away_for_long(ms: u64) -> Option<()> {
+    let section =
+        ["readTimeout", "frameTimeout", "idleTimeout"].map(|key| format!("{key} = {ms}\n"));
+    let (_runtime, polled, listener) = polled(&section.concat());
     listener.start().unwrap();
+    let begun = Instant::now();
     let address = listener.addresses()[0];
 
     // One in three goes on while the host is away, one when it is back, one sends the first
@@ -139,19 +148,26 @@ fn a_host_that_is_away_for_long_loses_no_connection_by_that() {
     // rounds follow until there are as many as there should be.
     while opened < 2 * EACH || listener.stats().accepted < 3 * EACH as u64 {
         let (events, _) = poll(&polled, 10);
+        if events.iter().any(|what| matches!(what, What::Closed(_))) {
+            assert!(begun.elapsed() >= Duration::from_millis(ms), "{events:?}");
+            return None;
+        }
         opened += events.iter().filter(|what| matches!(what, What::Opened { .. })).count();
     }
 
     // Away for longer than any of the deadlines.
-    std::thread::sleep(Duration::from_secs(3));
+    let away = Duration::from_millis(1000 + ms);
+    std::thread::sleep(away);
     meanwhile.iter_mut().for_each(|stream| stream.write_all(&[9]).unwrap());
     silent.iter_mut().for_each(|stream| stream.write_all(&[1, 0, 0, 0, 1, 7]).unwrap());
 
     let (mut frames, mut sent) = (0, false);
     while frames < 3 * EACH {
         let (events, more) = poll(&polled, 10);
-        for what in events {
-            assert!(!matches!(what, What::Closed(_)), "after {frames} frames: {what:?}");
+        if events.iter().any(|what| matches!(what, What::Closed(_))) {
+            let there = begun.elapsed().saturating_sub(away);
+            assert!(there >= Duration::from_millis(ms), "after {frames} frames: {events:?}");
+            return None;
         }
         frames += more;
         if !sent {
@@ -165,6 +181,7 @@ fn a_host_that_is_away_for_long_loses_no_connection_by_that() {
     let is_its_end = |what: &What| matches!(what, What::Closed(info) if info.reason == CloseReason::FrameTimeout);
     let mut polls = 0..60;
     assert!(polls.any(|_| poll(&polled, 1000).0.iter().any(is_its_end)));
+    Some(())
 }
 
 /// Polls, at most so many events at a time, until `pick` has found what it looks for.
@@ -320,35 +337,47 @@ fn frames_sent_between_polls_are_taken_while_there_is_room_and_room_is_told() {
 
 #[test]
 fn what_a_host_has_decided_in_time_counts_before_a_deadline() {
-    let (_runtime, polled, listener) = polled("readTimeout = 5s\n");
+    in_time(decides_in_time);
+}
+
+/// In so many milliseconds; `None` if it took longer.
+fn decides_in_time(ms: u64) -> Option<()> {
+    let (_runtime, polled, listener) = polled(&format!("readTimeout = {ms}\n"));
     listener.on_admit(Arc::new(Told)).unwrap();
     listener.start().unwrap();
     let address = listener.addresses()[0];
+    let begun = Instant::now();
     let mut streams = Vec::new();
-    let conns: Vec<Conn> = (0..4)
-        .map(|_| {
-            let mut stream = TcpStream::connect(address).unwrap();
-            stream.write_all(&[1]).unwrap();
-            streams.push(stream);
-            until(&polled, 1, |event| {
-                matches!(event.what, What::Admit { .. }).then_some(event.conn)
-            })
-        })
-        .collect();
+    let mut conns: Vec<Conn> = Vec::new();
+    for _ in 0..4 {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(&[1]).ok()?;
+        streams.push(stream);
+        conns.push(until(&polled, 1, |event| match event.what {
+            What::Admit { .. } => Some(Some(event.conn)),
+            What::Closed(_) => Some(None),
+            _ => None,
+        })?);
+    }
     let [admitted, refused, relieved, closed] = conns[..] else { panic!() };
     for conn in [relieved, closed] {
-        conn.admit().unwrap();
-        conn.set_deadline(Some(5000)).unwrap();
-        until(&polled, 1, |event| {
-            (event.conn == conn && matches!(event.what, What::Opened { .. })).then_some(())
-        });
+        conn.admit().ok()?;
+        conn.set_deadline(Some(ms)).ok()?;
+        until(&polled, 1, |event| match event.what {
+            What::Opened { .. } if event.conn == conn => Some(Some(())),
+            What::Closed(_) => Some(None),
+            _ => None,
+        })?;
     }
     // All of this in time; then the host is away until the deadlines are over.
-    admitted.admit().unwrap();
-    refused.refuse(b"no").unwrap();
-    relieved.set_deadline(None).unwrap();
-    closed.close(7).unwrap();
-    std::thread::sleep(Duration::from_millis(5500));
+    admitted.admit().ok()?;
+    refused.refuse(b"no").ok()?;
+    relieved.set_deadline(None).ok()?;
+    closed.close(7).ok()?;
+    if begun.elapsed() >= Duration::from_millis(ms) {
+        return None;
+    }
+    std::thread::sleep(Duration::from_millis(ms + 500));
 
     let end = |what: &What| match what {
         What::Closed(info) => Some((info.reason, info.host_code)),
@@ -364,6 +393,7 @@ fn what_a_host_has_decided_in_time_counts_before_a_deadline() {
     relieved.close(8).unwrap();
     let last = until(&polled, 1, |event| Some((event.conn, end(&event.what))));
     assert_eq!(last, (relieved, Some((CloseReason::HostClosed, 8))));
+    Some(())
 }
 
 #[test]
@@ -455,6 +485,6 @@ fn a_record_from_between_two_polls_is_told_by_the_next_one() {
         });
         sender.send(line.unwrap()).unwrap();
     });
-    let line = told.recv_timeout(Duration::from_secs(60)).unwrap();
+    let line = told.recv_timeout(PATIENCE).unwrap();
     assert!(line.is_some_and(|line| line.contains("listen")));
 }

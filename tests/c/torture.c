@@ -483,7 +483,7 @@ int main(int argc, char **argv) {
     np_config *config = NULL;
     np_listener *listeners[2] = {NULL, NULL};
     int lived, at, descriptors_before, threads_before;
-    alarm(20);
+    alarm(600);
     if (argc > 1)
         consumer = strcmp(argv[1], "workers") == 0 ? NP_CONSUMER_WORKERS
                    : strcmp(argv[1], "poll") == 0  ? NP_CONSUMER_POLL

@@ -119,7 +119,7 @@ static void end(struct copy *copy) {
 int main(int argc, char **argv) {
     struct copy copies[2];
     memset(copies, 0, sizeof copies);
-    alarm(60);
+    alarm(600);
     CHECK(argc == 3);
     load(&copies[0], argv[1]);
     load(&copies[1], argv[2]);

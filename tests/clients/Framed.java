@@ -104,7 +104,7 @@ public class Framed {
             socket = new Socket(InetAddress.getLoopbackAddress(), port);
         }
         socket.setTcpNoDelay(true);
-        socket.setSoTimeout(60_000);
+        socket.setSoTimeout(600_000);
         return new Peer(socket, new DataInputStream(socket.getInputStream()), socket.getOutputStream());
     }
 

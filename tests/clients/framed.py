@@ -18,7 +18,7 @@ SIZES = [int(size) for size in sys.argv[6:]]
 
 
 def connect():
-    plain = socket.create_connection(("127.0.0.1", int(PORT)), timeout=60)
+    plain = socket.create_connection(("127.0.0.1", int(PORT)), timeout=600)
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if SECURITY == "plain":
         return plain

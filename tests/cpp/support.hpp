@@ -27,7 +27,7 @@ using nativeport::handler;
 using nativeport::protocol;
 
 /* Longer than anything takes on a busy machine: only a hang gets there. */
-inline constexpr auto patience = 60s;
+inline constexpr auto patience = 600s;
 
 /* What callbacks tell the test, in order. */
 template <typename T> class told {

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Longer than anything takes on a busy machine: only a hang gets there.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A started server.
 pub struct Server {
@@ -458,11 +458,16 @@ pub type TlsStream = rustls::StreamOwned<rustls::ClientConnection, TcpStream>;
 
 /// A TLS client that trusts everybody, its handshake done.
 pub fn tls_connect(address: SocketAddr) -> TlsStream {
+    try_tls_connect(address).unwrap()
+}
+
+/// The same where the handshake may be too late.
+pub fn try_tls_connect(address: SocketAddr) -> std::io::Result<TlsStream> {
     let mut stream = tls_over(connect(address));
     while stream.conn.is_handshaking() {
-        stream.conn.complete_io(&mut stream.sock).unwrap();
+        stream.conn.complete_io(&mut stream.sock)?;
     }
-    stream
+    Ok(stream)
 }
 
 /// A TLS client that has not said anything yet.
@@ -539,6 +544,12 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
         assert!(begun.elapsed() < PATIENCE, "{what} did not come about");
         look_again_soon();
     }
+}
+
+/// Attempts something for which there is only so much time, in milliseconds: `None` says that a busy machine was
+/// too late for it, and that it may be attempted again with more.
+pub fn in_time<R>(attempt: impl FnMut(u64) -> Option<R>) -> R {
+    [300, 3000, 30_000].into_iter().find_map(attempt).expect("it was never in time")
 }
 
 /// Waits until a counter has reached `target`, however long that takes: only one that stands
