@@ -6,7 +6,7 @@
 
 use crate::config::PortSettings;
 use crate::status::{Error, Status};
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::time::Duration;
@@ -16,8 +16,6 @@ use std::time::Duration;
 const TRIES: usize = 16;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEP_ALIVE_PROBES: u32 = 4;
-/// Output that nobody acknowledges waits no longer for later probes; the kernel's own patience is about that.
-const LONGEST_PROBED: Duration = Duration::from_secs(15 * 60);
 
 /// Binds all addresses of a port section; the second list holds warnings.
 pub(crate) fn bind(settings: &PortSettings) -> Result<(Vec<TcpListener>, Vec<String>), Error> {
@@ -203,26 +201,12 @@ fn listen(
             .with_retries(KEEP_ALIVE_PROBES);
         socket.set_tcp_keepalive(&keep_alive)?;
     }
-    #[cfg(target_os = "linux")]
-    SockRef::from(&socket).set_tcp_user_timeout(Some(user_timeout(settings)))?;
+    // No TCP_USER_TIMEOUT: of a peer whose window opens by less than a packet it counts the time without
+    // a full window, however much it reads. `Outbound::note_progress` finds those that acknowledge nothing.
     socket.bind(&SocketAddr::new(address, port).into())?;
     socket.listen(i32::try_from(settings.queue_length).unwrap_or(i32::MAX))?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
-}
-
-/// Keep-alive does not find a dead peer while data is unacknowledged; this does. It also takes the
-/// place of the number of probes, so it is not over before the last of them: a single one that
-/// is lost ends nobody.
-#[cfg(target_os = "linux")]
-fn user_timeout(settings: &PortSettings) -> Duration {
-    let probed = match settings.keep_alive_ms {
-        0 => Duration::ZERO,
-        idle_ms => Duration::from_millis(idle_ms) + KEEP_ALIVE_INTERVAL * KEEP_ALIVE_PROBES,
-    };
-    let wanted = probed.min(LONGEST_PROBED).max(Duration::from_millis(settings.write_timeout_ms));
-    // Linux takes an int of milliseconds: 596 hours.
-    wanted.min(Duration::from_millis(i32::MAX as u64))
 }
 
 /// Linux caps every backlog; elsewhere nothing is known.

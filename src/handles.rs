@@ -204,9 +204,13 @@ impl Conn {
         inbox.bytes(&shared, buffer, timeout_ms)
     }
 
-    /// Closes it when `after_ms` milliseconds have passed; `None` takes that back.
+    /// Closes it when `after_ms` milliseconds have passed; `None` takes that back. If it is closing
+    /// already, it is reset then; a deadline from before the close has no effect on that.
     pub fn set_deadline(self, after_ms: Option<u64>) -> Result<(), Status> {
-        self.act(State::in_use, Op::Deadline(after_ms))
+        match self.act(State::in_use, Op::Deadline(after_ms)) {
+            Err(Status::Closed) => self.act(State::not_ended, Op::CutFlush(after_ms)),
+            answer => answer,
+        }
     }
 
     /// Addresses, protocol, TLS facts, counters.

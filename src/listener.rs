@@ -71,6 +71,7 @@ pub(crate) struct Rules {
     pub frame_timeout_ms: u64,
     pub idle_timeout_ms: u64,
     pub write_timeout_ms: u64,
+    pub close_timeout_ms: u64,
     pub send_queue_limit_bytes: usize,
     pub receive_window_bytes: usize,
 }
@@ -538,6 +539,7 @@ impl From<&PortSettings> for Rules {
         let writes = is_written.then(|| Writes {
             zlib: settings.compression != Compression::Raw,
             threshold_bytes: size(settings.compress_threshold_bytes),
+            limit_bytes: size(settings.compress_limit_bytes),
             level: settings.compress_level,
         });
         Rules {
@@ -552,6 +554,7 @@ impl From<&PortSettings> for Rules {
             frame_timeout_ms: settings.frame_timeout_ms,
             idle_timeout_ms: settings.idle_timeout_ms,
             write_timeout_ms: settings.write_timeout_ms,
+            close_timeout_ms: settings.close_timeout_ms,
             send_queue_limit_bytes: size(settings.send_queue_limit_bytes),
             receive_window_bytes: size(settings.receive_window_bytes),
         }

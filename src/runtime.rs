@@ -6,6 +6,7 @@
 
 use crate::config::{AccepterPriority, Config, LogLevel, RuntimeSettings, Severity};
 use crate::dispatch;
+use crate::frame::compressors::Compressors;
 use crate::handles;
 use crate::listener::Port;
 use crate::log::{Level, Log, Sink};
@@ -59,6 +60,7 @@ pub(crate) struct Core {
     pub workers: Option<Pool>,
     pub log: Arc<Log>,
     pub memory: Arc<Memory>,
+    pub compressors: Compressors,
     pub life: Life,
     ports: Mutex<Ports>,
     pub raise_accepters: bool,
@@ -324,6 +326,7 @@ impl Core {
                 limit_bytes: usize::try_from(settings.memory_limit_bytes).unwrap_or(usize::MAX),
                 used: AtomicUsize::new(0),
             }),
+            compressors: Compressors::new(),
             life: Life::new(),
             ports: Mutex::default(),
             raise_accepters: settings.accepter_priority == AccepterPriority::Raised,

@@ -49,6 +49,8 @@ pub(crate) enum Op {
     Close(i32),
     Abort(i32),
     Deadline(Option<u64>),
+    /// The same, of a connection that was closing already.
+    CutFlush(Option<u64>),
     /// The library itself must end it.
     Fail(CloseReason),
 }
@@ -135,8 +137,14 @@ pub(crate) struct Outbound {
     /// Monotonic milliseconds, set by the machine before each turn.
     pub now_ms: u64,
     pub host_deadline_ms: Option<NonZeroU64>,
-    /// When output last made progress, or the queue was empty.
+    /// It was set after the close had begun, and cuts that.
+    pub deadline_cuts: bool,
+    /// When output last left, or began to wait.
+    pub sent_ms: u64,
+    /// When the peer last acknowledged something, or owed nothing.
     pub progress_ms: u64,
+    /// Bytes that it had acknowledged when the system was asked last.
+    acknowledged: u64,
     pub bytes_out: u64,
     /// Frames that were taken, sent or not.
     pub frames_out: u64,
@@ -164,7 +172,10 @@ impl Outbound {
             error: None,
             now_ms,
             host_deadline_ms: None,
+            deadline_cuts: false,
+            sent_ms: now_ms,
             progress_ms: now_ms,
+            acknowledged: 0,
             bytes_out: 0,
             frames_out: 0,
             counted_bytes: 0,
@@ -197,6 +208,31 @@ impl Outbound {
         self.blocked && self.queued_bytes() > 0
     }
 
+    /// The peer has to acknowledge something, as far as is known.
+    pub fn is_owed(&self) -> bool {
+        self.bytes_out > self.acknowledged || self.waits_for_peer()
+    }
+
+    /// When it last was anything but silent.
+    pub fn active_ms(&self) -> u64 {
+        if self.waits_for_peer() { self.sent_ms.max(self.progress_ms) } else { self.sent_ms }
+    }
+
+    /// Asks the system whether the peer has acknowledged something since that was asked last. That
+    /// the socket takes output, or does not, tells nothing: a dead peer's buffer takes megabytes, and
+    /// that of a slow one has room again when a third of them is free.
+    pub fn note_progress(&mut self) {
+        if !self.is_owed() {
+            return;
+        }
+        let under_way = self.transport.unacknowledged_bytes() as u64;
+        let acknowledged = self.bytes_out.saturating_sub(under_way);
+        if acknowledged > self.acknowledged {
+            self.acknowledged = acknowledged;
+            self.progress_ms = self.now_ms;
+        }
+    }
+
     /// Above the high-water mark reading pauses.
     pub fn is_over_mark(&self) -> bool {
         self.queued_bytes() >= self.port.rules.send_queue_limit_bytes
@@ -219,14 +255,16 @@ impl Outbound {
         let total: usize = frames.clone().map(|frame| frame.len() + HEADER_BYTES).sum();
         let large = if count == 1 { THROUGH_SINGLE_BYTES } else { THROUGH_ARRAY_BYTES };
         if total >= large
-            && writes.is_none()
             && self.tls.is_none()
             && self.corked == 0
             && !self.blocked
             && self.wire.bytes == 0
             // What the socket does not take has to be held.
             && !self.is_over_memory(total)
-            && frames.clone().all(|frame| frame.len() <= MAX_PAYLOAD_BYTES)
+            && frames.clone().all(|frame| {
+                frame.len() <= MAX_PAYLOAD_BYTES
+                    && encode::worth_compressing(frame, writes).is_none()
+            })
         {
             return match self.write_through(frames) {
                 Ok(()) => {
@@ -246,7 +284,8 @@ impl Outbound {
             let appended = match encode::worth_compressing(frame, writes) {
                 Some(how) => {
                     let mut packed = buffers::take();
-                    let is_smaller = encode::compressed(frame, how, &mut packed);
+                    let states = &self.port.core.compressors;
+                    let is_smaller = encode::compressed(frame, how, states, &mut packed);
                     if is_smaller {
                         self.queue().append(&packed);
                     }
@@ -344,7 +383,7 @@ impl Outbound {
     /// The queue that sends go to.
     fn queue(&mut self) -> &mut Queue {
         if self.queued_bytes() == 0 {
-            self.progress_ms = self.now_ms;
+            self.sent_ms = self.now_ms;
         }
         self.tls.as_mut().map_or(&mut self.wire, |tls| &mut tls.plain)
     }
@@ -391,18 +430,20 @@ impl Outbound {
     /// One send; a short one means that the socket is full.
     fn send_slices(&mut self, slices: &[IoSlice<'_>]) -> usize {
         let offered: usize = slices.iter().map(|slice| slice.len()).sum();
+        self.sent_ms = self.now_ms;
+        if self.bytes_out == self.acknowledged {
+            // From here on the peer is waited for, however long the host held it back.
+            self.progress_ms = self.now_ms;
+        }
         loop {
             match self.transport.send(slices) {
                 Ok(sent) => {
                     self.blocked = sent < offered;
-                    self.progress_ms = self.now_ms;
                     self.bytes_out += sent as u64;
                     return sent;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
-                    // From here on the peer is waited for, however long the host held it back.
-                    self.progress_ms = self.now_ms;
                     self.blocked = true;
                     if error.kind() != ErrorKind::WouldBlock {
                         self.error.get_or_insert(error);
@@ -476,7 +517,7 @@ impl Outbound {
     /// Queues bytes of the TLS engine itself.
     pub fn queue_wire(&mut self, bytes: &[u8]) {
         if self.queued_bytes() == 0 {
-            self.progress_ms = self.now_ms;
+            self.sent_ms = self.now_ms;
         }
         self.wire.append(bytes);
     }
@@ -574,17 +615,21 @@ impl Outbound {
                 self.verdict.get_or_insert(Verdict::HostClose(code));
             }
             Op::Abort(code) => self.verdict = Some(Verdict::HostAbort(code)),
-            Op::Deadline(after_ms) => {
-                // From now on, not from when the turn began.
-                let now_ms = self.port.core.now_ms();
-                // Never 0, as the clock is not.
-                let at = |after| NonZeroU64::new(now_ms.saturating_add(after));
-                self.host_deadline_ms = after_ms.and_then(at);
+            Op::Deadline(after_ms) => self.host_deadline_ms = self.after(after_ms),
+            Op::CutFlush(after_ms) => {
+                self.host_deadline_ms = self.after(after_ms);
+                self.deadline_cuts = true;
             }
             Op::Fail(reason) => {
                 self.verdict.get_or_insert(Verdict::Fail(reason));
             }
         }
+    }
+
+    fn after(&self, after_ms: Option<u64>) -> Option<NonZeroU64> {
+        // From now on, not from when the turn began; never 0, as the clock is not.
+        let now_ms = self.port.core.now_ms();
+        after_ms.and_then(|after_ms| NonZeroU64::new(now_ms.saturating_add(after_ms)))
     }
 
     /// S: on 1 and 3 the server answers with a single byte 1, before anything else.

@@ -225,6 +225,7 @@ impl Shared {
         #[cfg(test)]
         self.port.fault.strike(crate::faults::Stage::ForeignEncode);
         let writes = self.port.rules.frame.writes.filter(|_| !flags.no_compress);
+        let states = &self.port.core.compressors;
         let (mut wire, mut count) = (Vec::new(), 0);
         let mut result = self.state.may_send(self.protocol, true);
         if result.is_ok() {
@@ -241,7 +242,7 @@ impl Shared {
                     len if len > MAX_PAYLOAD_BYTES => Err(Status::FrameTooLarge),
                     len => self.room_for(wire.len(), len),
                 };
-                if result.is_ok() && encode::frame(frame, writes, &mut wire).is_err() {
+                if result.is_ok() && encode::frame(frame, writes, states, &mut wire).is_err() {
                     result = Err(self.no_memory());
                 }
                 if result.is_err() {
@@ -254,6 +255,8 @@ impl Shared {
             && let Err(status) =
                 self.push_bytes(Op::Bytes { bytes: wire, frames: count as u64 }, true)
         {
+            // A loop that sleeps knows of no compression state that this call has left.
+            self.door.wake();
             return (0, Err(status));
         }
         if count > 0 && result == Err(Status::WouldBlock) {
@@ -445,6 +448,11 @@ impl State {
     /// Not closing and not ended.
     pub fn in_use(&self) -> Result<(), Status> {
         if self.now() & (CLOSING | ENDED) != 0 { Err(Status::Closed) } else { Ok(()) }
+    }
+
+    /// It may be closing.
+    pub fn not_ended(&self) -> Result<(), Status> {
+        if self.now() & ENDED != 0 { Err(Status::Closed) } else { Ok(()) }
     }
 
     pub fn may_send(&self, protocol: Protocol, framed: bool) -> Result<(), Status> {

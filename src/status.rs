@@ -88,7 +88,8 @@ numbered! {
     HandshakeTimeout = 11, "handshake_timeout", "the TLS handshake was not finished within handshakeTimeout";
     FrameTimeout = 12, "frame_timeout", "a frame was begun and not completed within frameTimeout";
     IdleTimeout = 13, "idle_timeout", "nothing was sent or received for idleTimeout";
-    WriteTimeout = 14, "write_timeout", "queued output made no progress for writeTimeout";
+    WriteTimeout = 14, "write_timeout", "the peer acknowledged nothing of what was sent for writeTimeout";
+    CloseTimeout = 15, "close_timeout", "the flush of a close took longer than closeTimeout";
     TlsOnPlainPort = 20, "tls_on_plain_port", "the peer speaks TLS on a port without TLS";
     TlsFailed = 21, "tls_failed", "TLS failed";
     TlsTruncated = 22, "tls_truncated", "the peer ended the stream without close_notify";

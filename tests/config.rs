@@ -440,6 +440,7 @@ fn a_port_without_further_keys_has_the_defaults_of_the_manual() {
         (30_000, 10_000, 30_000)
     );
     assert_eq!((p.idle_timeout_ms, p.write_timeout_ms, p.keep_alive_ms), (0, 60_000, 60_000));
+    assert_eq!((p.close_timeout_ms, p.compress_limit_bytes), (300_000, 1 << 20));
     assert_eq!((p.accepter_threads, p.max_connections, p.max_connections_per_address), (1, 0, 0));
     assert_eq!((p.max_handshakes, p.max_handshakes_per_address), (1024, 256));
     assert_eq!((p.max_frame_size_bytes, p.max_inflated_size_bytes), (64 << 20, 256 << 20));
@@ -456,11 +457,13 @@ fn every_built_port_key_is_read() {
         "mapToPort=443\nbindAddress=::1\nqueueLength=7\nreadTimeout=1\nhandshakeTimeout=2\nframeTimeout=3\n\
          idleTimeout=4\nwriteTimeout=5\naccepterThreads=6\nmaxConnections=8\nmaxConnectionsPerAddress=9\n\
          maxHandshakes=10\nmaxHandshakesPerAddress=11\nmaxFrameSize=12\nmaxInflatedSize=13\ncompression=raw\n\
-         compressThreshold=14\ncompressLevel=9\nsendQueueLimit=15\nreceiveWindow=17\nkeepAlive=16s\n",
+         compressThreshold=14\ncompressLevel=9\nsendQueueLimit=15\nreceiveWindow=17\nkeepAlive=16s\n\
+         closeTimeout=18\ncompressLimit=19\n",
     );
     assert_eq!((p.map_to_port, p.queue_length, p.bind_addresses.len()), (443, 7, 1));
     assert_eq!((p.read_timeout_ms, p.handshake_timeout_ms, p.frame_timeout_ms), (1, 2, 3));
     assert_eq!((p.idle_timeout_ms, p.write_timeout_ms, p.keep_alive_ms), (4, 5, 16_000));
+    assert_eq!((p.close_timeout_ms, p.compress_limit_bytes), (18, 19));
     assert_eq!((p.accepter_threads, p.max_connections, p.max_connections_per_address), (6, 8, 9));
     assert_eq!((p.max_handshakes, p.max_handshakes_per_address), (10, 11));
     assert_eq!((p.max_frame_size_bytes, p.max_inflated_size_bytes), (12, 13));
@@ -501,6 +504,8 @@ fn a_value_out_of_range_is_an_error_and_never_clamped() {
         "maxInflatedSize=2147483648",
         "handshakeTimeout=0",
         "writeTimeout=0",
+        "closeTimeout=0",
+        "compressLimit=0",
         "readTimeout=721h",
         "keepAlive=999",
         "keepAlive=10h",

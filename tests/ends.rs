@@ -10,6 +10,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 use support::*;
 
 const PLAIN: SendFlags = SendFlags { no_compress: false };
@@ -152,18 +153,19 @@ fn frame_timeout_grows_by_a_second_for_each_64_kib_that_arrived() {
 }
 
 #[test]
-fn silence_for_idle_timeout_ends_a_framed_connection_and_no_stream() {
-    let (server, log) = noted("idleTimeout=300ms", "");
-    let mut stream = connect(server.address);
-    stream.write_all(b"GET").unwrap();
-    let kept = log.opened();
-    let mut client = framed(server.address);
-    log.opened();
-    assert_ends_without_a_byte(&mut client);
-    assert_only(&server, CloseReason::IdleTimeout);
-    // Another one later, and the stream is still there.
-    framed(server.address).read_exact(&mut [0]).unwrap_err();
-    assert!(kept.info().is_ok());
+fn silence_for_idle_timeout_ends_framed_connections_and_streams() {
+    for first_byte in [1, 2, 3, b'G'] {
+        let (server, log) = noted("idleTimeout=300ms", "");
+        let mut client = connect(server.address);
+        client.write_all(&[first_byte]).unwrap();
+        log.opened();
+        let answer: &[u8] = if matches!(first_byte, 1 | 3) { &[1] } else { &[] };
+        assert_eq!(read_to_end(&mut client), answer);
+        let info = log.closed();
+        assert_eq!((info.reason, info.by), (CloseReason::IdleTimeout, Party::Library));
+        assert!(info.duration_ms >= 300);
+        assert_only(&server, CloseReason::IdleTimeout);
+    }
 }
 
 #[test]
@@ -217,6 +219,77 @@ fn write_timeout_bounds_the_flush_of_a_close() {
     assert_eq!((info.reason, info.host_code), (CloseReason::HostClosed, 3));
     assert!(info.unsent_bytes > 0);
     assert_is_reset(&mut client);
+}
+
+/// A framed client whose system buffers little.
+fn narrow(server: &Server) -> TcpStream {
+    use socket2::{Domain, Socket, Type};
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(8192).unwrap();
+    socket.connect(&server.address.into()).unwrap();
+    let mut client = TcpStream::from(socket);
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.write_all(&[1]).unwrap();
+    assert_eq!(read_exact(&mut client, 1), [1]);
+    client
+}
+
+/// Reads 17 KB a second, until so much time has passed or the connection is reset.
+fn reads_slowly(client: &mut TcpStream, time: Duration) {
+    let until = Instant::now() + time;
+    while Instant::now() < until && client.read_exact(&mut [0; 4250]).is_ok() {
+        std::thread::sleep(Duration::from_millis(250));
+    }
+}
+
+const SLOW_KEYS: &str = "compression=off\nsendQueueLimit=1G\nkeepAlive=0";
+
+#[test]
+fn a_peer_that_reads_slowly_makes_progress_though_the_socket_takes_nothing() {
+    if is_through_a_toxic("its buffers hide how fast the client reads") {
+        return;
+    }
+    // Without keepAlive the system's own timer is as short.
+    let (server, log) = noted(&format!("{SLOW_KEYS}\nwriteTimeout=3s"), "");
+    let mut client = narrow(&server);
+    let conn = log.opened();
+    conn.send_frame(&vec![7; 64 << 20], PLAIN).unwrap();
+    reads_slowly(&mut client, Duration::from_secs(13));
+    assert_eq!(log.drain(), []);
+    assert!(conn.info().is_ok());
+    // It reads no more.
+    let info = log.closed();
+    assert_eq!((info.reason, info.by), (CloseReason::WriteTimeout, Party::Library));
+    assert_is_reset(&mut client);
+}
+
+#[test]
+fn a_close_ends_by_close_timeout_or_the_hosts_deadline_while_its_peer_reads_slowly() {
+    if is_through_a_toxic("its buffers hide how fast the client reads") {
+        return;
+    }
+    for by_deadline in [false, true] {
+        let close_timeout = if by_deadline { "10m" } else { "2s" };
+        let (server, log) = noted(&format!("{SLOW_KEYS}\ncloseTimeout={close_timeout}"), "");
+        let mut client = narrow(&server);
+        let conn = log.opened();
+        conn.send_frame(&vec![7; 64 << 20], PLAIN).unwrap();
+        let begun = Instant::now();
+        conn.close(3).unwrap();
+        if by_deadline {
+            conn.set_deadline(Some(2000)).unwrap();
+        }
+        reads_slowly(&mut client, PATIENCE);
+        assert!(begun.elapsed() >= Duration::from_secs(2));
+        let info = log.closed();
+        let expected = match by_deadline {
+            false => (CloseReason::CloseTimeout, Party::Library),
+            true => (CloseReason::HostClosed, Party::Host),
+        };
+        assert_eq!((info.reason, info.by), expected);
+        assert!(info.host_code == 3 && info.unsent_bytes > 0);
+        assert_only(&server, expected.0);
+    }
 }
 
 #[test]

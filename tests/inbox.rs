@@ -148,6 +148,67 @@ fn before_admission_is_decided_an_inbox_gives_state() {
 }
 
 #[test]
+fn a_finite_time_out_waits_for_input_or_for_all_of_its_time() {
+    const WAITS: Duration = Duration::from_millis(300);
+    let (handler, told) = inbox();
+    let server = server("", "", |listener| {
+        listener.on(Protocol::Client, handler.clone()).unwrap();
+        listener.on(Protocol::Unknown, handler).unwrap();
+    });
+    let mut client = framed(server.address);
+    let frames = opened(&told);
+    let mut stream = connect(server.address);
+    stream.write_all(b"G").unwrap();
+    let bytes = opened(&told);
+    assert_eq!(bytes.recv_bytes(&mut [0; 9], Some(60_000)), Ok(1));
+    for _ in 0..2 {
+        let begun = Instant::now();
+        assert_eq!(frames.recv_frame(Some(300)), Err(Status::TimedOut));
+        assert!(begun.elapsed() >= WAITS, "{:?}", begun.elapsed());
+        let begun = Instant::now();
+        assert_eq!(bytes.recv_bytes(&mut [0; 9], Some(300)), Err(Status::TimedOut));
+        assert!(begun.elapsed() >= WAITS, "{:?}", begun.elapsed());
+    }
+    // What comes meanwhile ends the waiting, and it is not the time that does: each of these is
+    // called before its input is sent.
+    for _ in 0..3 {
+        std::thread::scope(|scope| {
+            let frame_comes = scope.spawn(|| frames.recv_frame(Some(60_000)));
+            let bytes_come = scope.spawn(|| bytes.recv_bytes(&mut [0; 9], Some(60_000)));
+            std::thread::sleep(Duration::from_millis(50));
+            client.write_all(&frame(b"comes")).unwrap();
+            stream.write_all(b"x").unwrap();
+            assert_eq!(frame_comes.join().unwrap().unwrap().0, b"comes");
+            assert_eq!(bytes_come.join().unwrap(), Ok(1));
+        });
+    }
+}
+
+#[test]
+fn after_the_peers_end_idle_timeout_waits_for_no_host_that_takes_nothing() {
+    for (first_byte, answer) in [(1, &[1][..]), (b'G', &[])] {
+        let (handler, told) = inbox();
+        let server = server("idleTimeout=300ms", "", |listener| {
+            listener.on(Protocol::Client, handler.clone()).unwrap();
+            listener.on(Protocol::Unknown, handler).unwrap();
+        });
+        let mut client = connect(server.address);
+        client.write_all(&[&[first_byte][..], &frame(b"left")].concat()).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let conn = opened(&told);
+        // Its descriptor is not held; what has arrived is there for the host.
+        assert_eq!(read_to_end(&mut client), answer);
+        wait_for_close(&server.listener, CloseReason::IdleTimeout);
+        if first_byte == 1 {
+            assert_eq!(conn.recv_frame(Some(0)).unwrap().0, b"left");
+        } else {
+            assert_eq!(conn.recv_bytes(&mut [0; 99], Some(0)), Ok(1 + frame(b"left").len()));
+        }
+        assert_eq!(told.recv_timeout(PATIENCE), Ok(Told::Closed));
+    }
+}
+
+#[test]
 fn a_connection_that_was_reset_with_input_left_is_told_of_when_its_host_closes_it() {
     for by_abort in [false, true] {
         let (handler, told) = inbox();

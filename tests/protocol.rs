@@ -3,7 +3,7 @@
 mod support;
 
 use nativeport::event::{Event, Protocol};
-use nativeport::handles::SendFlags;
+use nativeport::handles::{Conn, SendFlags};
 use nativeport::status::CloseReason;
 use std::collections::HashMap;
 use std::io::{ErrorKind, Write};
@@ -519,6 +519,61 @@ fn a_frame_is_compressed_from_the_threshold_up() {
                 assert_eq!(unzlib(&wire), vec![b'a'; len]);
             }
         }
+    }
+}
+
+#[test]
+fn a_frame_is_compressed_up_to_compress_limit_however_it_is_sent() {
+    let limit = 5000;
+    let is_compressed = |client: &mut TcpStream, len: usize| {
+        let (compressed, wire) = read_wire_frame(client);
+        let payload = if compressed { unzlib(&wire) } else { wire };
+        assert!(payload == vec![b'a'; len], "{len}");
+        compressed
+    };
+    // In its own callback: single, array, lent.
+    let (handler, log) = recorder(false, move |conn, event| {
+        let Event::Frames(_) = event else { return };
+        for len in [limit, limit + 1] {
+            send_in_all_ways(conn, len);
+        }
+    });
+    let server = server(&format!("compressLimit={limit}"), "", |listener| {
+        listener.on(Protocol::Client, handler).unwrap();
+    });
+    let mut client = framed(server.address);
+    client.write_all(&frame(b"go on")).unwrap();
+    let conn = log.opened();
+    log.frame();
+    for _ in 0..2 {
+        for (len, expected) in [(limit, true), (limit + 1, false)] {
+            for way in 0..4 {
+                assert_eq!(is_compressed(&mut client, len), expected, "{len} bytes, {way}");
+            }
+        }
+        // The second time from another thread.
+        [limit, limit + 1].iter().for_each(|&len| send_in_all_ways(conn, len));
+    }
+}
+
+/// Four frames.
+fn send_in_all_ways(conn: Conn, len: usize) {
+    let payload = vec![b'a'; len];
+    let flags = SendFlags::default();
+    conn.send_frame(&payload, flags).unwrap();
+    conn.send_frames([payload.as_slice(); 2].into_iter(), flags).1.unwrap();
+    conn.send_frame_owned(Box::new(payload), flags).unwrap();
+}
+
+#[test]
+fn a_large_frame_is_compressed_up_to_a_mebibyte_without_a_key_for_that() {
+    let (_server, mut client, _log) = told("");
+    for (len, expected) in [(1 << 20, true), ((1 << 20) + 1, false)] {
+        let payload = compressible(len, 1);
+        client.write_all(&frame(&payload)).unwrap();
+        let (compressed, wire) = read_wire_frame(&mut client);
+        assert_eq!(compressed, expected, "{len}");
+        assert!(if compressed { unzlib(&wire) } else { wire } == payload);
     }
 }
 

@@ -7,7 +7,7 @@ use nativeport::event::{Event, Handler, Protocol};
 use nativeport::handles::Conn;
 use nativeport::listener::Listener;
 use nativeport::runtime::{Consumer, Runtime};
-use nativeport::status::CloseReason;
+use nativeport::status::{CloseReason, Status};
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -165,35 +165,35 @@ struct Late {
 
 impl Handler for Late {
     fn on_event(&self, conn: Conn, event: Event<'_>) {
-        if let Event::Data(_) = event {
+        if let Event::Data(_) | Event::Frames(_) = event {
             self.told.lock().unwrap().send(conn).unwrap();
             let _ = self.go.lock().unwrap().recv_timeout(PATIENCE);
-            conn.send_bytes(b"late").unwrap();
         }
     }
 }
 
 #[test]
-fn idle_timeout_leaves_the_time_to_answer_a_stream_whose_peer_has_ended() {
-    let config = config("workerThreads=2", "idleTimeout=200ms", "");
-    let runtime = Runtime::with_consumer(&config, Consumer::Workers).unwrap();
-    let listener = Listener::new(&runtime, &config, 0).unwrap();
-    let (sender, told) = channel();
-    let (go, receiver) = channel();
-    let late = Late { told: Mutex::new(sender), go: Mutex::new(receiver) };
-    listener.on(Protocol::Unknown, Arc::new(late)).unwrap();
-    let (clock, times) = recorder(false, |_, _| {});
-    listener.on(Protocol::Client, clock).unwrap();
-    listener.start().unwrap();
-    let mut client = connect(listener.addresses()[0]);
-    client.write_all(b"G").unwrap();
-    client.shutdown(std::net::Shutdown::Write).unwrap();
-    told.recv_timeout(PATIENCE).unwrap();
-    // Framed connections that are silent end by it: so much time has passed for the other too.
-    for _ in 0..2 {
-        let _silent = framed(listener.addresses()[0]);
-        assert_eq!(times.closed().reason, CloseReason::IdleTimeout);
+fn after_the_peers_end_idle_timeout_waits_for_no_worker() {
+    for (protocol, request, answer) in [
+        (Protocol::Client, &b"\x01\x00\x00\x00\x01G"[..], &b"\x01"[..]),
+        (Protocol::Unknown, b"G", b""),
+    ] {
+        let config = config("workerThreads=2", "idleTimeout=200ms", "");
+        let runtime = Runtime::with_consumer(&config, Consumer::Workers).unwrap();
+        let listener = Listener::new(&runtime, &config, 0).unwrap();
+        let (sender, told) = channel();
+        let (go, receiver) = channel();
+        let late = Late { told: Mutex::new(sender), go: Mutex::new(receiver) };
+        listener.on(protocol, Arc::new(late)).unwrap();
+        listener.start().unwrap();
+        let mut client = connect(listener.addresses()[0]);
+        client.write_all(request).unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        let conn = told.recv_timeout(PATIENCE).unwrap();
+        // The worker has not answered yet.
+        assert_eq!(read_to_end(&mut client), answer);
+        wait_for_close(&listener, CloseReason::IdleTimeout);
+        assert_eq!(conn.send_bytes(b"late"), Err(Status::Closed));
+        go.send(()).unwrap();
     }
-    go.send(()).unwrap();
-    assert_eq!(read_to_end(&mut client), b"late");
 }

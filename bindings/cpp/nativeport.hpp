@@ -488,7 +488,7 @@ public:
     status pause_reading() const noexcept { return np_conn_pause_reading(handle_); }
     status resume_reading() const noexcept { return np_conn_resume_reading(handle_); }
 
-    /** Ends the connection by itself after this time; forever takes that back. */
+    /** Ends the connection by itself after this time; forever takes that back. After a close it cuts the flush. */
     status set_deadline(std::chrono::milliseconds after) const noexcept {
         return np_conn_set_deadline(handle_, detail::to_ms(after));
     }

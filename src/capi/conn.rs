@@ -171,8 +171,8 @@ pub extern "C" fn np_conn_shutdown(conn: np_conn) -> np_status {
     entry::about(conn, || conn.core().shutdown())
 }
 
-/// Ends the connection after what was sent has left, as long as that makes progress within
-/// writeTimeout; np_conn_abort cuts it short. From its return on sends answer NP_ERR_CLOSED and no callback but on_close comes, except one that
+/// Ends the connection after what was sent has left, as long as the peer acknowledges something within
+/// writeTimeout, and for closeTimeout at most; np_conn_abort and np_conn_set_deadline cut it short. From its return on sends answer NP_ERR_CLOSED and no callback but on_close comes, except one that
 /// another thread is in, or is just calling: what must outlive every callback is freed in
 /// on_close. host_code is a number of the host's own, for on_close and the log.
 ///
@@ -201,13 +201,15 @@ pub extern "C" fn np_conn_abort(conn: np_conn, host_code: i32) -> np_status {
 
 /// Closes the connection with NP_CLOSE_HOST_DEADLINE when after_ms milliseconds have
 /// passed from now: for logins and requests. Replaces the one before; NP_FOREVER takes it
-/// away.
+/// away. On a connection that is closing already, the deadline cuts the flush: the connection is
+/// reset then, on_close reports the unsent bytes, and the reason stays that of the close. A deadline
+/// from before the close has no effect on the flush.
 ///
 /// Thread: any
 /// Blocking: no
 /// Owns: nothing
 /// Null: no pointers
-/// Fails: NP_ERR_CLOSED, NP_ERR_INVALID_HANDLE
+/// Fails: NP_ERR_CLOSED if it has ended, NP_ERR_INVALID_HANDLE
 #[unsafe(no_mangle)]
 pub extern "C" fn np_conn_set_deadline(conn: np_conn, after_ms: u64) -> np_status {
     entry::about(conn, || conn.core().set_deadline(limit(after_ms)))

@@ -20,7 +20,9 @@ pub type np_release_fn =
 /// Sends one frame. NP_OK means: it will be sent, in order, or on_close tells how many
 /// bytes were not. Inside a callback of this connection a frame is always taken; elsewhere
 /// NP_ERR_WOULD_BLOCK means that nothing was taken and on_writable follows. flags: 0 or
-/// NP_FRAME_NO_COMPRESS; NP_FRAME_COMPRESSED is ignored.
+/// NP_FRAME_NO_COMPRESS; NP_FRAME_COMPRESSED is ignored. The call compresses data of compressThreshold
+/// to compressLimit bytes before it returns: 28 to 58 ms for 1 MiB at the default level 6, in proportion to
+/// the size. Larger data is sent as it is.
 ///
 /// Thread: any
 /// Blocking: no
@@ -44,7 +46,7 @@ pub unsafe extern "C" fn np_conn_send_frame(
 }
 
 /// Sends several frames in order, each as np_conn_send_frame does with its own flags, and
-/// cheaper than one by one. *accepted becomes the number of frames that were taken, the
+/// cheaper than one by one. The call compresses all of them before it returns. *accepted becomes the number of frames that were taken, the
 /// first ones, also on failure. The array that on_frames was given may be passed on.
 ///
 /// Thread: any

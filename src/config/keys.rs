@@ -188,8 +188,9 @@ const PORT: &[Key] = keys! {
     "readTimeout", built, TIME_OR_OFF, Text("30s"), "one deadline for PROXY header, TLS handshake, first byte and admission, from accept; 0 = none";
     "handshakeTimeout", built, TIME, Text("10s"), "for PROXY header, TLS handshake and, with `ssl = auto`, the first byte, from accept; the earlier of both counts; cannot be switched off";
     "frameTimeout", built, TIME_OR_OFF, Text("30s"), "a frame must be whole within this time from its first header byte, plus 1 s per 64 KiB that arrived; 0 = none";
-    "idleTimeout", built, TIME_OR_OFF, Text("0"), "closes a framed connection that was silent for so long, both ways; 0 = never";
-    "writeTimeout", built, TIME, Text("60s"), "closes a connection whose queued output made no progress for so long";
+    "idleTimeout", built, TIME_OR_OFF, Text("0"), "closes a framed or stream connection that was silent for so long, both ways; 0 = never";
+    "writeTimeout", built, TIME, Text("60s"), "resets a connection whose peer acknowledges nothing of what was sent for so long (up to a half longer)";
+    "closeTimeout", built, TIME, Text("5m"), "bounds a close in all, beside `writeTimeout`: the flush, which is cut by a reset (`close_timeout`), and the linger after it";
     "accepterThreads", built, THREADS, Text("1"), "accepter threads of this port, on one shared listening socket per address";
     "loadBalance", planned, Kind::Flag, Text("no"), "the port takes part in load balancing";
     "externalSSL", planned, Kind::Choice(&["no", "yes", "tlv"]), Text("no"), "TLS is ended by a proxy in front";
@@ -204,10 +205,11 @@ const PORT: &[Key] = keys! {
     "maxInflatedSize", built, FRAME_SIZE, Text("256M"), "largest payload after inflation, inclusive";
     "compression", built, Kind::Choice(&["auto", "zlib", "raw", "off", "never"]), Text("auto"), "what is read; written is zlib, or raw with `raw`; `off` never sends compressed and still reads both; `never` refuses compressed frames too";
     "compressThreshold", built, Kind::Size { min: 0, max: FRAME_BYTES }, Text("512"), "smaller payloads are sent as they are";
+    "compressLimit", built, Kind::Size { min: 1, max: FRAME_BYTES }, Text("1M"), "larger payloads are sent as they are, since a send compresses before it returns";
     "compressLevel", built, Kind::Integer { min: 0, max: 9 }, Text("6"), "0 = none, 9 = smallest";
     "sendQueueLimit", built, Kind::Size { min: 1, max: QUEUE_BYTES }, Text("8M"), "high-water mark of a connection's unsent bytes";
     "receiveWindow", built, Kind::Size { min: 1, max: QUEUE_BYTES }, Text("1M"), "high-water mark of a connection's input that waits for a worker or in the inbox";
-    "keepAlive", built, Kind::Duration { zero: true, min_ms: 1_000, max_ms: KEEP_ALIVE_MS }, Text("60s"), "idle time before TCP keep-alive probes (every 15 s, 4 of them, above 14m fewer; a silent peer has `writeTimeout` if that is longer); 0 = off";
+    "keepAlive", built, Kind::Duration { zero: true, min_ms: 1_000, max_ms: KEEP_ALIVE_MS }, Text("60s"), "idle time before TCP keep-alive probes (every 15 s, 4 of them); 0 = off";
     "forwardUnknown", planned, Kind::Text("host:port or unix:path"), Nothing, "gets connections with an unknown first byte if no handler is registered";
     "forwardProxyProtocol", planned, Kind::Choice(&["off", "v2"]), Text("off"), "the client's address goes along with a forwarded connection";
     "relay", planned, Kind::Choice(&["off", "on", "open"]), Text("off"), "pairs connections of the relay protocol";

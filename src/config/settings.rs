@@ -79,6 +79,8 @@ pub struct PortSettings {
     pub idle_timeout_ms: u64,
     /// `writeTimeout`, never 0.
     pub write_timeout_ms: u64,
+    /// `closeTimeout`, never 0.
+    pub close_timeout_ms: u64,
     /// `accepterThreads`.
     pub accepter_threads: usize,
     /// `maxConnections`; 0 = none.
@@ -97,6 +99,8 @@ pub struct PortSettings {
     pub compression: Compression,
     /// `compressThreshold`.
     pub compress_threshold_bytes: u64,
+    /// `compressLimit`.
+    pub compress_limit_bytes: u64,
     /// `compressLevel`, 0 to 9.
     pub compress_level: u32,
     /// `sendQueueLimit`.

@@ -150,6 +150,7 @@ impl Conn {
 
     /// Begins the end; the first reason counts, but a harder cut still shortens a flush.
     pub(super) fn end(&mut self, ending: Ending) {
+        let now_ms = self.out_ref().now_ms;
         let shared = self.out().shared.clone();
         let awaits = ending.awaits && self.awaits_consumer();
         if !awaits {
@@ -166,11 +167,17 @@ impl Conn {
                 if present.awaits && !awaits {
                     // It had not really begun to end: what cuts the waiting short is the reason.
                     **present = Ending { awaits, ..ending };
+                    self.times.ended_ms = now_ms;
                 } else if ending.cut != Cut::AfterFlush {
                     present.cut = ending.cut;
                     present.drained |= ending.reason == CloseReason::DrainDeadline;
                     if present.os_error == 0 {
                         present.os_error = ending.os_error;
+                    }
+                    if ending.reason == CloseReason::CloseTimeout {
+                        // There is no other way for that one to be the reason.
+                        present.text = format!("after {}", present.reason.name());
+                        (present.reason, present.by) = (ending.reason, ending.by);
                     }
                 }
             }
@@ -182,7 +189,7 @@ impl Conn {
             }
             Phase::Lingering { .. } | Phase::Gone => {}
             _ => {
-                self.times.ended_ms = self.out_ref().now_ms;
+                self.times.ended_ms = now_ms;
                 self.phase = Phase::Closing(Box::new(Ending { awaits, ..ending }));
                 self.forget_input();
             }
@@ -233,8 +240,7 @@ impl Conn {
         let os_error = error.raw_os_error().unwrap_or(0);
         let (reason, by) = match os_error {
             libc::ECONNRESET | libc::EPIPE => (CloseReason::PeerReset, Party::Peer),
-            // The system's timer for output that the peer does not acknowledge (writeTimeout
-            // sets it) was faster than ours, which cannot see what the system holds.
+            // The system gave up on output that the peer does not acknowledge before we did.
             libc::ETIMEDOUT if self.has_output_under_way() => {
                 (CloseReason::WriteTimeout, Party::Library)
             }
@@ -333,6 +339,7 @@ impl Conn {
             if let Phase::Closing(ending) = &mut self.phase {
                 ending.awaits = false;
             }
+            self.times.ended_ms = turn.now_ms;
         }
         let Phase::Closing(ending) = &self.phase else { return };
         let cut = ending.cut;
@@ -378,7 +385,9 @@ impl Conn {
             true => {
                 turn.lingering += 1;
                 self.lingers = true;
-                Phase::Lingering { until_ms: turn.now_ms + LINGER_MS, left_bytes: LINGER_BYTES }
+                let end_ms = self.times.ended_ms.saturating_add(self.port.rules.close_timeout_ms);
+                let until_ms = end_ms.min(turn.now_ms + LINGER_MS);
+                Phase::Lingering { until_ms, left_bytes: LINGER_BYTES }
             }
             false => Phase::Gone,
         };

@@ -16,7 +16,7 @@ pub(super) struct Times {
     pub frame_began: Option<(NonZeroU64, u64)>,
     pub not_reading_since: Option<NonZeroU64>,
     pub drain_deadline: Option<NonZeroU64>,
-    /// When its end began.
+    /// When its end began: first that of its input, then that of everything.
     pub ended_ms: u64,
     /// How much of its loop's absence has been taken off.
     away_ms: u64,
@@ -50,6 +50,7 @@ impl Conn {
         // Not into the future: it may have begun meanwhile, in a turn that took long.
         let later = |at: u64| (at + away_ms).min(turn.now_ms).max(at);
         let out = self.out();
+        out.sent_ms = later(out.sent_ms);
         out.progress_ms = later(out.progress_ms);
         self.times.ended_ms = later(self.times.ended_ms);
         if self.times.not_reading_since.is_some() {
@@ -89,7 +90,13 @@ impl Conn {
 
     /// When this connection has to be looked at if nothing happens, in monotonic ms.
     pub fn deadline_ms(&self) -> Option<u64> {
-        self.next_deadline(false).map(|(at, _)| at)
+        let end = self.next_deadline(false).map(|(at, _)| at);
+        let out = self.out_ref();
+        // Half-way the system is asked what has been acknowledged: a peer that owes it from then on is
+        // late by half of writeTimeout at most.
+        let look = out.progress_ms.saturating_add(self.port.rules.write_timeout_ms / 2);
+        let look = (out.is_owed() && out.now_ms < look).then_some(look);
+        [end, look].into_iter().flatten().min()
     }
 
     /// `has_no_turn`: there was no room for its turn in this round. What has arrived may be what the
@@ -127,11 +134,11 @@ impl Conn {
             }
             Phase::Open { protocol } => {
                 note(out.host_deadline_ms.map(NonZeroU64::get), CloseReason::HostDeadline);
-                if out.waits_for_peer() {
+                if out.is_owed() {
                     note(after(out.progress_ms, rules.write_timeout_ms), CloseReason::WriteTimeout);
                 }
-                let reads = self.times.not_reading_since.is_none();
-                if reads && !has_no_turn && protocol.is_framed() {
+                let reads = self.times.not_reading_since.is_none() && !has_no_turn;
+                if reads && protocol.is_framed() {
                     // Otherwise it has been completed in this turn, which is not settled yet.
                     if let Some((began, frames)) = self.times.frame_began
                         && frames == self.frames_in
@@ -141,23 +148,30 @@ impl Conn {
                         let began = began.saturating_add(extra).get();
                         note(after(began, rules.frame_timeout_ms), CloseReason::FrameTimeout);
                     }
-                    let silent_since = self.times.last_in.max(out.progress_ms);
+                }
+                if reads {
+                    let silent_since = self.times.last_in.max(out.active_ms());
                     note(after(silent_since, rules.idle_timeout_ms), CloseReason::IdleTimeout);
                 }
             }
             Phase::Closing(ref ending) if ending.awaits => {
                 note(out.host_deadline_ms.map(NonZeroU64::get), CloseReason::HostDeadline);
-                if out.waits_for_peer() {
+                if out.is_owed() {
                     note(after(out.progress_ms, rules.write_timeout_ms), CloseReason::WriteTimeout);
                 }
-                let is_framed = out.shared.as_ref().is_some_and(|own| own.protocol.is_framed());
-                if is_framed && !out.paused {
-                    let silent_since = self.times.ended_ms.max(out.progress_ms);
+                if !out.paused {
+                    let silent_since = self.times.ended_ms.max(out.active_ms());
                     note(after(silent_since, rules.idle_timeout_ms), CloseReason::IdleTimeout);
                 }
             }
             Phase::Closing(_) => {
-                note(after(out.progress_ms, rules.write_timeout_ms), CloseReason::WriteTimeout);
+                if out.deadline_cuts {
+                    note(out.host_deadline_ms.map(NonZeroU64::get), CloseReason::HostDeadline);
+                }
+                if out.is_owed() {
+                    note(after(out.progress_ms, rules.write_timeout_ms), CloseReason::WriteTimeout);
+                }
+                note(after(self.times.ended_ms, rules.close_timeout_ms), CloseReason::CloseTimeout);
             }
             Phase::Lingering { until_ms, .. } => note(Some(until_ms), CloseReason::HostClosed),
             Phase::Parted(_) | Phase::Gone => {}
@@ -175,6 +189,7 @@ impl Conn {
             // It ends by that, when it is settled.
             return;
         }
+        self.out().note_progress();
         let Some((at, reason)) = self.next_deadline(has_no_turn) else { return };
         if at > turn.now_ms {
             return;
@@ -185,8 +200,10 @@ impl Conn {
         }
         #[cfg(test)]
         self.port.fault.strike(crate::faults::Stage::Timer);
+        let is_flushing = matches!(&self.phase, Phase::Closing(ending) if !ending.awaits);
         let cut = match reason {
-            CloseReason::WriteTimeout => Cut::Reset,
+            CloseReason::WriteTimeout | CloseReason::CloseTimeout => Cut::Reset,
+            CloseReason::HostDeadline if is_flushing => Cut::Reset,
             CloseReason::DrainDeadline => Cut::Now,
             _ if self.shown => Cut::AfterFlush,
             _ => Cut::Now,

@@ -349,6 +349,7 @@ impl Large {
 
 #[cfg(test)]
 mod tests {
+    use super::super::compressors::Compressors;
     use super::super::deflate::{SUSPENDED_MAX, Writes};
     use super::super::encode;
     use super::*;
@@ -359,7 +360,12 @@ mod tests {
             max_frame_bytes: 8 << 20,
             max_inflated_bytes: 8 << 20,
             reads: Reads::Auto,
-            writes: Some(Writes { zlib: true, threshold_bytes: 512, level: 6 }),
+            writes: Some(Writes {
+                zlib: true,
+                threshold_bytes: 512,
+                limit_bytes: usize::MAX,
+                level: 6,
+            }),
         }
     }
 
@@ -391,9 +397,11 @@ mod tests {
             .iter()
             .map(|&n| (0..n).map(|i| (i / 7 + n) as u8).collect())
             .collect();
-        let mut wire = Vec::new();
+        let (mut wire, states) = (Vec::new(), Compressors::new());
         for how in [None, rules().writes] {
-            payloads.iter().for_each(|payload| encode::frame(payload, how, &mut wire).unwrap());
+            for payload in &payloads {
+                encode::frame(payload, how, &states, &mut wire).unwrap();
+            }
         }
         ([payloads.clone(), payloads].concat(), wire)
     }
@@ -408,9 +416,11 @@ mod tests {
 
     #[test]
     fn small_frames_survive_a_cut_at_every_byte() {
-        let mut wire = Vec::new();
+        let (mut wire, states) = (Vec::new(), Compressors::new());
         let payloads: Vec<Vec<u8>> = (0..200).map(|n| vec![n as u8; n % 70]).collect();
-        payloads.iter().for_each(|p| encode::frame(p, rules().writes, &mut wire).unwrap());
+        for payload in &payloads {
+            encode::frame(payload, rules().writes, &states, &mut wire).unwrap();
+        }
         for piece in 1..20 {
             assert_eq!(run(&wire, piece, &rules()).unwrap(), payloads);
         }

@@ -1,12 +1,12 @@
 //! Deflate both ways. Each frame is a stream of its own; no dictionary is shared.
 //!
 //! Promises: inflation stops at its limit and at the budget of the turn, whatever the input
-//! claims or costs; a state is reused (a new one per frame costs a factor of ten).
+//! claims or costs; a state is reused (a new one per frame costs a factor of ten). Those that
+//! compress wait in `compressors` for their next use.
 
 use crate::budget::Budget;
 use crate::status::CloseReason;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
-use std::cell::RefCell;
 use std::sync::Arc;
 
 /// What a compressed payload may look like when it arrives.
@@ -29,6 +29,8 @@ pub(crate) struct Writes {
     pub zlib: bool,
     /// Smaller payloads are sent raw.
     pub threshold_bytes: usize,
+    /// So are larger ones.
+    pub limit_bytes: usize,
     /// 0 to 9.
     pub level: u32,
 }
@@ -159,27 +161,32 @@ impl Inflaters {
     }
 }
 
-thread_local! {
-    /// One compression state per thread (about 270 KB), for the settings last used.
-    static COMPRESS: RefCell<Option<(bool, u32, Compress)>> = const { RefCell::new(None) };
+/// A compression state (about 270 KB), reusable for any number of frames of its settings.
+pub(crate) struct Compressor {
+    zlib: bool,
+    level: u32,
+    /// In a box, as that of an [`Inflater`].
+    state: Box<Compress>,
+    /// Its last stream has not ended as it should: it is not used again.
+    pub is_broken: bool,
 }
 
-/// Compresses `data` onto the end of `out` if that makes it smaller; otherwise, and if there is no
-/// memory for that, `out` is as it was and the answer is false.
-pub(crate) fn compress_smaller(data: &[u8], how: Writes, out: &mut Vec<u8>) -> bool {
-    // Level 0 only stores, which never is smaller.
-    if how.level == 0 {
-        return false;
+impl Compressor {
+    pub fn new(how: Writes) -> Compressor {
+        let state = Box::new(Compress::new(Compression::new(how.level), how.zlib));
+        Compressor { zlib: how.zlib, level: how.level, state, is_broken: false }
     }
-    let start = out.len();
-    COMPRESS.with_borrow_mut(|slot| {
-        let fits =
-            matches!(slot, Some((zlib, level, _)) if (*zlib, *level) == (how.zlib, how.level));
-        if !fits {
-            *slot =
-                Some((how.zlib, how.level, Compress::new(Compression::new(how.level), how.zlib)));
-        }
-        let Some((_, _, state)) = slot else { return false };
+
+    /// It compresses in this way.
+    pub fn fits(&self, how: Writes) -> bool {
+        (self.zlib, self.level) == (how.zlib, how.level)
+    }
+
+    /// Compresses `data` onto the end of `out` if that makes it smaller; otherwise, and if there is no
+    /// memory for that, `out` is as it was and the answer is false.
+    pub fn compress_smaller(&mut self, data: &[u8], out: &mut Vec<u8>) -> bool {
+        let start = out.len();
+        let state = &mut self.state;
         state.reset();
         // To the end, also of what does not get smaller (by an eighth at most): a state that is
         // reset while output waits in it has less room for output from then on, and panics once
@@ -196,20 +203,26 @@ pub(crate) fn compress_smaller(data: &[u8], how: Writes, out: &mut Vec<u8>) -> b
                 _ => break false,
             }
         };
-        if !whole {
-            *slot = None;
-        }
+        self.is_broken = !whole;
         let smaller = whole && out.len() - start < data.len();
         if !smaller {
             out.truncate(start);
         }
         smaller
-    })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn writes(zlib: bool, level: u32) -> Writes {
+        Writes { zlib, threshold_bytes: 0, limit_bytes: usize::MAX, level }
+    }
+
+    fn compress_smaller(data: &[u8], how: Writes, out: &mut Vec<u8>) -> bool {
+        Compressor::new(how).compress_smaller(data, out)
+    }
 
     const LETTERS: [u8; 64] = [b'a'; 64];
     const ZLIB: &[u8] = &[0x78, 0x9c, 0x4b, 0x4c, 0xa4, 0x0c, 0, 0, 0x14, 0x8d, 0x18, 0x41];
@@ -244,7 +257,7 @@ mod tests {
     #[test]
     fn what_is_too_large_and_corrupt_behind_that_is_too_large_whatever_room_there_is() {
         let mut packed = Vec::new();
-        let how = Writes { zlib: true, threshold_bytes: 0, level: 1 };
+        let how = writes(true, 1);
         assert!(compress_smaller(&[b'a'; 5000], how, &mut packed));
         *packed.last_mut().unwrap() ^= 1;
         for room in [0, 100_000] {
@@ -275,7 +288,7 @@ mod tests {
     fn inflation_pauses_at_its_budget_and_goes_on_where_it_was() {
         let plain = vec![7u8; 3 << 20];
         let mut packed = Vec::new();
-        let how = Writes { zlib: true, threshold_bytes: 0, level: 6 };
+        let how = writes(true, 6);
         assert!(compress_smaller(&plain, how, &mut packed));
         let mut pool = Inflaters::new();
         let mut inflater = pool.take().unwrap();
@@ -316,7 +329,7 @@ mod tests {
         let noise: Vec<u8> =
             (0..2000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         for zlib in [true, false] {
-            let how = Writes { zlib, threshold_bytes: 0, level: 6 };
+            let how = writes(zlib, 6);
             let mut out = b"x".to_vec();
             assert!(!compress_smaller(&noise[..40], how, &mut out));
             assert_eq!(out, b"x");
@@ -337,14 +350,14 @@ mod tests {
             })
             .collect();
         for level in 0..=9 {
-            let how = Writes { zlib: false, threshold_bytes: 0, level };
+            let mut state = Compressor::new(writes(false, level));
             for number in 0..100 {
                 noise.rotate_left(1009);
                 let len = 700 * (number + 1);
-                assert!(!compress_smaller(&noise[..len], how, &mut Vec::new()));
+                assert!(!state.compress_smaller(&noise[..len], &mut Vec::new()));
             }
             let mut out = Vec::new();
-            let smaller = compress_smaller(&[5; 40_000], how, &mut out);
+            let smaller = state.compress_smaller(&[5; 40_000], &mut out);
             assert_eq!(smaller, level > 0, "level {level}");
             if smaller {
                 assert!(inflate(Reads::Raw, &out, 40_000).unwrap() == [5; 40_000]);

@@ -1,6 +1,7 @@
 //! From a payload to the bytes on the wire.
 
-use super::deflate::{Writes, compress_smaller};
+use super::compressors::Compressors;
+use super::deflate::Writes;
 use super::{HEADER_BYTES, Header, reserve};
 use crate::status::CloseReason;
 
@@ -11,15 +12,20 @@ pub(crate) fn raw_header(payload_bytes: usize) -> [u8; HEADER_BYTES] {
 
 /// True if this payload should be tried with compression.
 pub(crate) fn worth_compressing(payload: &[u8], how: Option<Writes>) -> Option<Writes> {
-    how.filter(|how| payload.len() >= how.threshold_bytes.max(1))
+    how.filter(|how| (how.threshold_bytes.max(1)..=how.limit_bytes).contains(&payload.len()))
 }
 
 /// A compressed frame, header included, at the end of `out`; false (and nothing appended)
 /// if compression does not make it smaller.
-pub(crate) fn compressed(payload: &[u8], how: Writes, out: &mut Vec<u8>) -> bool {
+pub(crate) fn compressed(
+    payload: &[u8],
+    how: Writes,
+    states: &Compressors,
+    out: &mut Vec<u8>,
+) -> bool {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER_BYTES]);
-    if !compress_smaller(payload, how, out) {
+    if !states.compress_smaller(payload, how, out) {
         out.truncate(start);
         return false;
     }
@@ -33,10 +39,11 @@ pub(crate) fn compressed(payload: &[u8], how: Writes, out: &mut Vec<u8>) -> bool
 pub(crate) fn frame(
     payload: &[u8],
     how: Option<Writes>,
+    states: &Compressors,
     out: &mut Vec<u8>,
 ) -> Result<(), CloseReason> {
     if let Some(how) = worth_compressing(payload, how)
-        && compressed(payload, how, out)
+        && compressed(payload, how, states, out)
     {
         return Ok(());
     }
@@ -56,17 +63,26 @@ mod tests {
 
     #[test]
     fn the_examples_of_the_protocol_come_out_byte_by_byte() {
-        let mut out = Vec::new();
-        frame(b"hello", None, &mut out).unwrap();
+        let (mut out, states) = (Vec::new(), Compressors::new());
+        frame(b"hello", None, &states, &mut out).unwrap();
         assert_eq!(out, b"\x00\x00\x00\x05hello");
         out.clear();
-        let how = Writes { zlib: true, threshold_bytes: 64, level: 6 };
-        frame(&[b'a'; 64], Some(how), &mut out).unwrap();
+        let how = Writes { zlib: true, threshold_bytes: 64, limit_bytes: 65, level: 6 };
+        frame(&[b'a'; 64], Some(how), &states, &mut out).unwrap();
         assert_eq!(out[..4], [0x80, 0, 0, 0x0c]);
         assert_eq!(out[4..6], [0x78, 0x9c]);
         assert_eq!(out[12..], [0x14, 0x8d, 0x18, 0x41], "Adler-32 of 64 letters a");
         out.clear();
-        frame(&[b'a'; 63], Some(how), &mut out).unwrap();
+        frame(&[b'a'; 63], Some(how), &states, &mut out).unwrap();
         assert_eq!(out[..4], [0, 0, 0, 63], "one byte below the threshold");
+        for (len, header) in [(65, [0x80, 0, 0, 0x0c]), (66, [0, 0, 0, 66])] {
+            out.clear();
+            frame(&vec![b'a'; len], Some(how), &states, &mut out).unwrap();
+            assert_eq!(
+                out[..4],
+                header,
+                "{len}: exactly the limit is compressed, one byte more is not"
+            );
+        }
     }
 }

@@ -9,8 +9,9 @@
 //! ```
 //!
 //! `decode` takes frames off arriving bytes, `encode` puts header and payload together,
-//! `deflate` does the compression both ways. None of them knows a socket or a clock.
+//! `deflate` does the compression both ways, `compressors` keeps the states for it. None of them knows a socket or a clock.
 
+pub(crate) mod compressors;
 pub(crate) mod decode;
 pub(crate) mod deflate;
 pub(crate) mod encode;

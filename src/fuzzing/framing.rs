@@ -4,12 +4,14 @@ use super::reference::{self, Reading};
 use super::split;
 use crate::budget::Budget;
 use crate::event::Frames;
+use crate::frame::compressors::Compressors;
 use crate::frame::decode::{Decoder, FIRST_STEP_BYTES, SMALL_BYTES, Step, Workspace};
 use crate::frame::deflate::{Inflated, Inflaters, Reads, STEP_MAX_BYTES, Writes};
 use crate::frame::{HEADER_BYTES, Rules, encode};
 use crate::simulation::random::Random;
 use crate::simulation::{Canary, canary};
 use crate::status::CloseReason;
+use std::sync::LazyLock;
 
 fn rules(choice: u8) -> Rules {
     Rules {
@@ -175,12 +177,16 @@ fn short(result: &Result<Vec<u8>, CloseReason>) -> Result<usize, CloseReason> {
     result.as_ref().map(Vec::len).map_err(|reason| *reason)
 }
 
+/// Kept from one input to the next.
+static STATES: LazyLock<Compressors> = LazyLock::new(Compressors::new);
+
 /// Input: how to compress, cuts, then payloads, each behind its length (2).
 pub fn round_trip(input: &[u8]) {
     let ([choice, cuts], mut rest) = split(input);
     let writes = (choice % 3 > 0).then(|| Writes {
         zlib: choice % 3 == 1,
         threshold_bytes: usize::from(choice / 3 % 2) * 100,
+        limit_bytes: 20_000,
         level: u32::from(choice / 6 % 10),
     });
     let rules = Rules {
@@ -199,7 +205,7 @@ pub fn round_trip(input: &[u8]) {
         let (payload, behind) = behind.split_at(usize::from(len % 4096).min(behind.len()));
         let payload = payload.repeat(1 + usize::from(len >> 12));
         let before = wire.len();
-        encode::frame(&payload, writes, &mut wire).unwrap();
+        encode::frame(&payload, writes, &STATES, &mut wire).unwrap();
         assert!(wire.len() - before <= HEADER_BYTES + payload.len(), "a frame grew");
         payloads.push(payload);
         rest = behind;

@@ -459,11 +459,11 @@ impl Loop {
         {
             Some(Duration::ZERO)
         } else {
-            let next = self.wheel.sleep_ms(now_ms).map(Duration::from_millis);
-            match (next, limit) {
-                (Some(next), Some(limit)) => Some(next.min(limit)),
-                (next, limit) => next.or(limit),
-            }
+            let next = self.wheel.sleep_ms(now_ms);
+            // With nothing to release there is no timer for it: an idle process sleeps.
+            let release = self.core.compressors.release_idle(now_ms);
+            let times = [next, release].into_iter().flatten().map(Duration::from_millis);
+            times.chain(limit).min()
         };
         match self.poll.poll(events, timeout) {
             Ok(()) => self.failures = 0,

@@ -39,6 +39,7 @@ pub(crate) trait Wire: Send {
     fn shutdown_write(&self);
     fn reset_on_close(&self);
     fn take_error(&self) -> Option<io::Error>;
+    fn unacknowledged_bytes(&self) -> usize;
 }
 
 impl Transport {
@@ -183,7 +184,7 @@ impl Transport {
             Transport::Tcp(_) => 0,
             Transport::Gone => 0,
             #[cfg(any(test, fuzzing))]
-            Transport::Simulated(_) => 0,
+            Transport::Simulated(wire) => wire.unacknowledged_bytes(),
         }
     }
 

@@ -88,6 +88,20 @@ mod tests {
     }
 
     #[test]
+    fn a_deadline_on_a_tick_fires_with_it_and_one_behind_it_with_the_next() {
+        for (at_ms, fires_ms) in [(1100, 1100), (1101, 1200), (1199, 1200), (1200, 1200)] {
+            let mut wheel = Wheel::new(1000);
+            wheel.file(7, at_ms);
+            assert_eq!(wheel.sleep_ms(1000), Some(fires_ms - 1000), "{at_ms}");
+            let mut due = Vec::new();
+            wheel.advance(fires_ms - 1, &mut due);
+            assert_eq!(due.len(), 0, "{at_ms}");
+            wheel.advance(fires_ms, &mut due);
+            assert_eq!(due.len(), 1, "{at_ms}");
+        }
+    }
+
+    #[test]
     fn a_far_deadline_fires_at_the_end_of_the_wheel_and_a_past_one_at_once() {
         let mut wheel = Wheel::new(0);
         wheel.file(1, 10_000_000);

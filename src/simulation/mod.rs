@@ -6,6 +6,10 @@
 //! (`model`) knows what must be told, in which order, and how each connection may end. A
 //! failure prints its seed; `make simulate SEED=… RUNS=1` plays it again.
 
+#[cfg(all(test, not(shuttle)))]
+mod calls;
+#[cfg(all(test, not(shuttle)))]
+mod closes;
 mod host;
 mod model;
 mod peer;
@@ -114,7 +118,7 @@ fn run(first: u64, runs: u64) -> Result<Stats, u64> {
 }
 
 /// Ends that two thousand worlds must have seen, or they do not test what they should.
-const EXPECTED: [CloseReason; 31] = [
+const EXPECTED: [CloseReason; 32] = [
     CloseReason::PeerClosed,
     CloseReason::PeerReset,
     CloseReason::HostClosed,
@@ -138,6 +142,7 @@ const EXPECTED: [CloseReason; 31] = [
     CloseReason::NoHandler,
     CloseReason::HandshakeTimeout,
     CloseReason::WriteTimeout,
+    CloseReason::CloseTimeout,
     CloseReason::TlsOnPlainPort,
     CloseReason::TlsFailed,
     CloseReason::MaxConnections,

@@ -14,6 +14,7 @@ pub(super) struct Terms {
     pub frame_timeout_ms: u64,
     pub idle_timeout_ms: u64,
     pub write_timeout_ms: u64,
+    pub close_timeout_ms: u64,
     pub memory_is_small: bool,
     /// Large reservations fail now and then.
     pub memory_is_out: bool,
@@ -152,6 +153,7 @@ fn reason(peer: &Peer, known: &Known, terms: &Terms) {
         CloseReason::FrameTimeout => lasted(terms.frame_timeout_ms),
         CloseReason::IdleTimeout => lasted(terms.idle_timeout_ms),
         CloseReason::WriteTimeout => lasted(terms.write_timeout_ms),
+        CloseReason::CloseTimeout => lasted(terms.close_timeout_ms),
         CloseReason::MemoryLimit => terms.memory_is_small || terms.memory_is_out,
         CloseReason::DrainDeadline | CloseReason::Stopped => terms.stopped_early,
         other => peer.plan.breaks == Some(other),

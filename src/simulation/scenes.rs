@@ -44,23 +44,25 @@ impl Handler for Counting {
 }
 
 /// A loop, one for handshakes, and a port for framed clients.
-struct Scene {
+pub(super) struct Scene {
     host: Arc<Counting>,
-    core: Arc<Core>,
-    port: Arc<Port>,
+    pub(super) core: Arc<Core>,
+    pub(super) port: Arc<Port>,
     handshakes: Loop,
-    reactor: Loop,
+    pub(super) reactor: Loop,
     peers: Vec<PeerEnd>,
-    now_ms: Arc<AtomicU64>,
+    pub(super) now_ms: Arc<AtomicU64>,
+    /// Bytes that the server's sockets buffer.
+    pub(super) capacity: usize,
 }
 
 impl Scene {
     /// With a host that polls one event at a time.
-    fn polled(keys: &str) -> Scene {
+    pub(super) fn polled(keys: &str) -> Scene {
         Scene::new(keys, Consumer::Poll)
     }
 
-    fn new(keys: &str, consumer: Consumer) -> Scene {
+    pub(super) fn new(keys: &str, consumer: Consumer) -> Scene {
         let mut config = Config::new();
         let text =
             format!("[Runtime]\nioThreads = 1\nhandshakeThreads = 1\n[Port]\nport = 0\n{keys}");
@@ -82,12 +84,13 @@ impl Scene {
         let host = Arc::new(Counting::default());
         port.simulate_handler(Protocol::Client, host.clone());
         port.simulate_start();
-        Scene { host, core, port, handshakes, reactor, peers: Vec::new(), now_ms }
+        let (peers, capacity) = (Vec::new(), 1000);
+        Scene { host, core, port, handshakes, reactor, peers, now_ms, capacity }
     }
 
     /// A peer that has connected and is on its way to a loop.
     fn knock(&mut self) -> PeerEnd {
-        let (peer, server) = line(1000);
+        let (peer, server) = line(self.capacity);
         let number = self.peers.len() as u16 + 1;
         let address = SocketAddr::from(([10, 0, 0, 1], number));
         let transport = Transport::Simulated(Box::new(server));
@@ -100,7 +103,7 @@ impl Scene {
     }
 
     /// A framed client, whose connection is open when this returns.
-    fn connect(&mut self) -> PeerEnd {
+    pub(super) fn connect(&mut self) -> PeerEnd {
         let peer = self.knock();
         peer.send(&[1]);
         while self.open() < self.peers.len() as u64 {
@@ -164,7 +167,7 @@ impl Scene {
     }
 
     /// One turn of the loop, or one round of the host's, and time passes after it.
-    fn round(&mut self, ms: u64) {
+    pub(super) fn round(&mut self, ms: u64) {
         let ready = self.ready(1);
         if self.reactor.sink().is_some() {
             self.reactor.simulated_round(ready.into_iter(), 1);
@@ -190,7 +193,7 @@ impl Scene {
         self.peers.iter().filter_map(|peer| peer.take_readiness(loop_index)).collect()
     }
 
-    fn stats(&self) -> Stats {
+    pub(super) fn stats(&self) -> Stats {
         let mut stats = Stats::empty();
         stats.add(&self.port);
         stats

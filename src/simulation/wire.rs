@@ -2,7 +2,7 @@
 //!
 //! It behaves as a TCP socket under edge-triggered polling does: a read that got less than
 //! it asked for has emptied the socket; a write that took less than it was offered is
-//! followed by a writable edge once there is room; closing with unread input, or input
+//! followed by a writable edge once a third of the buffer is free; closing with unread input, or input
 //! after the close, resets the connection and destroys what the peer has not read.
 
 use crate::reactor::Readiness;
@@ -38,6 +38,8 @@ pub(super) struct Line {
     place: Option<(usize, usize)>,
     edge: Edge,
     reset_on_close: bool,
+    /// System calls of the server on this socket.
+    calls: Calls,
     error: Option<i32>,
 }
 
@@ -46,6 +48,12 @@ struct Edge {
     readable: bool,
     closed: bool,
     writable: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Calls {
+    pub sends: usize,
+    pub recvs: usize,
 }
 
 /// The peer's hold on a line.
@@ -98,10 +106,16 @@ impl PeerEnd {
         let mut line = self.line();
         let max = max.min(line.to_peer.len());
         let bytes: Vec<u8> = line.to_peer.drain(..max).collect();
-        if max > 0 {
+        let was_full = 3 * (line.to_peer.len() + max) > 2 * line.capacity;
+        if was_full && 3 * line.to_peer.len() <= 2 * line.capacity {
             line.edge.writable = true;
         }
         bytes
+    }
+
+    /// What the server has called since this was asked last.
+    pub fn take_calls(&self) -> Calls {
+        std::mem::take(&mut self.line().calls)
     }
 
     /// Nothing will come any more.
@@ -156,6 +170,7 @@ impl Wire for ServerEnd {
 
     fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut line = self.0.lock().unwrap();
+        line.calls.sends += 1;
         if line.peer_reset {
             return Err(io::Error::from_raw_os_error(libc::EPIPE));
         }
@@ -176,6 +191,7 @@ impl Wire for ServerEnd {
 
     fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut line = self.0.lock().unwrap();
+        line.calls.recvs += 1;
         if let Some(error) = line.error.take() {
             return Err(io::Error::from_raw_os_error(error));
         }
@@ -199,6 +215,10 @@ impl Wire for ServerEnd {
 
     fn take_error(&self) -> Option<io::Error> {
         self.0.lock().unwrap().error.take().map(io::Error::from_raw_os_error)
+    }
+
+    fn unacknowledged_bytes(&self) -> usize {
+        self.0.lock().unwrap().to_peer.len()
     }
 }
 

@@ -124,6 +124,7 @@ fn settings(random: &mut Random) -> (String, Terms, Tls) {
         frame_timeout_ms: 3_000,
         idle_timeout_ms: *random.pick(&[0, 0, 7_000]),
         write_timeout_ms: 4_000,
+        close_timeout_ms: *random.pick(&[300_000, 1_500]),
         memory_is_small: random.one_in(8),
         memory_is_out: random.one_in(10),
         stopped_early: random.one_in(6),
@@ -157,7 +158,7 @@ fn settings(random: &mut Random) -> (String, Terms, Tls) {
     let ini = format!(
         "[Runtime]\nioThreads = {}\nhandshakeThreads = 1\nmemoryLimit = {memory}\n\
          [Port]\nport = 0\n{tls_keys}\nreadTimeout = {}\nhandshakeTimeout = 4000\n\
-         frameTimeout = {}\nidleTimeout = {}\nwriteTimeout = {}\nmaxFrameSize = {MAX_FRAME}\n\
+         frameTimeout = {}\nidleTimeout = {}\nwriteTimeout = {}\ncloseTimeout = {}\nmaxFrameSize = {MAX_FRAME}\n\
          maxInflatedSize = {MAX_INFLATED}\ncompression = {compression}\nsendQueueLimit = {queue}\n\
          compressThreshold = 100\n{limits}\n\
          [TLS]\ncertificate = {certificate}\nprivateKey = {key}\ngroups = X25519\n",
@@ -166,6 +167,7 @@ fn settings(random: &mut Random) -> (String, Terms, Tls) {
         terms.frame_timeout_ms,
         terms.idle_timeout_ms,
         terms.write_timeout_ms,
+        terms.close_timeout_ms,
     );
     (ini, terms, tls)
 }

@@ -13,7 +13,7 @@ fn reserve(buffer: &mut Vec<u8>, bytes: usize) -> Result<(), status::CloseReason
     buffer.try_reserve_exact(bytes).map_err(|_| status::CloseReason::MemoryLimit)
 }
 
-use deflate::{Inflated, Inflaters, Reads, Writes, compress_smaller};
+use deflate::{Compressor, Inflated, Inflaters, Reads, Writes};
 use std::io::{self, BufRead, Write};
 use std::time::Duration;
 
@@ -85,16 +85,19 @@ fn text(seed: u64) -> Vec<u8> {
 
 fn compress(plain: &[u8], level: u32) -> Vec<u8> {
     let mut out = Vec::new();
-    assert!(compress_smaller(plain, Writes { zlib: true, threshold_bytes: 0, level }, &mut out));
+    assert!(compressor(level).compress_smaller(plain, &mut out));
     out
 }
 
+fn compressor(level: u32) -> Compressor {
+    Compressor::new(Writes { zlib: true, threshold_bytes: 0, limit_bytes: PAYLOAD, level })
+}
+
 fn deflate_all(payloads: &[Vec<u8>], level: u32, time: Duration) -> f64 {
-    let how = Writes { zlib: true, threshold_bytes: 0, level };
-    let mut out = Vec::new();
+    let (mut compressor, mut out) = (compressor(level), Vec::new());
     cost(payloads, time, |plain| {
         out.clear();
-        assert!(compress_smaller(plain, how, &mut out));
+        assert!(compressor.compress_smaller(plain, &mut out));
     })
 }
 

@@ -27,6 +27,7 @@ public enum CloseReason {
     FRAME_TIMEOUT(12),
     IDLE_TIMEOUT(13),
     WRITE_TIMEOUT(14),
+    CLOSE_TIMEOUT(15),
     TLS_ON_PLAIN_PORT(20),
     TLS_FAILED(21),
     TLS_TRUNCATED(22),
