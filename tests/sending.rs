@@ -703,7 +703,8 @@ fn after_close_has_returned_sends_give_closed_and_no_callback_but_closed_comes()
             assert_eq!(conn.pause_reading(), Err(Status::Closed));
             assert_eq!(conn.cork(), Err(Status::Closed));
             assert_eq!(conn.shutdown(), Err(Status::Closed));
-            assert_eq!(conn.set_deadline(Some(1)), Err(Status::Closed));
+            // The flush may still be bounded.
+            assert_eq!(conn.set_deadline(Some(60_000)), Ok(()));
         }
     });
     // Two batches in one piece: only the first is delivered.

@@ -174,4 +174,54 @@ mod tests {
         assert_eq!(states.spare(), 0);
         assert_eq!(states.release_idle(1_000 + 4 * IDLE_MS), None);
     }
+
+    #[cfg(not(shuttle))]
+    #[test]
+    fn a_loop_that_has_nothing_else_to_do_releases_the_states_that_other_threads_have_used() {
+        use crate::config::Config;
+        use crate::event::{Event, Handler, Protocol};
+        use crate::handles::{Conn, SendFlags};
+        use crate::listener::Listener;
+        use crate::runtime::Runtime;
+        use std::io::{Read, Write};
+        use std::sync::{Arc, OnceLock};
+        use std::time::Duration;
+
+        #[derive(Default)]
+        struct First(OnceLock<Conn>);
+
+        impl Handler for First {
+            fn on_event(&self, conn: Conn, event: Event<'_>) {
+                if let Event::Opened { .. } = event {
+                    self.0.set(conn).unwrap();
+                }
+            }
+        }
+
+        let mut config = Config::new();
+        let text = "[Runtime]\nioThreads=1\n[Port]\nport=0\nbindAddress=127.0.0.1\n";
+        config.load_string(text.as_bytes(), "test.ini").unwrap();
+        let runtime = Runtime::new(&config).unwrap();
+        let listener = Listener::new(&runtime, &config, 0).unwrap();
+        let handler: Arc<First> = Arc::default();
+        listener.on(Protocol::Client, handler.clone()).unwrap();
+        listener.start().unwrap();
+        let mut client = std::net::TcpStream::connect(listener.addresses()[0]).unwrap();
+        client.write_all(&[1]).unwrap();
+        client.read_exact(&mut [0]).unwrap();
+        // No deadline is left that would wake the loop.
+        let conn = *handler.0.wait();
+        let states = &runtime.core().compressors;
+        for _ in 0..2 {
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| conn.send_frame(&[7; 600], SendFlags::default()).unwrap());
+                }
+            });
+            assert!((1..=states.most).contains(&states.spare()));
+            while states.spare() > 0 {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
 }
