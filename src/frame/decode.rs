@@ -459,7 +459,7 @@ mod tests {
     fn slow_frame() -> (Vec<u8>, Vec<u8>) {
         let payload = vec![7; 4 << 20];
         let mut wire = Vec::new();
-        encode::frame(&payload, rules().writes, &mut wire).unwrap();
+        encode::frame(&payload, rules().writes, &Compressors::new(), &mut wire).unwrap();
         (wire, payload)
     }
 
