@@ -265,14 +265,16 @@ int32_t np_has_feature(const char *name);
 #define NP_CLOSE_MAX_CONNECTIONS 40
 /** the address has maxConnectionsPerAddress already */
 #define NP_CLOSE_MAX_CONNECTIONS_PER_ADDRESS 41
-/** the oldest of maxHandshakes unidentified connections made room */
+/** maxHandshakes is reached and this unidentified connection was evicted */
 #define NP_CLOSE_MAX_HANDSHAKES 42
-/** the oldest of the address's maxHandshakesPerAddress made room */
+/** the address has reached maxHandshakesPerAddress and this unidentified connection was evicted */
 #define NP_CLOSE_MAX_HANDSHAKES_PER_ADDRESS 43
 /** no file descriptors are left */
 #define NP_CLOSE_NO_DESCRIPTORS 44
 /** memoryLimit is reached and the connection wanted more than 64 KiB */
 #define NP_CLOSE_MEMORY_LIMIT 45
+/** descriptors are scarce and the address holds more than half of the connections */
+#define NP_CLOSE_ADDRESS_OVER_SHARE 46
 /** the listener or runtime stopped before the connection was identified */
 #define NP_CLOSE_STOPPED 50
 /** the drain deadline cut the connection */

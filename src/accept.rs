@@ -9,7 +9,7 @@
 use crate::conn::Newcomer;
 use crate::dispatch;
 #[cfg(test)]
-use crate::faults::Stage;
+use crate::faults::Stage as FaultStage;
 use crate::listener::Port;
 use crate::log::Level;
 use crate::reactor::WAKE;
@@ -17,14 +17,16 @@ use crate::reactor::door::{Control, Door, least_loaded};
 use crate::reactor::transport::Transport;
 use crate::stats::Counters;
 use crate::status::CloseReason;
+use crate::waiting::{Stage, Ticket, origin};
 use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use parking_lot::{Mutex, RwLock};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -34,8 +36,8 @@ use std::time::Duration;
 const BATCH: usize = 64;
 /// So many newcomers may wait at all loops together until these look at them; more wait in the backlog.
 /// Accepters that look at the same time may each have a batch more.
-/// Otherwise those whose first byte has come and was not read yet would have to make room for one
-/// another, and a crowd that comes back at once would lose its place in turn.
+/// Otherwise a crowd that comes at once would be accepted faster than it is read, and those whose first
+/// byte has come and was not read yet would look as silent as the others.
 const AHEAD: usize = 128;
 /// What each loop may have of them at least.
 const AHEAD_OF_EACH: usize = 16;
@@ -158,6 +160,8 @@ enum Batch {
     Last,
     /// The loops have more newcomers than they have looked at.
     Behind,
+    /// There are as many unidentified connections as may be, and none that may be evicted.
+    Crowded,
     Shortage,
 }
 
@@ -173,6 +177,8 @@ pub(crate) struct Accepter {
     /// Kept open for the moment when no descriptor is left, to accept and reset with it.
     reserve: Option<File>,
     back_off_ms: u64,
+    /// If newcomers wait until somebody may be evicted: so long.
+    crowded_ms: Option<u64>,
     /// Errors of accept since the last connection.
     errors: u32,
 }
@@ -184,8 +190,18 @@ impl Accepter {
         let addresses = port.listening.register(poll.registry())?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
         let reserve = spare_descriptor();
-        let (first, back_off_ms, errors) = (0, 0, 0);
-        Ok(Accepter { port, poll, waker, addresses, first, reserve, back_off_ms, errors })
+        let (first, back_off_ms, crowded_ms, errors) = (0, 0, None, 0);
+        Ok(Accepter {
+            port,
+            poll,
+            waker,
+            addresses,
+            first,
+            reserve,
+            back_off_ms,
+            crowded_ms,
+            errors,
+        })
     }
 
     /// It will run: the switch of its port wakes it from here on.
@@ -200,6 +216,7 @@ impl Accepter {
             if !self.port.switch.is(Mode::Pause) {
                 // All of them, whatever the event said: after a pause or a shortage no edge
                 // comes for what waits in the backlog.
+                self.crowded_ms = None;
                 let shortage = self.accept_all();
                 self.back_off_ms = match shortage {
                     true => (self.back_off_ms * 2).clamp(BACK_OFF_MIN_MS, BACK_OFF_MAX_MS),
@@ -209,7 +226,8 @@ impl Accepter {
                     self.reserve = spare_descriptor();
                 }
             }
-            let timeout = (self.back_off_ms > 0).then(|| Duration::from_millis(self.back_off_ms));
+            let back_off_ms = (self.back_off_ms > 0).then_some(self.back_off_ms);
+            let timeout = back_off_ms.or(self.crowded_ms).map(Duration::from_millis);
             if self.port.switch.is(Mode::Stop) {
                 break;
             }
@@ -227,12 +245,13 @@ impl Accepter {
         port.leave();
     }
 
-    /// Accepts until nobody waits, the loops are behind, the port is switched, or a shortage comes:
-    /// then true. The addresses take turns, a batch each: a flood at one of them does not starve
+    /// Accepts until nobody waits, the loops are behind, too many are unidentified, the port is switched,
+    /// or a shortage comes: then true. The addresses take turns, a batch each: a flood at one of them does not starve
     /// the others.
     fn accept_all(&mut self) -> bool {
         loop {
             let (mut waiting, mut shortage, mut behind) = (false, false, false);
+            let mut crowded = false;
             let count = self.addresses;
             // None: the port was stopped before this accepter was made.
             self.first = (self.first + 1) % count.max(1);
@@ -241,6 +260,7 @@ impl Accepter {
                     Some(Batch::Last) => {}
                     Some(Batch::Full) => waiting = true,
                     Some(Batch::Behind) => behind = true,
+                    Some(Batch::Crowded) => crowded = true,
                     Some(Batch::Shortage) => shortage = true,
                     None => {
                         self.caught_a_defect();
@@ -257,6 +277,13 @@ impl Accepter {
                     door.wakes_when_there_is_room(&self.waker);
                 }
                 if self.port.room() == 0 {
+                    return false;
+                }
+            } else if crowded {
+                // The same in this order: who leaves after the question wakes it.
+                self.port.waiting.wakes_when_there_is_room(&self.waker);
+                if let Err(ms) = self.port.waiting.may_enter(self.port.core.now_ms()) {
+                    self.crowded_ms = Some(ms);
                     return false;
                 }
             } else if !waiting {
@@ -276,6 +303,10 @@ impl Accepter {
             // Refused ones count as well: a flood of them has no longer turn.
             if accepted == most {
                 break Batch::Full;
+            }
+            if self.port.waiting.may_enter(self.port.core.now_ms()).is_err() {
+                self.port.say_crowded();
+                break Batch::Crowded;
             }
             // Nobody, if the port is paused or stopped in the middle of a batch.
             match self.port.listening.accept(index, &self.port.switch) {
@@ -309,7 +340,7 @@ impl Accepter {
             let hands = &mut hands;
             if dispatch::caught(|| {
                 #[cfg(test)]
-                newcomer.port.fault.strike(Stage::Deal);
+                newcomer.port.fault.strike(FaultStage::Deal);
                 let most = ahead(doors);
                 let with_room = doors.iter().filter(|door| door.room(most) > 0);
                 let Some(door) = least_loaded(with_room).or_else(|| least_loaded(doors)) else {
@@ -423,21 +454,32 @@ impl Port {
     pub fn admit(self: &Arc<Port>, transport: Transport, peer: SocketAddr) -> Option<Newcomer> {
         // A dual-stack socket shows IPv4 peers as mapped addresses.
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let entered = self.gate.enter(peer.ip());
+        let entered = self.gate.enter(peer.ip()).and_then(|()| {
+            if self.core.descriptors.enter(peer.ip()) {
+                return Ok(());
+            }
+            self.gate.identified();
+            self.gate.gone(peer.ip());
+            Err(CloseReason::AddressOverShare)
+        });
         let counters = self.accept_counters();
         counters.accepted.fetch_add(1, Ordering::Relaxed);
         match entered {
-            Ok((ticket, doomed)) => {
+            Ok(()) => {
                 self.enter();
-                let ticket = Some(ticket);
-                let seat = Seat { port: self.clone(), ticket, peer, is_counted: false };
-                if let Some((doomed, reason)) = doomed {
-                    self.doom(&doomed, reason);
-                    self.tell_of_limit(reason, peer);
+                let accepted_ms = self.core.now_ms();
+                let (ticket, victim) =
+                    self.waiting.enter(peer.ip(), self.waiting_per_address, accepted_ms);
+                let (ticket, stage) = (Some(ticket), Stage::Silent);
+                let seat = Seat { port: self.clone(), ticket, stage, peer, is_counted: false };
+                if let Some(victim) = victim {
+                    if let Some(reason) = victim.evicted() {
+                        self.tell_of_limit(reason, peer);
+                    }
+                    self.core.evict(victim);
                 }
                 #[cfg(test)]
-                self.fault.strike(Stage::Accept);
-                let accepted_ms = self.core.now_ms();
+                self.fault.strike(FaultStage::Accept);
                 Some(Newcomer { transport, port: self.clone(), accepted_ms, seat })
             }
             Err(reason) => {
@@ -456,16 +498,39 @@ impl Port {
         if !is_due(&self.limit_told_again_ms, self.core.now_ms()) {
             return;
         }
-        let newcomer = "it is closed";
-        let (key, what) = match reason {
-            CloseReason::MaxConnections => ("maxConnections", newcomer),
-            CloseReason::MaxConnectionsPerAddress => ("maxConnectionsPerAddress", newcomer),
-            CloseReason::MaxHandshakes => ("maxHandshakes", "the oldest silent one makes room"),
-            _ => ("maxHandshakesPerAddress", "the oldest silent one of its address makes room"),
-        };
         let (port, from) = (&self.written, peer.ip());
-        let text = format!("[{port}] {key} is reached by a connection from {from}: {what}");
-        self.log.warn("accept", text);
+        let reached =
+            |key, what| format!("[{port}] {key} is reached by a connection from {from}: {what}");
+        self.log.warn("accept", match reason {
+            CloseReason::MaxConnections => reached("maxConnections", "it is closed"),
+            CloseReason::MaxConnectionsPerAddress => {
+                reached("maxConnectionsPerAddress", "it is closed")
+            }
+            CloseReason::MaxHandshakes => reached(
+                "maxHandshakes",
+                "the oldest silent one of the address that holds most is evicted",
+            ),
+            CloseReason::AddressOverShare => format!(
+                "[{port}] more than 80 % of the descriptors are in use and {from} holds more than \
+                 half of the connections: its new ones are closed; raise the limit of open files"
+            ),
+            _ => reached(
+                "maxHandshakesPerAddress",
+                "the oldest silent one of its address is evicted",
+            ),
+        });
+    }
+
+    /// Likewise if newcomers have to wait.
+    fn say_crowded(&self) {
+        if is_due(&self.limit_told_again_ms, self.core.now_ms()) {
+            let text = format!(
+                "[{}] maxHandshakes is reached and nobody can be evicted yet: newcomers wait in \
+                 the backlog",
+                self.written
+            );
+            self.log.warn("accept", text);
+        }
     }
 }
 
@@ -475,58 +540,14 @@ fn is_due(again_ms: &AtomicU64, now_ms: u64) -> bool {
     again_ms.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
 }
 
-/// Limits are judged per IPv4 address and per IPv6 /64.
-fn place(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
-    }
-}
-
-/// An unidentified connection's place in its port's limits.
-pub(crate) struct Ticket {
-    from: IpAddr,
-    state: AtomicU8,
-    /// Its loop and its place there: see [`Ticket::place`].
-    place: AtomicU64,
-}
-
-/// More connections than that have no descriptors.
-const PLACE_KEY_BITS: u32 = 40;
-
-const WAITING: u8 = 0;
-const IDENTIFIED: u8 = 1;
-const DOOMED: u8 = 2;
-const DOOMED_PER_ADDRESS: u8 = 3;
-
-impl Ticket {
-    /// The position of the loop where the connection is, or was before it was handed over, and its
-    /// key there. `None`: it has not come to a loop.
-    pub fn place(&self) -> Option<(usize, usize)> {
-        let place = self.place.load(Ordering::SeqCst);
-        let loop_index = (place >> PLACE_KEY_BITS).checked_sub(1)?;
-        Some((loop_index as usize, (place & ((1 << PLACE_KEY_BITS) - 1)) as usize))
-    }
-
-    /// The connection has a (new) place; tells if it has been doomed on the way.
-    pub fn settle_at(&self, loop_index: usize, key: usize) -> Option<CloseReason> {
-        let place = (loop_index as u64 + 1) << PLACE_KEY_BITS | key as u64;
-        // Before the state is looked at: who dooms it does it the other way round.
-        self.place.store(place, Ordering::SeqCst);
-        match self.state.load(Ordering::SeqCst) {
-            DOOMED => Some(CloseReason::MaxHandshakes),
-            DOOMED_PER_ADDRESS => Some(CloseReason::MaxHandshakesPerAddress),
-            _ => None,
-        }
-    }
-}
-
 /// A connection's place in its port: in its limits, and in what has to end before the port
 /// has ended. Given back exactly once, when dropped, whatever became of the connection.
 pub(crate) struct Seat {
     port: Arc<Port>,
     /// Its place among the port's unidentified connections, as long as it is one of them.
     ticket: Option<Arc<Ticket>>,
+    /// What its ticket's budget knows of how far it has come.
+    stage: Stage,
     peer: SocketAddr,
     is_counted: bool,
 }
@@ -540,10 +561,18 @@ impl Seat {
         self.peer
     }
 
+    /// It has come so far, and is not identified. Another one that is evicted instead of it, if it was to be.
+    pub fn reached(&mut self, stage: Stage, now_ms: u64) -> Option<Arc<Ticket>> {
+        let ticket = self.ticket.as_ref().filter(|_| stage > self.stage)?;
+        self.stage = stage;
+        self.port.waiting.reached(ticket, stage, now_ms)
+    }
+
     /// It is identified, or ends before that.
     pub fn identified(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            self.port.gate.identified(&ticket);
+            self.port.waiting.leave(&ticket);
+            self.port.gate.identified();
         }
     }
 
@@ -563,6 +592,7 @@ impl Drop for Seat {
         // Nobody ended it: a defect has lost it on its way.
         self.count(port.accept_counters(), CloseReason::Internal);
         self.identified();
+        port.core.descriptors.leave(self.peer.ip());
         port.gate.gone(self.peer.ip());
         port.leave();
     }
@@ -573,132 +603,66 @@ impl Drop for Seat {
 pub(crate) struct GateLimits {
     pub connections: u64,
     pub connections_per_address: u64,
-    pub unidentified: u64,
-    pub unidentified_per_address: u64,
 }
 
-/// Counts connections, and unidentified ones in the order in which they came.
+/// Counts the connections of a port.
 pub(crate) struct Gate {
     limits: GateLimits,
-    state: Mutex<GateState>,
-}
-
-#[derive(Default)]
-struct GateState {
-    connections: u64,
-    unidentified: u64,
-    by_address: HashMap<IpAddr, Counts>,
-    /// Oldest first. Those that are identified stay until they come to the front, or
-    /// until there are more of them than of the others.
-    waiting: VecDeque<Arc<Ticket>>,
-}
-
-#[derive(Default)]
-struct Counts {
-    connections: u64,
-    unidentified: u64,
+    connections: AtomicU64,
+    /// Those that are not identified and have not ended.
+    unidentified: AtomicU64,
+    /// Only if that is limited.
+    by_address: Mutex<HashMap<IpAddr, u64>>,
 }
 
 impl Gate {
     pub fn new(limits: GateLimits) -> Gate {
-        Gate { limits, state: Mutex::default() }
+        let (connections, unidentified) = (AtomicU64::new(0), AtomicU64::new(0));
+        Gate { limits, connections, unidentified, by_address: Mutex::default() }
     }
 
-    /// A new connection: its ticket, and one that has to make room for it.
-    #[allow(clippy::type_complexity)]
-    pub fn enter(
-        &self,
-        from: IpAddr,
-    ) -> Result<(Arc<Ticket>, Option<(Arc<Ticket>, CloseReason)>), CloseReason> {
-        let over = |count: u64, limit: u64| limit > 0 && count >= limit;
-        let from = place(from);
-        let mut guard = self.state.lock();
-        let state = &mut *guard;
-        if over(state.connections, self.limits.connections) {
+    /// A new connection.
+    pub fn enter(&self, from: IpAddr) -> Result<(), CloseReason> {
+        let GateLimits { connections: limit, connections_per_address: per_address } = self.limits;
+        let one_more = |count: u64| (limit == 0 || count < limit).then_some(count + 1);
+        if self.connections.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).is_err() {
             return Err(CloseReason::MaxConnections);
         }
-        let counts = state.by_address.entry(from).or_default();
-        if over(counts.connections, self.limits.connections_per_address) {
-            return Err(CloseReason::MaxConnectionsPerAddress);
+        if per_address > 0 {
+            let mut by_address = self.by_address.lock();
+            let own = by_address.entry(origin(from)).or_default();
+            if *own >= per_address {
+                self.connections.fetch_sub(1, Ordering::SeqCst);
+                return Err(CloseReason::MaxConnectionsPerAddress);
+            }
+            *own += 1;
         }
-        let victim = if over(counts.unidentified, self.limits.unidentified_per_address) {
-            Some((DOOMED_PER_ADDRESS, CloseReason::MaxHandshakesPerAddress))
-        } else if over(state.unidentified, self.limits.unidentified) {
-            Some((DOOMED, CloseReason::MaxHandshakes))
-        } else {
-            None
-        };
-        counts.connections += 1;
-        counts.unidentified += 1;
-        state.connections += 1;
-        state.unidentified += 1;
-        let doomed = victim.and_then(|(mark, reason)| {
-            let per_address = mark == DOOMED_PER_ADDRESS;
-            let oldest = state.waiting.iter().find(|ticket| {
-                ticket.state.load(Ordering::SeqCst) == WAITING
-                    && (!per_address || ticket.from == from)
-            })?;
-            let oldest = oldest.clone();
-            oldest.state.store(mark, Ordering::SeqCst);
-            state.forget(oldest.from);
-            Some((oldest, reason))
-        });
-        let ticket =
-            Arc::new(Ticket { from, state: AtomicU8::new(WAITING), place: AtomicU64::new(0) });
-        state.waiting.push_back(ticket.clone());
-        state.tidy();
-        Ok((ticket, doomed))
+        self.unidentified.fetch_add(1, Ordering::SeqCst);
+        Ok(())
     }
 
     /// It is identified, or has ended before.
-    pub fn identified(&self, ticket: &Arc<Ticket>) {
-        let mut state = self.state.lock();
-        if ticket.state.swap(IDENTIFIED, Ordering::SeqCst) == WAITING {
-            state.forget(ticket.from);
-        }
-        state.tidy();
+    pub fn identified(&self) {
+        self.unidentified.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// It has ended.
     pub fn gone(&self, from: IpAddr) {
-        let from = place(from);
-        let mut state = self.state.lock();
-        state.connections -= 1;
-        if let Some(counts) = state.by_address.get_mut(&from) {
-            counts.connections -= 1;
-            if counts.connections == 0 {
-                state.by_address.remove(&from);
+        self.connections.fetch_sub(1, Ordering::SeqCst);
+        if self.limits.connections_per_address > 0 {
+            let mut by_address = self.by_address.lock();
+            if let Entry::Occupied(mut own) = by_address.entry(origin(from)) {
+                *own.get_mut() -= 1;
+                if *own.get() == 0 {
+                    own.remove();
+                }
             }
         }
     }
 
     /// All of them, and the unidentified among them.
     pub fn counts(&self) -> (u64, u64) {
-        let state = self.state.lock();
-        (state.connections, state.unidentified)
-    }
-}
-
-impl GateState {
-    /// One unidentified connection of this address less.
-    fn forget(&mut self, from: IpAddr) {
-        self.unidentified -= 1;
-        if let Some(counts) = self.by_address.get_mut(&from) {
-            counts.unidentified -= 1;
-        }
-    }
-
-    fn tidy(&mut self) {
-        let is_waiting = |ticket: &Arc<Ticket>| ticket.state.load(Ordering::SeqCst) == WAITING;
-        while self.waiting.front().is_some_and(|ticket| !is_waiting(ticket)) {
-            self.waiting.pop_front();
-        }
-        if self.waiting.len() as u64 > 2 * self.unidentified + 64 {
-            self.waiting.retain(is_waiting);
-        }
-        if self.waiting.is_empty() && self.waiting.capacity() > 1024 {
-            self.waiting = VecDeque::new();
-        }
+        (self.connections.load(Ordering::SeqCst), self.unidentified.load(Ordering::SeqCst))
     }
 }
 
@@ -734,13 +698,8 @@ mod tests {
         port.stop(0);
     }
 
-    fn gate(connections: u64, per_address: u64, unidentified: u64, unidentified_per: u64) -> Gate {
-        Gate::new(GateLimits {
-            connections,
-            connections_per_address: per_address,
-            unidentified,
-            unidentified_per_address: unidentified_per,
-        })
+    fn gate(connections: u64, connections_per_address: u64) -> Gate {
+        Gate::new(GateLimits { connections, connections_per_address })
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -749,16 +708,17 @@ mod tests {
 
     #[test]
     fn the_limit_itself_is_legal_and_one_more_is_closed() {
-        let gate = gate(2, 0, 0, 0);
+        let gate = gate(2, 0);
         assert!(gate.enter(ip("10.0.0.1")).is_ok() && gate.enter(ip("10.0.0.2")).is_ok());
         assert_eq!(gate.enter(ip("10.0.0.3")).err(), Some(CloseReason::MaxConnections));
         gate.gone(ip("10.0.0.1"));
         assert!(gate.enter(ip("10.0.0.3")).is_ok());
+        assert_eq!(gate.counts().0, 2);
     }
 
     #[test]
     fn addresses_are_counted_apart_and_ipv6_by_its_first_64_bits() {
-        let gate = gate(0, 1, 0, 0);
+        let gate = gate(0, 1);
         assert!(gate.enter(ip("2001:db8::1")).is_ok());
         assert_eq!(
             gate.enter(ip("2001:db8::2")).err(),
@@ -766,32 +726,10 @@ mod tests {
         );
         assert!(gate.enter(ip("2001:db8:0:1::1")).is_ok());
         assert!(gate.enter(ip("10.0.0.1")).is_ok());
-    }
-
-    #[test]
-    fn the_oldest_unidentified_connection_makes_room() {
-        let gate = gate(0, 0, 2, 0);
-        let (first, _) = gate.enter(ip("10.0.0.1")).unwrap();
-        let (second, _) = gate.enter(ip("10.0.0.2")).unwrap();
-        gate.identified(&first);
-        let (_, doomed) = gate.enter(ip("10.0.0.3")).unwrap();
-        assert!(doomed.is_none());
-        let (_, doomed) = gate.enter(ip("10.0.0.4")).unwrap();
-        let (doomed, reason) = doomed.unwrap();
-        assert!(Arc::ptr_eq(&doomed, &second) && reason == CloseReason::MaxHandshakes);
-        assert_eq!(second.settle_at(1, 3), Some(CloseReason::MaxHandshakes));
-        gate.identified(&second);
-        assert_eq!(gate.counts(), (4, 2));
-    }
-
-    #[test]
-    fn the_oldest_of_the_same_address_makes_room_for_that_address() {
-        let gate = gate(0, 0, 0, 1);
-        let (other, _) = gate.enter(ip("10.0.0.1")).unwrap();
-        let (own, _) = gate.enter(ip("10.0.0.2")).unwrap();
-        let (_, doomed) = gate.enter(ip("10.0.0.2")).unwrap();
-        let (doomed, reason) = doomed.unwrap();
-        assert!(Arc::ptr_eq(&doomed, &own) && reason == CloseReason::MaxHandshakesPerAddress);
-        assert_eq!(other.settle_at(0, 0), None);
+        assert_eq!(gate.counts(), (3, 3));
+        for from in ["2001:db8::7", "2001:db8:0:1::7", "10.0.0.1"] {
+            gate.gone(ip(from));
+        }
+        assert!(gate.by_address.lock().is_empty());
     }
 }

@@ -5,7 +5,8 @@
 //! The path of a connection, and the file in which each step lives:
 //!
 //! 1. `accept`: an accepter takes it from the backlog, judges the limits and deals it to a
-//!    loop; `bind` made the listening socket.
+//!    loop; `bind` made the listening socket. `waiting` says who is evicted if too many are unidentified,
+//!    `descriptors` keeps one address from taking them all.
 //! 3. [`tls`]: a handshake loop does the handshake, if the port has TLS.
 //! 4. `identify`: on an I/O loop the first byte says what it is; the host may be asked for
 //!    admission.
@@ -41,6 +42,7 @@ mod bind;
 mod budget;
 mod buffers;
 mod conn;
+mod descriptors;
 mod dispatch;
 #[cfg(test)]
 mod faults;
@@ -64,4 +66,5 @@ mod shared;
 mod simulation;
 mod sync;
 mod sys;
+mod waiting;
 mod workers;

@@ -1,6 +1,6 @@
 //! One port: bind, start, drain, stop.
 
-use crate::accept::{Accepter, Gate, GateLimits, Listening, Mode, Switch, Ticket};
+use crate::accept::{Accepter, Gate, GateLimits, Listening, Mode, Switch};
 use crate::config::{Compression, Config, PortSettings, Severity, SslMode};
 use crate::dispatch;
 use crate::event::{Handler, Protocol};
@@ -10,9 +10,10 @@ use crate::log::Log;
 use crate::reactor::door::{Control, Door};
 use crate::runtime::{Consumer, Core, Ended, Life, Memory, Runtime, Threads, spawn_thread};
 use crate::stats::{Counters, Stats};
-use crate::status::{CloseReason, Error, Status};
+use crate::status::{Error, Status};
 use crate::sys::{Scheduling, is_forked_child};
 use crate::tls::Acceptor;
+use crate::waiting::Waiting;
 use mio::net::TcpListener;
 use parking_lot::Mutex;
 use std::net::SocketAddr;
@@ -39,6 +40,10 @@ pub(crate) struct Port {
     /// `ssl = auto`.
     pub tls_is_optional: bool,
     pub gate: Gate,
+    /// The budget of its unidentified connections: the runtime's, or its own.
+    pub waiting: Arc<Waiting>,
+    /// `maxHandshakesPerAddress`.
+    pub waiting_per_address: u64,
     /// One per loop, and the last for the accepters. There since the start, as loops that are
     /// polled are made until then.
     counters: OnceLock<Vec<Counters>>,
@@ -368,9 +373,12 @@ impl Port {
             gate: Gate::new(GateLimits {
                 connections: settings.max_connections,
                 connections_per_address: settings.max_connections_per_address,
-                unidentified: settings.max_handshakes,
-                unidentified_per_address: settings.max_handshakes_per_address,
             }),
+            waiting: match settings.max_handshakes {
+                None => core.waiting.clone(),
+                Some(limit) => Arc::new(Waiting::new(limit)),
+            },
+            waiting_per_address: settings.max_handshakes_per_address,
             counters: OnceLock::new(),
             switch: Switch::new(),
             listening: Listening::default(),
@@ -442,17 +450,6 @@ impl Port {
     pub fn accepters_index(&self) -> usize {
         // There is one more than loops, hence at least one.
         self.all_counters().len() - 1
-    }
-
-    /// One of the unidentified has to make room.
-    pub fn doom(&self, ticket: &Arc<Ticket>, reason: CloseReason) {
-        // On its way to a loop, which then looks at its ticket, it has no place. Told to that loop alone: one
-        // that is held up gets no more of these than it has connections.
-        if let Some((loop_index, _)) = ticket.place()
-            && let Some(door) = self.core.doors().nth(loop_index)
-        {
-            door.send(Control::Doom { ticket: ticket.clone(), reason });
-        }
     }
 
     pub fn drain_deadline_ms(&self) -> Option<u64> {

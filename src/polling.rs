@@ -203,9 +203,10 @@ pub(crate) fn uninstall() -> Box<Sink> {
     SINK.take().unwrap_or_default()
 }
 
-/// Adds an event to the round.
-pub(crate) fn push(conn: Conn, handler: Arc<dyn Handler>, event: &Event<'_>) {
-    with_sink(|sink| sink.push(conn, handler, event));
+/// Adds an event to the round. False: the calling thread has none.
+#[must_use]
+pub(crate) fn push(conn: Conn, handler: Arc<dyn Handler>, event: &Event<'_>) -> bool {
+    with_sink(|sink| sink.push(conn, handler, event)).is_some()
 }
 
 /// Adds the last event of a connection, whose handle stays valid until the next round.

@@ -5,6 +5,7 @@
 //! loop ends the log thread, which is the last to run code of the host.
 
 use crate::config::{AccepterPriority, Config, LogLevel, RuntimeSettings, Severity};
+use crate::descriptors::Descriptors;
 use crate::dispatch;
 use crate::frame::compressors::Compressors;
 use crate::handles;
@@ -18,7 +19,10 @@ use crate::stats::{PortLabels, Stats, prometheus};
 use crate::status::{Error, Status};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::channel::Receiver;
-use crate::sys::{Alive, Scheduling, is_forked_child, prepare_thread, with_signals_blocked};
+use crate::sys::{
+    Alive, Scheduling, descriptor_limit, is_forked_child, prepare_thread, with_signals_blocked,
+};
+use crate::waiting::{Ticket, Waiting};
 use crate::workers::Pool;
 use mio::{Poll, Waker};
 use parking_lot::{Condvar, Mutex};
@@ -61,6 +65,9 @@ pub(crate) struct Core {
     pub log: Arc<Log>,
     pub memory: Arc<Memory>,
     pub compressors: Compressors,
+    /// The unidentified connections of all ports without a `maxHandshakes` of their own.
+    pub waiting: Arc<Waiting>,
+    pub descriptors: Descriptors,
     pub life: Life,
     ports: Mutex<Ports>,
     pub raise_accepters: bool,
@@ -313,6 +320,7 @@ impl Core {
             Consumer::Poll => OnceLock::new(),
             _ => OnceLock::from(make(Role::Io, settings.io_threads)?),
         };
+        let descriptors = descriptor_limit();
         let core = Arc::new(Core {
             clock,
             consumer,
@@ -327,6 +335,9 @@ impl Core {
                 used: AtomicUsize::new(0),
             }),
             compressors: Compressors::new(),
+            // Half of them, so that as many are left for those who are identified.
+            waiting: Arc::new(Waiting::new(descriptors.div_ceil(2))),
+            descriptors: Descriptors::new(descriptors),
             life: Life::new(),
             ports: Mutex::default(),
             raise_accepters: settings.accepter_priority == AccepterPriority::Raised,
@@ -354,6 +365,17 @@ impl Core {
     /// All loops, in the order of their counters.
     pub fn doors(&self) -> impl Iterator<Item = &Arc<Door>> {
         self.handshake_doors.iter().chain(self.io_doors())
+    }
+
+    /// One of the unidentified is evicted.
+    pub fn evict(&self, ticket: Arc<Ticket>) {
+        // On its way to a loop, which then looks at its ticket, it has no place. Told to that loop alone: one
+        // that is held up gets no more of these than it has connections.
+        if let Some((loop_index, _)) = ticket.place()
+            && let Some(door) = self.doors().nth(loop_index)
+        {
+            door.send(Control::Evict(ticket));
+        }
     }
 
     pub fn tell_all(&self, control: impl Fn() -> Control) {

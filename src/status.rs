@@ -103,10 +103,11 @@ numbered! {
     CompressionRefused = 36, "compression_refused", "the peer sent a compressed frame to a port with compression = never";
     MaxConnections = 40, "max_connections", "the port has maxConnections already";
     MaxConnectionsPerAddress = 41, "max_connections_per_address", "the address has maxConnectionsPerAddress already";
-    MaxHandshakes = 42, "max_handshakes", "the oldest of maxHandshakes unidentified connections made room";
-    MaxHandshakesPerAddress = 43, "max_handshakes_per_address", "the oldest of the address's maxHandshakesPerAddress made room";
+    MaxHandshakes = 42, "max_handshakes", "maxHandshakes is reached and this unidentified connection was evicted";
+    MaxHandshakesPerAddress = 43, "max_handshakes_per_address", "the address has reached maxHandshakesPerAddress and this unidentified connection was evicted";
     NoDescriptors = 44, "no_descriptors", "no file descriptors are left";
     MemoryLimit = 45, "memory_limit", "memoryLimit is reached and the connection wanted more than 64 KiB";
+    AddressOverShare = 46, "address_over_share", "descriptors are scarce and the address holds more than half of the connections";
     Stopped = 50, "stopped", "the listener or runtime stopped before the connection was identified";
     DrainDeadline = 51, "drain_deadline", "the drain deadline cut the connection";
     IoError = 60, "io_error", "the operating system reported an error on the socket";

@@ -81,6 +81,14 @@ fn yield_to_others() {
     }
 }
 
+/// The soft limit of open files; 0 = none.
+pub(crate) fn descriptor_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: a valid block, which a failure leaves as it is.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    if limit.rlim_cur == libc::RLIM_INFINITY { 0 } else { limit.rlim_cur }
+}
+
 /// How the calling thread is scheduled, if its class is one with slices.
 #[cfg(target_os = "linux")]
 fn scheduling() -> Option<libc::sched_attr> {

@@ -176,24 +176,24 @@ fn a_thousand_peers_that_announce_64_mib_cost_what_they_sent_and_end_by_frame_ti
 #[test]
 fn a_thousand_silent_sockets_keep_no_client_out_from_their_address_or_another() {
     let _alone = alone();
-    let server = echo_server("readTimeout=60s", "");
+    let server = echo_server("readTimeout=60s\nmaxHandshakes=256", "");
     let silent: Vec<TcpStream> = (0..1000).map(|_| connect(server.address)).collect();
     let mut same = let_in_from([127, 0, 0, 1], server.address);
     let mut other = let_in_from([127, 0, 0, 2], server.address);
     for client in [&mut same, &mut other] {
         exchanges(client, 10);
     }
-    wait_for_count("the oldest", 744, || ended(&server, CloseReason::MaxHandshakesPerAddress));
-    let made_room = ended(&server, CloseReason::MaxHandshakesPerAddress);
+    wait_for_count("the oldest", 744, || ended(&server, CloseReason::MaxHandshakes));
+    let evicted = ended(&server, CloseReason::MaxHandshakes);
     let waiting = server.listener.stats().unidentified;
-    println!("{} silent sockets: {waiting} wait, {made_room} made room", silent.len());
+    println!("{} silent sockets: {waiting} wait, {evicted} evicted", silent.len());
     assert!(waiting <= 256, "{waiting}");
 }
 
 #[test]
 fn silent_sockets_of_two_thousand_addresses_keep_no_client_out() {
     let _alone = alone();
-    let server = echo_server("readTimeout=60s", "");
+    let server = echo_server("readTimeout=60s\nmaxHandshakes=1024", "");
     let silent: Vec<TcpStream> = (0..2000u32)
         .map(|n| from_address([127, 1, (n / 250) as u8, (n % 250) as u8 + 1], server.address))
         .collect();
@@ -201,8 +201,8 @@ fn silent_sockets_of_two_thousand_addresses_keep_no_client_out() {
         exchanges(&mut let_in_from(from, server.address), 10);
     }
     wait_for_count("the oldest", 976, || ended(&server, CloseReason::MaxHandshakes));
-    let made_room = ended(&server, CloseReason::MaxHandshakes);
-    println!("{} silent sockets of as many addresses: {made_room} made room", silent.len());
+    let evicted = ended(&server, CloseReason::MaxHandshakes);
+    println!("{} silent sockets of as many addresses: {evicted} evicted", silent.len());
 }
 
 // Bombs.

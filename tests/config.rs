@@ -442,7 +442,7 @@ fn a_port_without_further_keys_has_the_defaults_of_the_manual() {
     assert_eq!((p.idle_timeout_ms, p.write_timeout_ms, p.keep_alive_ms), (0, 60_000, 60_000));
     assert_eq!((p.close_timeout_ms, p.compress_limit_bytes), (300_000, 1 << 20));
     assert_eq!((p.accepter_threads, p.max_connections, p.max_connections_per_address), (1, 0, 0));
-    assert_eq!((p.max_handshakes, p.max_handshakes_per_address), (1024, 256));
+    assert_eq!((p.max_handshakes, p.max_handshakes_per_address), (None, 0));
     assert_eq!((p.max_frame_size_bytes, p.max_inflated_size_bytes), (64 << 20, 256 << 20));
     assert_eq!(
         (p.compression, p.compress_threshold_bytes, p.compress_level),
@@ -465,7 +465,7 @@ fn every_built_port_key_is_read() {
     assert_eq!((p.idle_timeout_ms, p.write_timeout_ms, p.keep_alive_ms), (4, 5, 16_000));
     assert_eq!((p.close_timeout_ms, p.compress_limit_bytes), (18, 19));
     assert_eq!((p.accepter_threads, p.max_connections, p.max_connections_per_address), (6, 8, 9));
-    assert_eq!((p.max_handshakes, p.max_handshakes_per_address), (10, 11));
+    assert_eq!((p.max_handshakes, p.max_handshakes_per_address), (Some(10), 11));
     assert_eq!((p.max_frame_size_bytes, p.max_inflated_size_bytes), (12, 13));
     assert_eq!(
         (p.compression, p.compress_threshold_bytes, p.compress_level),
@@ -542,7 +542,7 @@ fn zero_switches_off_what_can_be_switched_off() {
         (p.read_timeout_ms, p.frame_timeout_ms, p.idle_timeout_ms, p.keep_alive_ms),
         (0, 0, 0, 0)
     );
-    assert_eq!((p.max_handshakes, p.max_handshakes_per_address), (0, 0));
+    assert_eq!((p.max_handshakes, p.max_handshakes_per_address), (Some(0), 0));
 }
 
 #[test]

@@ -750,7 +750,7 @@ fn max_connections_per_address_leaves_other_addresses_alone() {
 }
 
 #[test]
-fn over_max_handshakes_the_oldest_unidentified_connection_makes_room() {
+fn at_max_handshakes_the_oldest_silent_connection_is_evicted_after_its_grace() {
     let (server, _log) = noted("maxHandshakes=2", "");
     let identified = framed(server.address);
     let mut oldest = connect(server.address);
@@ -766,7 +766,7 @@ fn over_max_handshakes_the_oldest_unidentified_connection_makes_room() {
 }
 
 #[test]
-fn over_max_handshakes_per_address_the_oldest_of_that_address_makes_room() {
+fn at_max_handshakes_per_address_the_oldest_of_that_address_is_evicted() {
     let keys = format!("{WITH_TLS}\nmaxHandshakesPerAddress=2");
     let (server, _log) = noted(&keys, TLS_SECTION);
     let other = connect_from("127.0.0.2", server.address);

@@ -222,8 +222,9 @@ fn without_descriptors_those_over_are_reset_and_a_later_client_is_served() {
 }
 
 fn those_over_are_reset(accepters: u32, descriptors: u64) {
-    let ini =
-        format!("{PORT}accepterThreads={accepters}\n[Runtime]\nioThreads=1\nhandshakeThreads=1\n");
+    let ini = format!(
+        "{PORT}maxHandshakes=0\naccepterThreads={accepters}\n[Runtime]\nioThreads=1\nhandshakeThreads=1\n"
+    );
     let mut host = Host::with_descriptors(&ini, descriptors);
     let begun = Instant::now();
     let clients: Vec<TcpStream> = (0..60).map(|_| connect(host.address())).collect();
@@ -253,7 +254,7 @@ fn those_over_are_reset(accepters: u32, descriptors: u64) {
 
 #[test]
 fn the_reserved_descriptor_comes_back_after_others_have_taken_it() {
-    let ini = format!("{PORT}[Runtime]\nioThreads=1\nhandshakeThreads=1\n");
+    let ini = format!("{PORT}maxHandshakes=0\n[Runtime]\nioThreads=1\nhandshakeThreads=1\n");
     let mut host = Host::with_descriptors(&ini, 60);
     let mut early = framed(host.address());
     // The host takes every descriptor that becomes free, the reserved one too.
@@ -875,24 +876,44 @@ fn a_crowd_from_one_address_that_comes_while_its_loop_is_held_up_is_served_whole
 
 #[test]
 fn the_log_tells_who_is_closed_by_a_limit_and_which_key_it_is() {
-    for (key, makes_room, what) in [
+    for (key, evicts, what) in [
         ("maxConnections", false, "it is closed"),
         ("maxConnectionsPerAddress", false, "it is closed"),
-        ("maxHandshakes", true, "the oldest silent one makes room"),
-        ("maxHandshakesPerAddress", true, "the oldest silent one of its address makes room"),
+        ("maxHandshakesPerAddress", true, "the oldest silent one of its address is evicted"),
     ] {
         let server = echo_server(&format!("{key}=1"), "");
         let lines = Arc::new(Mutex::new(Vec::new()));
         let sink = Box::new(Stage("accept", lines.clone()));
         server.runtime.set_log(Level::Warn, Some(sink)).unwrap();
-        let mut first = if makes_room { connect(server.address) } else { framed(server.address) };
+        let mut first = if evicts { connect(server.address) } else { framed(server.address) };
         let mut next = connect(server.address);
-        assert_ends_without_a_byte(if makes_room { &mut first } else { &mut next });
+        assert_ends_without_a_byte(if evicts { &mut first } else { &mut next });
         server.runtime.stop(0).unwrap();
         server.runtime.wait(None).unwrap();
         let told = format!("[Port] {key} is reached by a connection from 127.0.0.1: {what}");
         assert_eq!(*lines.lock().unwrap(), [told]);
     }
+}
+
+#[test]
+fn the_log_tells_that_newcomers_wait_while_nobody_can_be_evicted_and_then_who_is() {
+    let server = echo_server("maxHandshakes=1", "");
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let sink = Box::new(Stage("accept", lines.clone()));
+    server.runtime.set_log(Level::Warn, Some(sink)).unwrap();
+    let mut silent = connect(server.address);
+    let crowded = "[Port] maxHandshakes is reached and nobody can be evicted yet: newcomers wait in \
+        the backlog";
+    let evicted = "[Port] maxHandshakes is reached by a connection from 127.0.0.1: the oldest silent one \
+        of the address that holds most is evicted";
+    // Once a second, either of them.
+    wait_until("both lines", || {
+        let mut next = connect(server.address);
+        assert_ends_without_a_byte(&mut silent);
+        std::mem::swap(&mut silent, &mut next);
+        let lines = lines.lock().unwrap();
+        [crowded, evicted].iter().all(|line| lines.iter().any(|told| told == line))
+    });
 }
 
 #[test]

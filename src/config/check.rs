@@ -45,6 +45,14 @@ impl<'a> Values<'a> {
         number.unwrap_or_else(|| unreachable!("{name} is a number that fits"))
     }
 
+    /// Of an integer that may be left to the library, then `None`.
+    pub(super) fn number_or_auto(&self, name: &str) -> Option<u64> {
+        match self.0.get(name) {
+            Some((Value::Word(_), _)) => None,
+            _ => Some(self.number(name)),
+        }
+    }
+
     /// Of a choice, as a variant of its enum.
     pub(super) fn word<T>(&self, name: &str, from_word: fn(&str) -> Option<T>) -> T {
         let word = match self.0.get(name) {

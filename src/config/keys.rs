@@ -199,8 +199,8 @@ const PORT: &[Key] = keys! {
     "domains", planned, Kind::List, Nothing, "names for automatic certificates (ACME)";
     "maxConnections", built, LIMIT, Text("0"), "over it a new connection is closed at once and counted; 0 = none";
     "maxConnectionsPerAddress", built, LIMIT, Text("0"), "the same per address; 0 = none";
-    "maxHandshakes", built, LIMIT, Text("1024"), "connections that are not identified yet; over it the oldest of them is dropped; 0 = none";
-    "maxHandshakesPerAddress", built, LIMIT, Text("256"), "the same per address (/32, IPv6 /64); 0 = none";
+    "maxHandshakes", built, Kind::IntegerOrAuto { min: 0, max: COUNT }, Text("auto"), "connections that are not identified yet. `auto`: half of the soft limit of open files, one budget for all ports of the runtime; a number: a budget of this port's own; 0 = none. At the limit a newcomer evicts another one, see below";
+    "maxHandshakesPerAddress", built, LIMIT, Text("0"), "the same per address (/32, IPv6 /64) in that budget; over it a newcomer evicts the oldest of its address; 0 = none";
     "maxFrameSize", built, FRAME_SIZE, Text("64M"), "largest frame on the wire, inclusive";
     "maxInflatedSize", built, FRAME_SIZE, Text("256M"), "largest payload after inflation, inclusive";
     "compression", built, Kind::Choice(&["auto", "zlib", "raw", "off", "never"]), Text("auto"), "what is read; written is zlib, or raw with `raw`; `off` never sends compressed and still reads both; `never` refuses compressed frames too";

@@ -18,6 +18,13 @@ pub enum Kind {
         /// Largest.
         max: u64,
     },
+    /// A number, both ends inclusive, or `auto`.
+    IntegerOrAuto {
+        /// Smallest.
+        min: u64,
+        /// Largest.
+        max: u64,
+    },
     /// A time, both ends inclusive.
     Duration {
         /// Whether 0 is valid too; it then means that there is none.
@@ -70,6 +77,7 @@ pub(super) enum Value {
 }
 
 const TLS_VERSIONS: &[&str] = &["1.2", "1.3"];
+const AUTO: &[&str] = &["auto"];
 
 impl Kind {
     /// Reads a value, or tells what is wrong with it in words that follow the value.
@@ -79,6 +87,10 @@ impl Kind {
             Kind::Integer { min, max } => match units::integer(text) {
                 None => Err("is not a number that fits"),
                 Some(n) => in_range(n, min, max),
+            },
+            Kind::IntegerOrAuto { min, max } => match word(text, AUTO) {
+                Some(auto) => Ok(auto),
+                None => Kind::Integer { min, max }.parse(text),
             },
             Kind::Duration { zero, min_ms, max_ms } => match units::duration_ms(text) {
                 None => Err("is not a duration that fits"),
@@ -113,6 +125,7 @@ impl Kind {
     pub(super) fn nothing(self) -> Value {
         match self {
             Kind::Flag => Value::Flag(false),
+            Kind::IntegerOrAuto { .. } => Value::Word(AUTO[0]),
             Kind::Integer { .. } | Kind::Duration { .. } | Kind::Size { .. } => Value::Number(0),
             Kind::Choice(words) => Value::Word(words[0]),
             Kind::TlsVersion => Value::Word(TLS_VERSIONS[0]),
@@ -153,6 +166,7 @@ impl fmt::Display for Kind {
         match *self {
             Kind::Flag => f.write_str("yes or no"),
             Kind::Integer { min, max } => write!(f, "a number from {min} to {max}"),
+            Kind::IntegerOrAuto { min, max } => write!(f, "auto, or a number from {min} to {max}"),
             Kind::Duration { zero, min_ms, max_ms } => {
                 let (min, max) = (units::show_duration(min_ms), units::show_duration(max_ms));
                 let off = if zero { "0, or " } else { "" };
@@ -198,6 +212,15 @@ mod tests {
         assert_eq!(kind(true).parse("0"), Ok(Value::Number(0)));
         assert_eq!(kind(false).parse("0s"), Err("is out of range"));
         assert_eq!(kind(true).parse("999"), Err("is out of range"));
+    }
+
+    #[test]
+    fn a_number_may_be_left_to_the_library() {
+        let kind = Kind::IntegerOrAuto { min: 0, max: 9 };
+        assert_eq!(kind.parse("Auto"), Ok(Value::Word("auto")));
+        assert_eq!(kind.parse("9"), Ok(Value::Number(9)));
+        assert_eq!(kind.parse("10"), Err("is out of range"));
+        assert_eq!(kind.parse("automatic"), Err("is not a number that fits"));
     }
 
     #[test]

@@ -103,7 +103,7 @@ fn port(
         accepter_threads: values.number("accepterThreads"),
         max_connections: values.number("maxConnections"),
         max_connections_per_address: values.number("maxConnectionsPerAddress"),
-        max_handshakes: values.number("maxHandshakes"),
+        max_handshakes: values.number_or_auto("maxHandshakes"),
         max_handshakes_per_address: values.number("maxHandshakesPerAddress"),
         max_frame_size_bytes: values.number("maxFrameSize"),
         max_inflated_size_bytes: values.number("maxInflatedSize"),

@@ -87,8 +87,8 @@ pub struct PortSettings {
     pub max_connections: u64,
     /// `maxConnectionsPerAddress`; 0 = none.
     pub max_connections_per_address: u64,
-    /// `maxHandshakes`; 0 = none.
-    pub max_handshakes: u64,
+    /// `maxHandshakes`; 0 = none, `None` = the runtime's.
+    pub max_handshakes: Option<u64>,
     /// `maxHandshakesPerAddress`; 0 = none.
     pub max_handshakes_per_address: u64,
     /// `maxFrameSize`, at most 2,147,483,647.

@@ -223,10 +223,13 @@ impl Conn {
         }
     }
 
-    /// A newer connection needs this one's place among the unidentified.
-    pub fn on_doomed(&mut self, reason: CloseReason) {
+    /// Evicts it for a newer connection, unless it has come further since that was decided.
+    pub fn on_evicted(&mut self) {
         // If it is at its end already, that is the reason.
-        if self.ticket().is_some() && self.input_end.is_none() && !self.is_over() {
+        if let Some(reason) = self.ticket().and_then(|ticket| ticket.evicted())
+            && self.input_end.is_none()
+            && !self.is_over()
+        {
             let ending = self.ending(reason, Party::Library);
             self.end(Ending { cut: Cut::Now, ..ending });
         }

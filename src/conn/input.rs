@@ -15,6 +15,14 @@ use crate::status::CloseReason;
 use crate::tls::Engine;
 use std::sync::atomic::Ordering;
 
+/// A fault that the simulated world must notice.
+fn identifies_anywhere() -> bool {
+    #[cfg(any(test, fuzzing))]
+    return crate::simulation::canary(crate::simulation::Canary::IdentifiesAnywhere);
+    #[cfg(not(any(test, fuzzing)))]
+    false
+}
+
 /// Read size before a connection is open: an identification and a first request.
 const NEWCOMER_READ_BYTES: usize = 17 << 10;
 /// A loop's buffer for inflated frames is kept up to this size.
@@ -225,6 +233,11 @@ impl Conn {
         loop {
             let rest = &bytes[used..];
             match self.phase {
+                // Events are for I/O loops: the first byte goes there, however often this loop
+                // comes by before it has handed over.
+                Phase::Identify if turn.door.is_handshake() && !identifies_anywhere() => {
+                    return used;
+                }
                 Phase::Identify => match identify(rest, self.out_ref().tls.is_none()) {
                     Identity::NeedMore => return used,
                     Identity::Tls => {
@@ -312,6 +325,9 @@ impl Conn {
     // The way in.
 
     fn on_identified(&mut self, turn: &mut Turn, protocol: Protocol, first_byte: u8) {
+        if turn.door.is_handshake() && !identifies_anywhere() {
+            return self.lost_event();
+        }
         if let Some(seat) = &mut self.seat {
             seat.identified();
         }

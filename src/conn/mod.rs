@@ -18,7 +18,7 @@ mod time;
 
 pub(crate) use end::Parting;
 
-use crate::accept::{Seat, Ticket};
+use crate::accept::Seat;
 use crate::dispatch;
 use crate::event::{CloseInfo, Event, FrameSpan, Frames, Handler, Party, Protocol};
 #[cfg(test)]
@@ -27,6 +27,7 @@ use crate::frame::HEADER_BYTES;
 use crate::frame::decode::{Decoder, Workspace};
 use crate::handles::{self, SendFlags};
 use crate::listener::Port;
+use crate::log::Level;
 use crate::mailbox::Letter;
 use crate::polling;
 use crate::reactor::door::Door;
@@ -35,7 +36,8 @@ use crate::runtime::Consumer;
 use crate::send::{Fin, Outbound};
 use crate::shared::Shared;
 use crate::status::{CloseReason, Status};
-use end::Ending;
+use crate::waiting::{self, Ticket};
+use end::{Cut, Ending};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use time::Times;
@@ -201,6 +203,20 @@ impl Conn {
 
     pub fn ticket(&self) -> Option<&Arc<Ticket>> {
         self.seat.as_ref()?.ticket()
+    }
+
+    /// Reports how far an unidentified connection has come, each step once; of others nothing. Gives one
+    /// that is evicted instead, if this one was to be.
+    pub fn report_stage(&mut self, turn: &Turn) -> Option<Arc<Ticket>> {
+        self.ticket()?;
+        let stage = match self.phase {
+            Phase::Identify if turn.door.is_handshake() => waiting::Stage::Finished,
+            Phase::Sniff | Phase::Handshake | Phase::Identify if self.bytes_in > 0 => {
+                waiting::Stage::Spoken
+            }
+            _ => return None,
+        };
+        self.seat.as_mut()?.reached(stage, turn.now_ms)
     }
 
     /// True if this is the connection that `shared` stands for.
@@ -374,7 +390,9 @@ impl Conn {
             if matches!(event, Event::Frames(_) | Event::Data(_)) {
                 self.told_in_round = polling::round();
             }
-            polling::push(handles::Conn::from_raw(self.out_ref().id), handler, &event);
+            if !polling::push(handles::Conn::from_raw(self.out_ref().id), handler, &event) {
+                self.lost_event();
+            }
             return;
         }
         let Some(out) = self.out.take() else { return };
@@ -388,6 +406,14 @@ impl Conn {
             let ending = self.ending(CloseReason::CallbackPanic, Party::Host);
             self.end(ending);
         }
+    }
+
+    /// A defect of ours: there is nobody here to whom an event can be given.
+    pub(super) fn lost_event(&mut self) {
+        let text = "a defect: an event has no consumer; its connection ends".to_owned();
+        self.port.log.record_with(Level::Error, "event", self.out_ref().id, || text);
+        let ending = self.ending(CloseReason::Internal, Party::Library);
+        self.end(Ending { cut: Cut::Reset, ..ending });
     }
 
     /// Gives a frame on its own to the handler. Who keeps it gets its memory: there may be none for a

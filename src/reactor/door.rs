@@ -1,13 +1,12 @@
 //! The way into a loop: a channel for control messages, and a wake-up that is only
 //! written when the loop sleeps.
 
-use crate::accept::Ticket;
 use crate::conn::{Conn, Newcomer};
 use crate::shared::Shared;
-use crate::status::CloseReason;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::channel::{self, Receiver, Sender};
+use crate::waiting::Ticket;
 use mio::Waker;
 use std::sync::Arc;
 
@@ -19,8 +18,8 @@ pub(crate) enum Control {
     HandOver(Box<Conn>),
     /// Operations of other threads wait in it.
     Dirty(Arc<Shared>),
-    /// An unidentified connection has to make room.
-    Doom { ticket: Arc<Ticket>, reason: CloseReason },
+    /// An unidentified connection is evicted, unless it has come further meanwhile.
+    Evict(Arc<Ticket>),
     /// The listener with this number stops; its connections end by the deadline.
     Drain { port: usize, deadline_ms: u64 },
     /// Look at the runtime's state.
@@ -46,8 +45,7 @@ pub(crate) struct Door {
     /// Newcomers that were dealt to this loop and that it has not given a place yet.
     unseen: AtomicUsize,
     /// Accepters that wait until there are fewer of those.
-    wait_for_room: Mutex<Vec<Arc<Waker>>>,
-    somebody_waits: AtomicBool,
+    wait_for_room: Waiters,
     /// Its loop takes nothing more.
     has_ended: AtomicBool,
     /// When the loop's present turn began, in monotonic milliseconds; 0 = it waits.
@@ -78,8 +76,7 @@ impl Door {
             asleep,
             load,
             unseen,
-            wait_for_room: Mutex::default(),
-            somebody_waits: AtomicBool::new(false),
+            wait_for_room: Waiters::default(),
             has_ended: AtomicBool::new(false),
             turn_began_ms,
             slow_turns,
@@ -119,24 +116,13 @@ impl Door {
 
     /// Wakes an accepter when there is more room, once. Ask for the room again after that.
     pub fn wakes_when_there_is_room(&self, accepter: &Arc<Waker>) {
-        let mut waiting = self.wait_for_room.lock();
-        if !waiting.iter().any(|present| Arc::ptr_eq(present, accepter)) {
-            waiting.push(accepter.clone());
-        }
-        drop(waiting);
-        self.somebody_waits.store(true, Ordering::SeqCst);
+        self.wait_for_room.add(accepter);
     }
 
     /// The loop has given so many newcomers their places.
     pub fn has_seen(&self, newcomers: usize) {
         self.unseen.fetch_sub(newcomers, Ordering::SeqCst);
-        if self.somebody_waits.swap(false, Ordering::SeqCst) {
-            let waiting = std::mem::take(&mut *self.wait_for_room.lock());
-            for accepter in waiting {
-                // An eventfd whose counter is full is awake enough.
-                let _ = accepter.wake();
-            }
-        }
+        self.wait_for_room.wake();
     }
 
     // The watchdog: a loop notes its turns, anyone may ask.
@@ -227,6 +213,35 @@ impl Door {
 
     pub fn awake(&self) {
         self.asleep.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Accepters that wait for something. Each is woken once, and looks for itself then.
+#[derive(Default)]
+pub(crate) struct Waiters {
+    accepters: Mutex<Vec<Arc<Waker>>>,
+    is_any: AtomicBool,
+}
+
+impl Waiters {
+    pub fn add(&self, accepter: &Arc<Waker>) {
+        let mut accepters = self.accepters.lock();
+        if !accepters.iter().any(|present| Arc::ptr_eq(present, accepter)) {
+            accepters.push(accepter.clone());
+        }
+        drop(accepters);
+        self.is_any.store(true, Ordering::SeqCst);
+    }
+
+    /// Costs nothing but a look where nobody waits.
+    pub fn wake(&self) {
+        if self.is_any.load(Ordering::SeqCst) && self.is_any.swap(false, Ordering::SeqCst) {
+            let waiting = std::mem::take(&mut *self.accepters.lock());
+            for accepter in waiting {
+                // An eventfd whose counter is full is awake enough.
+                let _ = accepter.wake();
+            }
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::frame::decode::Workspace;
 use crate::handles::{self, SendFlags};
 use crate::polling::{self, Sink};
 use crate::runtime::Core;
-use crate::status::{CloseReason, Status};
+use crate::status::Status;
 use crate::sync::channel::Receiver;
 use absence::Absence;
 use door::{Control, Door, least_loaded};
@@ -120,8 +120,8 @@ struct Slot {
     timer_tick: u64,
     /// A deadline was over before its turn in a round that had no room: it is judged behind that.
     unjudged: bool,
-    /// It has to make room unless what has arrived identifies it.
-    doomed: Option<CloseReason>,
+    /// It is evicted unless what has arrived brings it further.
+    evicted: bool,
 }
 
 impl Loop {
@@ -500,13 +500,13 @@ impl Loop {
                     self.touch(shared.key);
                 }
             }
-            Control::Doom { ticket, reason } => {
+            Control::Evict(ticket) => {
                 if let Some((_, key)) = ticket.place()
                     && let Some(Some(slot)) = self.slots.get_mut(key)
                     && slot.conn.ticket().is_some_and(|own| Arc::ptr_eq(own, &ticket))
                 {
                     // It may have spoken, and this loop have been too busy to hear it.
-                    (slot.doomed, slot.readable) = (Some(reason), true);
+                    (slot.evicted, slot.readable) = (true, true);
                     self.visit_later(key);
                 }
             }
@@ -571,7 +571,7 @@ impl Loop {
             again: false,
             timer_tick: 0,
             unjudged: false,
-            doomed: None,
+            evicted: false,
         }));
         self.careful(key, Loop::settle_in);
         // What it brought along is worked on before the loop waits: no edge comes for it.
@@ -586,9 +586,8 @@ impl Loop {
             conn.on_io_error(&error);
         }
         let loop_index = self.turn.loop_index;
-        let doomed = conn.ticket().and_then(|ticket| ticket.settle_at(loop_index, key));
-        if doomed.is_some() {
-            (slot.doomed, slot.readable) = (doomed, true);
+        if conn.ticket().is_some_and(|ticket| ticket.settle_at(loop_index, key)) {
+            (slot.evicted, slot.readable) = (true, true);
         }
         if let Some(deadline_ms) = conn.port().drain_deadline_ms() {
             conn.on_drain(deadline_ms);
@@ -648,7 +647,7 @@ impl Loop {
     fn visit(&mut self, key: usize) {
         let is_polled = self.is_polled();
         let Some(slot) = &mut self.slots[key] else { return };
-        let Slot { conn, readable, read_closed, unjudged, doomed, .. } = &mut **slot;
+        let Slot { conn, readable, read_closed, unjudged, evicted, .. } = &mut **slot;
         let turn = &mut self.turn;
         conn.note_absence(turn);
         let scratch = &mut (*self.scratch).as_mut()[self.base..];
@@ -720,13 +719,11 @@ impl Loop {
         if had_turn && std::mem::take(unjudged) {
             conn.on_time(turn, false);
         }
-        if let Some(reason) = *doomed
-            && had_turn
-            // There it is read once more, and doomed by its ticket.
-            && !(is_handshake && conn.is_to_hand_over())
-        {
-            *doomed = None;
-            conn.on_doomed(reason);
+        if let Some(other) = conn.report_stage(turn) {
+            self.core.evict(other);
+        }
+        if had_turn && std::mem::take(evicted) {
+            conn.on_evicted();
         }
         let Input { at, filled, scratch, .. } = input;
         if filled > 0 {

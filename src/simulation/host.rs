@@ -2,6 +2,7 @@
 //! "other threads" (between the turns of the loops).
 
 use super::random::Random;
+use super::wire::LOOP;
 use crate::event::{CloseInfo, Event, FrameSpan, Frames, Handler, Protocol};
 use crate::handles::{Conn, SendFlags};
 use crate::polling::{Told as Polled, What};
@@ -84,7 +85,7 @@ impl Drop for Attached {
 }
 
 impl Known {
-    fn opened(&self) -> Option<Protocol> {
+    pub fn opened(&self) -> Option<Protocol> {
         self.told.iter().find_map(|told| match told {
             Told::Opened(protocol) => Some(*protocol),
             _ => None,
@@ -294,6 +295,8 @@ impl Host {
 
 impl Handler for Host {
     fn on_event(&self, conn: Conn, event: Event<'_>) {
+        // A world has one loop for handshakes, its first.
+        assert_ne!(LOOP.get(), 0, "an event on a handshake loop");
         let mut state = self.state();
         let State { random, known } = &mut *state;
         let at = known.iter().position(|known| known.conn == conn).unwrap_or_else(|| {

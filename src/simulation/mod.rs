@@ -37,6 +37,8 @@ pub(crate) enum Canary {
     ForgottenDeadline,
     /// The budget of a turn has no end.
     EndlessTurn,
+    /// A handshake loop identifies connections, too.
+    IdentifiesAnywhere,
 }
 
 /// Runs a world whose decisions come from a script and whose first peer sends these bytes.
@@ -171,24 +173,30 @@ fn every_world_ends_as_the_model_says() {
     }
 }
 
-fn is_caught(which: Canary) {
+fn is_caught(which: Canary, worlds: u64) {
     set_canary(Some(which));
-    let result = run(1, 60);
+    let result = run(1, worlds);
     set_canary(None);
     assert!(result.is_err(), "the model did not notice {which:?}");
 }
 
 #[test]
 fn the_model_notices_a_lost_byte() {
-    is_caught(Canary::LostByte);
+    is_caught(Canary::LostByte, 60);
 }
 
 #[test]
 fn the_model_notices_a_closed_event_that_is_told_twice() {
-    is_caught(Canary::DoubleClose);
+    is_caught(Canary::DoubleClose, 60);
+}
+
+#[test]
+fn the_model_notices_a_handshake_loop_that_identifies() {
+    // It takes TLS, a limit, and an eviction in the turn in which the handshake ends.
+    is_caught(Canary::IdentifiesAnywhere, 3000);
 }
 
 #[test]
 fn the_model_notices_a_deadline_that_is_forgotten() {
-    is_caught(Canary::ForgottenDeadline);
+    is_caught(Canary::ForgottenDeadline, 60);
 }

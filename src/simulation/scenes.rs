@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::event::{Event, Handler, Protocol};
 use crate::handles;
 use crate::listener::Port;
+use crate::log::Level;
 use crate::polling::What;
 use crate::reactor::door::Control;
 use crate::reactor::transport::Transport;
@@ -13,7 +14,7 @@ use crate::reactor::{Loop, Readiness};
 use crate::runtime::{Clock, Consumer, Core};
 use crate::stats::Stats;
 use crate::status::CloseReason;
-use crate::tls::test_peer::{self, Setup};
+use crate::tls::test_peer::{Setup, received, sealed, sent};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use parking_lot::Mutex;
@@ -135,13 +136,13 @@ impl Scene {
             if self.open() > opened {
                 return (peer, client);
             }
-            peer.send(&test_peer::sent(&mut client));
+            peer.send(&sent(&mut client));
             if !client.is_handshaking() {
-                peer.send(&test_peer::sealed(&mut client, &[1]));
+                peer.send(&sealed(&mut client, &[1]));
             }
             self.handshake_turn();
             self.whole_round();
-            test_peer::received(&mut client, &peer.recv(usize::MAX)).unwrap();
+            received(&mut client, &peer.recv(usize::MAX)).unwrap();
         }
         panic!("it does not open");
     }
@@ -180,6 +181,11 @@ impl Scene {
     /// Frames that a connection has got.
     fn frames_of(&self, position: usize) -> u64 {
         self.host.0.lock()[position].1
+    }
+
+    /// Frames that all connections have got.
+    fn frames_seen(&self) -> u64 {
+        self.stats().frames_in
     }
 
     fn handshake_turn(&mut self) {
@@ -257,17 +263,18 @@ fn a_frame_that_has_come_in_time_is_no_late_one_because_its_loop_reads_it_late()
 }
 
 #[test]
-fn a_loop_that_is_held_up_is_told_of_no_more_doomed_ones_than_it_has() {
-    let mut scene = Scene::polled("maxHandshakes = 1\n");
+fn a_loop_that_is_held_up_is_told_of_no_more_evicted_ones_than_it_has() {
+    let mut scene = Scene::polled("maxHandshakes = 1\nreadTimeout = 0\n");
     let _silent = scene.knock();
     scene.round(1);
     let door = scene.port.first_doors()[0].clone();
     assert_eq!(door.messages(), 0);
     for _ in 0..50 {
+        scene.now_ms.fetch_add(1_000, Ordering::SeqCst);
         scene.knock();
     }
     assert_eq!(door.messages(), 50 + 1, "each newcomer, and the one that it has had");
-    // Who was doomed on the way ends when it comes, and the last one stays.
+    // Who was evicted on the way ends when it comes, and the last one stays.
     (0..200).for_each(|_| scene.round(1));
     assert_eq!(scene.stats().closes[CloseReason::MaxHandshakes.code() as usize], 50);
     assert_eq!(scene.stats().unidentified, 1);
@@ -275,10 +282,7 @@ fn a_loop_that_is_held_up_is_told_of_no_more_doomed_ones_than_it_has() {
 
 #[test]
 fn with_tls_nobody_is_accepted_whom_a_loop_behind_the_handshakes_has_not_looked_at() {
-    let (certificate, key) = super::world::identity();
-    let mut scene = Scene::polled(&format!(
-        "ssl = auto\nsslSection = TLS\n[TLS]\ncertificate = {certificate}\nprivateKey = {key}\n"
-    ));
+    let mut scene = Scene::polled(&format!("ssl = auto\n{}", tls_keys()));
     let all = scene.port.room();
     for come in 1..=all {
         // Without TLS, which it may do here, its way is the same.
@@ -291,6 +295,62 @@ fn with_tls_nobody_is_accepted_whom_a_loop_behind_the_handshakes_has_not_looked_
         scene.round(1);
     }
     assert_eq!(scene.port.room(), all);
+}
+
+/// Keys of a port with TLS.
+fn tls_keys() -> String {
+    let (certificate, key) = super::world::identity();
+    format!("sslSection = TLS\n[TLS]\ncertificate = {certificate}\nprivateKey = {key}\n")
+}
+
+/// A handshake loop evicts a connection in the turn in which the end of its handshake arrives,
+/// together with what its client has to say.
+fn is_evicted_as_its_handshake_ends(consumer: Consumer) {
+    let mut scene = Scene::new(&format!("maxHandshakes = 1\n{}", tls_keys()), consumer);
+    let mut client = Setup::default().connect();
+    let peer = scene.knock();
+    peer.send(&sent(&mut client));
+    while client.is_handshaking() {
+        scene.handshake_turn();
+        received(&mut client, &peer.recv(usize::MAX)).unwrap();
+    }
+    // So long that it may be evicted.
+    scene.now_ms.fetch_add(6_000, Ordering::SeqCst);
+    let _newcomer = scene.knock();
+    let said = sealed(&mut client, &[&[1], &FRAME[..]].concat());
+    peer.send(&said);
+    scene.handshake_turn();
+    assert_eq!(scene.open(), 0, "a handshake loop opens nobody");
+    let mut rounds = 0;
+    while scene.frames_seen() == 0 {
+        rounds += 1;
+        assert!(rounds < 100, "its frame is lost");
+        scene.round(1);
+    }
+    assert_eq!(scene.stats().closes.iter().sum::<u64>(), 0);
+}
+
+#[test]
+fn a_connection_that_is_evicted_as_its_handshake_ends_is_opened_by_an_io_loop_and_told() {
+    is_evicted_as_its_handshake_ends(Consumer::Callbacks);
+    is_evicted_as_its_handshake_ends(Consumer::Poll);
+}
+
+#[test]
+fn an_event_that_nobody_takes_ends_its_connection_as_a_defect_and_the_log_has_it() {
+    let mut scene = Scene::polled("");
+    scene.core.log.set_level(Level::Error);
+    let peer = scene.knock();
+    peer.send(&[1]);
+    // Without a round of the host's.
+    for _ in 0..2 {
+        let ready = scene.ready(1);
+        scene.reactor.turn(ready.into_iter());
+    }
+    assert_eq!(scene.stats().closes[CloseReason::Internal.code() as usize], 1);
+    assert!(peer.was_reset());
+    let record = scene.core.log.next_record().expect("the log has it");
+    assert_eq!(record.level, Level::Error);
 }
 
 /// One sends a lot, and another one a frame in each turn: that one is told in each, whatever there is to
@@ -422,13 +482,13 @@ fn a_ping_beside_ten_attackers_is_answered_within_two_rounds() {
         attacks.push((scene.connect_to_either(), [&[2, 0, 0, 0], &[7; 10_000_000][..]].concat()));
         for row in [1, 31, 400] {
             let (peer, mut client) = scene.connect_with_tls();
-            let mut records = test_peer::sealed(&mut client, &[3, 0, 0, 0]);
+            let mut records = sealed(&mut client, &[3, 0, 0, 0]);
             for number in 0..5000 {
                 if row > 1 && number % (row + 1) < row && number < 1000 {
                     client.refresh_traffic_keys().unwrap();
-                    records.extend(test_peer::sent(&mut client));
+                    records.extend(sent(&mut client));
                 } else {
-                    records.extend(test_peer::sealed(&mut client, b"x"));
+                    records.extend(sealed(&mut client, b"x"));
                 }
             }
             attacks.push((peer, records));

@@ -14,8 +14,11 @@ use std::sync::{Arc, Mutex};
 
 thread_local! {
     /// The loop whose turn it is: registering happens inside it.
-    pub(super) static LOOP: Cell<usize> = const { Cell::new(0) };
+    pub(super) static LOOP: Cell<usize> = const { Cell::new(NO_LOOP) };
 }
+
+/// Nobody's turn.
+pub(super) const NO_LOOP: usize = usize::MAX;
 
 /// Both ends' view of one connection.
 #[derive(Default)]

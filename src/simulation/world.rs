@@ -4,7 +4,7 @@ use super::host::Host;
 use super::model::{Terms, judge};
 use super::peer::{MAX_FRAME, MAX_INFLATED, Peer, Plan};
 use super::random::Random;
-use super::wire::{LOOP, PeerEnd, line};
+use super::wire::{LOOP, NO_LOOP, PeerEnd, ServerEnd, line};
 use crate::config::Config;
 use crate::event::Protocol;
 use crate::listener::Port;
@@ -13,7 +13,9 @@ use crate::reactor::door::{Control, least_loaded};
 use crate::reactor::transport::Transport;
 use crate::runtime::{Clock, Consumer, Core};
 use crate::stats::Stats;
+use crate::status::CloseReason;
 use crate::tls::test_peer::Folder;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -25,6 +27,10 @@ struct World {
     port: Arc<Port>,
     loops: Vec<Loop>,
     peers: Vec<Peer>,
+    /// From so many addresses.
+    addresses: usize,
+    /// Connections that nobody has accepted yet.
+    backlog: VecDeque<(SocketAddr, ServerEnd)>,
     host: Arc<Host>,
     /// The port was stopped while connections were there.
     was_cut: bool,
@@ -90,13 +96,16 @@ pub(super) fn run(mut random: Random, wire: Option<&[u8]>) -> Stats {
         port.simulate_admission(host.clone());
     }
     port.simulate_start();
+    let addresses = *random.pick(&[1, 2, 5]);
     let mut world = World {
         random,
+        addresses,
         now_ms,
         core,
         port,
         loops,
         peers: Vec::new(),
+        backlog: VecDeque::new(),
         host,
         was_cut: false,
         patience: 1_500,
@@ -144,9 +153,11 @@ fn settings(random: &mut Random) -> (String, Terms, Tls) {
         "",
         "",
         "maxConnections = 3",
+        "maxHandshakes = 1",
         "maxHandshakes = 2",
         "maxConnectionsPerAddress = 1",
         "maxHandshakesPerAddress = 1",
+        "maxHandshakesPerAddress = 2",
     ]);
     let compression = *random.pick(&["auto", "off"]);
     let (certificate, key) = identity();
@@ -250,19 +261,36 @@ impl World {
     fn connect(&mut self) -> (SocketAddr, PeerEnd) {
         let number = self.peers.len();
         // Few addresses, so that limits per address are met.
-        let address = SocketAddr::from(([10, 0, 0, (number % 5) as u8], 1000 + number as u16));
+        let from = (number % self.addresses) as u8;
+        let address = SocketAddr::from(([10, 0, 0, from], 1000 + number as u16));
         let capacity = *self.random.pick(&[1_000, 20_000, 300_000]);
         let (peer_end, server_end) = line(capacity);
-        let transport = Transport::Simulated(Box::new(server_end));
-        // Accepters count in a port until they end: none accepts once it is over.
-        if !self.port.is_over()
-            && let Some(newcomer) = self.port.admit(transport, address)
-        {
-            let door = least_loaded(self.port.first_doors()).unwrap();
-            door.expects_newcomer();
-            door.send(Control::Accepted(vec![newcomer]));
-        }
+        self.backlog.push_back((address, server_end));
+        self.accept();
         (address, peer_end)
+    }
+
+    /// What an accepter does: as many as may come in.
+    fn accept(&mut self) {
+        while !self.backlog.is_empty() {
+            // Accepters count in a port until they end: none accepts once it is over.
+            if self.port.is_over() {
+                self.backlog.clear();
+                return;
+            }
+            let now_ms = self.now_ms.load(Ordering::SeqCst);
+            if let Err(ms) = self.port.waiting.may_enter(now_ms) {
+                assert!(ms <= 5_000, "newcomers wait for longer than any grace");
+                return;
+            }
+            let Some((address, server_end)) = self.backlog.pop_front() else { return };
+            let transport = Transport::Simulated(Box::new(server_end));
+            if let Some(newcomer) = self.port.admit(transport, address) {
+                let door = least_loaded(self.port.first_doors()).unwrap();
+                door.expects_newcomer();
+                door.send(Control::Accepted(vec![newcomer]));
+            }
+        }
     }
 
     /// The port stops while connections are there, or the whole runtime does.
@@ -280,6 +308,7 @@ impl World {
 
     /// One turn of each loop, with what is ready.
     fn turn(&mut self) {
+        self.accept();
         for (index, reactor) in self.loops.iter_mut().enumerate() {
             LOOP.set(index);
             let ready: Vec<_> =
@@ -299,6 +328,7 @@ impl World {
                 reactor.turn(ready.into_iter());
             }
             assert_eq!(reactor.overdue(), [], "a deadline is over and nobody looked");
+            LOOP.set(NO_LOOP);
         }
         self.consume();
     }
@@ -368,6 +398,11 @@ impl World {
         stats.add(&self.port);
         assert_eq!(stats.accepted, stats.closes.iter().sum::<u64>(), "accepted and closed");
         assert_eq!((stats.open, stats.unidentified), ([0; 4], 0));
+        assert_eq!(self.port.waiting.count(), 0);
+        // No event is lost: whoever was opened was told so, whoever was told is known.
+        let told = state.known.iter().filter(|known| known.opened().is_some()).count();
+        assert_eq!(stats.opened.iter().sum::<u64>(), told as u64, "opened and told");
+        assert_eq!(stats.closes[CloseReason::Internal.code() as usize], 0, "a defect");
         let attached = self.host.attached.load(Ordering::SeqCst);
         let dropped = self.host.dropped.load(Ordering::SeqCst);
         assert_eq!(attached, dropped, "user data is dropped exactly once");
