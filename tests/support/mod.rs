@@ -472,6 +472,13 @@ pub fn try_tls_connect(address: SocketAddr) -> std::io::Result<TlsStream> {
 
 /// A TLS client that has not said anything yet.
 pub fn tls_over(stream: TcpStream) -> TlsStream {
+    let name = "localhost".try_into().unwrap();
+    let client = rustls::ClientConnection::new(tls_config(), name).unwrap();
+    rustls::StreamOwned::new(client, stream)
+}
+
+/// Trusts everybody.
+pub fn tls_config() -> Arc<rustls::ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -479,9 +486,7 @@ pub fn tls_over(stream: TcpStream) -> TlsStream {
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Trusting(provider)))
         .with_no_client_auth();
-    let name = "localhost".try_into().unwrap();
-    let client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
-    rustls::StreamOwned::new(client, stream)
+    Arc::new(config)
 }
 
 /// A framed client over TLS: identified and answered.
