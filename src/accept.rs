@@ -213,10 +213,10 @@ impl Accepter {
     pub fn run(mut self) {
         let mut events = Events::with_capacity(16);
         while !self.port.switch.is(Mode::Stop) {
+            self.crowded_ms = None;
             if !self.port.switch.is(Mode::Pause) {
                 // All of them, whatever the event said: after a pause or a shortage no edge
                 // comes for what waits in the backlog.
-                self.crowded_ms = None;
                 let shortage = self.accept_all();
                 self.back_off_ms = match shortage {
                     true => (self.back_off_ms * 2).clamp(BACK_OFF_MIN_MS, BACK_OFF_MAX_MS),
@@ -304,7 +304,10 @@ impl Accepter {
             if accepted == most {
                 break Batch::Full;
             }
-            if self.port.waiting.may_enter(self.port.core.now_ms()).is_err() {
+            // Asked for each, and nearly always without a clock or lock.
+            if self.port.waiting.is_full()
+                && self.port.waiting.may_enter(self.port.core.now_ms()).is_err()
+            {
                 self.port.say_crowded();
                 break Batch::Crowded;
             }

@@ -209,19 +209,22 @@ pub(crate) fn push(conn: Conn, handler: Arc<dyn Handler>, event: &Event<'_>) -> 
     with_sink(|sink| sink.push(conn, handler, event)).is_some()
 }
 
-/// Adds the last event of a connection, whose handle stays valid until the next round.
+/// Adds the last event of a connection, whose handle stays valid until the next round. False: the
+/// calling thread has none.
+#[must_use]
 pub(crate) fn push_closed(
     conn: Conn,
     handler: Arc<dyn Handler>,
     info: &CloseInfo,
     parting: Parting,
-) {
-    // Without a sink the loop is being discarded, and the parting with it.
+) -> bool {
+    // Without a sink it is given back here.
     let mut parting = Some(parting);
     with_sink(|sink| {
         sink.push(conn, handler, &Event::Closed(info));
         sink.partings.extend(parting.take());
-    });
+    })
+    .is_some()
 }
 
 /// The present round; 0 if the calling thread polls no loop.

@@ -151,6 +151,11 @@ impl Waiting {
         Waiting { limit, count, state: Mutex::default(), accepters: Waiters::default() }
     }
 
+    /// The limit is reached: a newcomer needs somebody who is evicted for it.
+    pub fn is_full(&self) -> bool {
+        self.limit > 0 && self.count.load(Ordering::SeqCst) >= self.limit
+    }
+
     /// Whether a newcomer may be accepted. If not: in so many milliseconds somebody can be evicted for it.
     /// Accepters that ask at the same time may each be told yes.
     pub fn may_enter(&self, now_ms: u64) -> Result<(), u64> {
@@ -228,10 +233,6 @@ impl Waiting {
         }
         drop(state);
         self.accepters.wake();
-    }
-
-    fn is_full(&self) -> bool {
-        self.limit > 0 && self.count.load(Ordering::SeqCst) >= self.limit
     }
 
     #[cfg(test)]

@@ -615,7 +615,7 @@ fn a_stream_of_newcomers_that_are_reset_leaves_a_polite_client_its_turns() {
         for _ in 0..2 {
             scope.spawn(|| {
                 while !stop.load(SeqCst) {
-                    // One that was long on its way may have made room for others by now, and
+                    // One that was long on its way may have been evicted by now, and
                     // learns of its reset at once.
                     if let Ok(newcomer) = TcpStream::connect(server.address) {
                         reset(newcomer);

@@ -362,7 +362,7 @@ fn storm(host: &mut Host, count: usize, with_reset: bool) {
                     if over.load(Ordering::SeqCst) {
                         return;
                     }
-                    // It may have had to make room before it knew that it was connected.
+                    // It may have been evicted before it knew that it was connected.
                     let Ok(mut client) = TcpStream::connect(address) else { continue };
                     // Some before their first byte, some after it.
                     if (number + part) % 4 == 0 {

@@ -92,7 +92,7 @@ fn through(chaos: &Chaos, whole: bool, round: u64) {
 }
 
 /// From an address of its own: whoever shares one with an attacker shares its limits. `None`
-/// if it had to make room for others before it knew that it was connected.
+/// if it was evicted before it knew that it was connected.
 fn hostile(to: SocketAddr) -> Option<TcpStream> {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, 9], 0)).into()).unwrap();

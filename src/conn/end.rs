@@ -486,7 +486,9 @@ impl Conn {
                 && let Some(handler) = self.handler.clone()
             {
                 let conn = handles::Conn::from_raw(self.out_ref().id);
-                polling::push_closed(conn, handler, &info, self.part());
+                if !polling::push_closed(conn, handler, &info, self.part()) {
+                    self.log_lost_event();
+                }
                 return;
             }
             self.deliver(Event::Closed(&info));

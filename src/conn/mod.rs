@@ -410,10 +410,14 @@ impl Conn {
 
     /// A defect of ours: there is nobody here to whom an event can be given.
     pub(super) fn lost_event(&mut self) {
-        let text = "a defect: an event has no consumer; its connection ends".to_owned();
-        self.port.log.record_with(Level::Error, "event", self.out_ref().id, || text);
+        self.log_lost_event();
         let ending = self.ending(CloseReason::Internal, Party::Library);
         self.end(Ending { cut: Cut::Reset, ..ending });
+    }
+
+    fn log_lost_event(&self) {
+        let text = || "a defect: an event has no consumer; its connection ends".to_owned();
+        self.port.log.record_with(Level::Error, "event", self.out_ref().id, text);
     }
 
     /// Gives a frame on its own to the handler. Who keeps it gets its memory: there may be none for a

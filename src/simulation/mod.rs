@@ -67,8 +67,13 @@ pub(crate) fn memory_is_out() -> bool {
 
 #[cfg(fuzzing)]
 impl Canary {
-    pub const ALL: [Canary; 4] =
-        [Canary::LostByte, Canary::DoubleClose, Canary::ForgottenDeadline, Canary::EndlessTurn];
+    pub const ALL: [Canary; 5] = [
+        Canary::LostByte,
+        Canary::DoubleClose,
+        Canary::ForgottenDeadline,
+        Canary::EndlessTurn,
+        Canary::IdentifiesAnywhere,
+    ];
 }
 
 /// Switches a fault on for the calling thread, or all off.
