@@ -14,7 +14,7 @@ use crate::runtime::{Consumer, Runtime};
 use crate::status::{CloseReason, Error, Status};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::Mutex;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -47,11 +47,11 @@ pub(crate) enum Stage {
 pub(crate) struct Fault {
     stage: AtomicU8,
     pass: AtomicUsize,
-    last_act: Mutex<Option<LastAct>>,
+    last_act: Mutex<Option<Act>>,
 }
 
-/// What an accepter does after it has left its port.
-type LastAct = Box<dyn FnOnce() + Send>;
+/// What happens on a thread, such as what an accepter does after it has left its port.
+type Act = Box<dyn FnOnce() + Send>;
 
 impl Fault {
     pub fn arm(&self, stage: Stage, pass: usize) {
@@ -88,10 +88,15 @@ impl Fault {
 thread_local! {
     /// The calling thread can start so many more threads.
     static THREADS: Cell<usize> = const { Cell::new(usize::MAX) };
+    /// What happens before it starts the next one.
+    static BEFORE_THREAD: RefCell<Option<Act>> = const { RefCell::new(None) };
 }
 
 /// `NoThreads` if the calling thread is to find that there are none.
 pub(crate) fn no_thread(name: &str) -> Result<(), Error> {
+    if let Some(act) = BEFORE_THREAD.take() {
+        act();
+    }
     let left = THREADS.get();
     if left == 0 {
         return Err(Error::new(Status::NoThreads, format!("starting the thread {name}")));
@@ -490,4 +495,34 @@ fn a_pause_and_a_stop_return_after_the_accepts_that_are_under_way() {
             assert_eq!(ended.load(Ordering::SeqCst), 1);
         });
     }
+}
+
+#[test]
+fn a_stop_in_the_middle_of_a_start_ends_the_listener_for_good() {
+    let scene = scene(1);
+    let listener =
+        Arc::new(Listener::new(&scene.runtime, &config("", "accepterThreads=3", ""), 0).unwrap());
+    let handler = Arc::new(Counting::default());
+    listener.on(Protocol::Client, handler.clone()).unwrap();
+    let stopped = listener.clone();
+    BEFORE_THREAD.set(Some(Box::new(move || stopped.stop(0).unwrap())));
+    let status =
+        |answer: Result<(), Error>| answer.map_or_else(|error| error.status, |()| Status::Ok);
+    let answers = [
+        status(listener.start()),
+        status(listener.start()),
+        status(listener.pause()),
+        status(listener.stop(0)),
+        status(listener.wait(Some(PATIENCE.as_millis() as u64))),
+    ];
+    if answers != [Status::Stopped, Status::Stopped, Status::Stopped, Status::Ok, Status::Ok] {
+        // Their destructors would wait for ever.
+        std::mem::forget((listener, scene));
+        panic!("{answers:?}");
+    }
+    assert!(TcpStream::connect(listener.addresses()[0]).is_err());
+    assert_eq!(Arc::strong_count(&handler), 1, "the handler was let go");
+    echoes(&mut framed(scene.address));
+    scene.runtime.stop(0).unwrap();
+    scene.runtime.wait(Some(PATIENCE.as_millis() as u64)).expect("no hang at stop");
 }

@@ -189,6 +189,7 @@ impl Listener {
         };
         if stopped_meanwhile {
             port.end_listening();
+            return result.and(Err(stopped_while_starting()));
         }
         result
     }
@@ -209,7 +210,7 @@ impl Listener {
             .map_err(|error| failed("asking for the bound address", &error))?;
         let listeners = listeners.into_iter().map(TcpListener::from_std).collect();
         if !port.listening.open(listeners) {
-            return Err(Error::new(Status::Stopped, "the listener was stopped while it started"));
+            return Err(stopped_while_starting());
         }
         let accepters = (0..port.settings.accepter_threads)
             .map(|_| Accepter::new(port.clone()))
@@ -335,6 +336,10 @@ impl Listener {
     pub(crate) fn set_last_act(&self, act: impl FnOnce() + Send + 'static) {
         self.port.fault.set_last_act(act);
     }
+}
+
+fn stopped_while_starting() -> Error {
+    Error::new(Status::Stopped, "the listener was stopped while it started")
 }
 
 impl Drop for Listener {
