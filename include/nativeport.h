@@ -1018,8 +1018,8 @@ np_status np_listener_new(np_runtime *runtime,
 
 /**
  * Sets the callbacks of one protocol, before the start. A second call replaces the first,
- * whose user_data is released. A protocol without callbacks is closed with
- * NP_CLOSE_NO_HANDLER.
+ * whose user_data is released. Connections of a protocol without callbacks are closed with
+ * NP_CLOSE_NO_HANDLER; the log tells their first byte and port.
  *
  * Thread: any
  * Blocking: no
@@ -1051,9 +1051,9 @@ np_status np_listener_on_admit(np_listener *listener,
                                np_error *error);
 
 /**
- * Binds and listens, on all addresses or on none. From here on callbacks may run, also
- * before this returns. After a failure it may be tried again, unless that was
- * NP_ERR_NO_THREADS: then the listener has ended.
+ * Binds and listens, on all addresses or on none. At least one np_listener_on must have
+ * succeeded before. From here on callbacks may run, also before this returns. After a failure
+ * it may be tried again, unless that was NP_ERR_NO_THREADS: then the listener has ended.
  *
  * Thread: any
  * Blocking: no; a host name in bindAddress is looked up
@@ -1061,7 +1061,8 @@ np_status np_listener_on_admit(np_listener *listener,
  * Null: listener must not be NULL; error may be
  * Fails: NP_ERR_ADDRESS_IN_USE, NP_ERR_ADDRESS_NOT_AVAILABLE, NP_ERR_PERMISSION_DENIED,
  *   NP_ERR_NO_DESCRIPTORS, NP_ERR_NO_THREADS, NP_ERR_IO, NP_ERR_STATE if it was started
- *   already or its runtime is polled and has no loop, NP_ERR_STOPPED, NP_ERR_ARGUMENT
+ *   already, has no handler, or its runtime is polled and has no loop, NP_ERR_STOPPED,
+ *   NP_ERR_ARGUMENT
  */
 np_status np_listener_start(np_listener *listener, np_error *error);
 

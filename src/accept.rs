@@ -489,7 +489,7 @@ impl Port {
                 counters.closes[reason.code() as usize].fetch_add(1, Ordering::Relaxed);
                 self.tell_of_limit(reason, peer);
                 self.log.record_with(Level::Debug, "accept", 0, || {
-                    format!("{peer} closed: {}", reason.name())
+                    format!("{}: {peer} closed: {}", self.name(), reason.name())
                 });
                 None
             }

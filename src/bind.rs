@@ -61,7 +61,7 @@ pub(crate) fn bind(settings: &PortSettings) -> Result<(Vec<TcpListener>, Vec<Str
 }
 
 /// Where errors of this key are to be mended.
-fn place(settings: &PortSettings, key: &str) -> String {
+pub(crate) fn place(settings: &PortSettings, key: &str) -> String {
     let section = &settings.written;
     let origin = settings.places.of(key);
     match (origin.file.as_str(), origin.line) {

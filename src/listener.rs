@@ -120,7 +120,10 @@ impl Listener {
             return Err(Error::new(Status::NotFound, message));
         };
         if runtime.core().life.is_stopping() {
-            return Err(Error::new(Status::Stopped, "the runtime is stopping"));
+            let (place, number) = (crate::bind::place(&settings, "port"), settings.port);
+            let message =
+                format!("{place} {number}: error: the runtime was stopped; make a new one");
+            return Err(Error::new(Status::Stopped, message));
         }
         // A key that is mistyped changes nothing, which may be less than its author believes.
         let core = runtime.core();
@@ -152,7 +155,11 @@ impl Listener {
     ) -> Result<(), Error> {
         let mut handlers = self.port.handlers.lock();
         if handlers.state != PortState::New {
-            return Err(Error::new(Status::State, "handlers are registered before start"));
+            let what = match handlers.state {
+                PortState::Stopped => "the listener was stopped; make a new one",
+                _ => "the listener is started; register its handlers before np_listener_start",
+            };
+            return Err(self.port.error(Status::State, what));
         }
         let old = set(&mut handlers);
         // Dropped without the lock: it may run code of the host.
@@ -166,12 +173,27 @@ impl Listener {
         let port = &self.port;
         {
             let mut handlers = port.handlers.lock();
-            if handlers.state != PortState::New || port.core.life.is_stopping() {
-                let status = match handlers.state {
-                    PortState::Starting | PortState::Started => Status::State,
-                    PortState::New | PortState::Stopped => Status::Stopped,
-                };
-                return Err(Error::new(status, "a listener starts once, on a running runtime"));
+            let refused = match handlers.state {
+                PortState::Starting | PortState::Started => {
+                    Some((Status::State, "the listener is started already; start it once"))
+                }
+                PortState::Stopped => {
+                    let what = "the listener was stopped and cannot start again; make a new one";
+                    Some((Status::Stopped, what))
+                }
+                PortState::New if port.core.life.is_stopping() => {
+                    let what = "the runtime was stopped; make a new one, and the listener on that";
+                    Some((Status::Stopped, what))
+                }
+                PortState::New if handlers.by_protocol.iter().all(Option::is_none) => {
+                    let what = "the listener has no handler and would close every connection; \
+                                register one with np_listener_on";
+                    Some((Status::State, what))
+                }
+                PortState::New => None,
+            };
+            if let Some((status, what)) = refused {
+                return Err(port.error(status, what));
             }
             handlers.state = PortState::Starting;
         }
@@ -220,7 +242,7 @@ impl Listener {
         let scheduling =
             if port.core.raise_accepters { Scheduling::Raised } else { Scheduling::Batch };
         // Not before: a start that fails leaves the runtime as it was.
-        port.core.fix_loops()?;
+        port.core.fix_loops().map_err(|error| port.error(error.status, &error.message))?;
         // The port counts in its runtime from the first thread on: from here on it ends
         // by stop, also when a thread fails to start.
         port.begin(addresses);
@@ -228,7 +250,7 @@ impl Listener {
             // The runtime began to stop meanwhile and may not have seen this port; its loops
             // may be gone, so nobody may be accepted.
             port.stop(0);
-            return Err(Error::new(Status::Stopped, "the runtime is stopping"));
+            return Err(port.error(Status::Stopped, "the runtime was stopped during the start"));
         }
         accepters.iter().for_each(Accepter::is_to_run);
         for (index, accepter) in accepters.into_iter().enumerate() {
@@ -257,11 +279,6 @@ impl Listener {
             let addresses: Vec<String> = self.addresses().iter().map(ToString::to_string).collect();
             format!("[{}] listens on {}", port.written, addresses.join(", "))
         });
-        if port.handlers.lock().by_protocol.iter().all(Option::is_none) {
-            let text =
-                format!("[{}] has no handler: everybody is closed, with no_handler", port.written);
-            port.log.warn("listener", text);
-        }
         Ok(())
     }
 
@@ -289,9 +306,9 @@ impl Listener {
                 Ok(())
             }
             PortState::New | PortState::Starting => {
-                Err(Error::new(Status::State, "the listener has not been started"))
+                Err(self.port.error(Status::State, "the listener is not started yet"))
             }
-            _ => Err(Error::new(Status::Stopped, "the listener is stopping")),
+            _ => Err(self.port.error(Status::Stopped, "the listener was stopped")),
         }
     }
 
@@ -402,6 +419,22 @@ impl Port {
             settings,
             core,
         })
+    }
+
+    /// The port as the log names it.
+    pub fn name(&self) -> String {
+        format!("[{}] port {}", self.written, self.bound_port())
+    }
+
+    fn bound_port(&self) -> u16 {
+        let bound = self.addresses.get().and_then(|addresses| addresses.first());
+        bound.map_or(self.settings.port, SocketAddr::port)
+    }
+
+    /// Of a call that the listener's state does not permit.
+    fn error(&self, status: Status, what: &str) -> Error {
+        let place = crate::bind::place(&self.settings, "port");
+        Error::new(status, format!("{place} {}: error: {what}", self.bound_port()))
     }
 
     /// From now on it counts in its runtime, and ends by stop.

@@ -392,7 +392,7 @@ impl Core {
             return Ok(());
         }
         if coming.is_empty() {
-            let message = "nobody polls: a loop has to be made before the first listener starts";
+            let message = "the runtime has no loop to poll; make one with np_loop_new first";
             return Err(Error::new(Status::State, message));
         }
         // Nobody else sets it: the lock is held.

@@ -733,24 +733,103 @@ impl Sink for Stage {
 }
 
 #[test]
-fn the_log_tells_of_listeners_that_start_and_stop_and_of_one_that_nobody_handles() {
+fn the_log_tells_of_listeners_that_start_and_stop() {
     let mut config = Config::new();
     config.load_string(b"[Port]\nport=0\nbindAddress=127.0.0.1\n", "file.ini").unwrap();
     let runtime = runtime_of(&config);
     let lines = Arc::new(Mutex::new(Vec::new()));
     runtime.set_log(Level::Info, Some(Box::new(Stage("listener", lines.clone())))).unwrap();
     let listener = Listener::new(&runtime, &config, 0).unwrap();
+    listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
     listener.start().unwrap();
     let address = listener.addresses()[0];
     listener.stop(0).unwrap();
     runtime.stop(0).unwrap();
     runtime.wait(None).unwrap();
-    let expected = [
-        format!("[Port] listens on {address}"),
-        "[Port] has no handler: everybody is closed, with no_handler".to_owned(),
-        "[Port] listens no more".to_owned(),
-    ];
+    let expected = [format!("[Port] listens on {address}"), "[Port] listens no more".to_owned()];
     assert_eq!(*lines.lock().unwrap(), expected);
+}
+
+/// Keeps the lines that tell of an end.
+struct Ends(Arc<Mutex<Vec<String>>>);
+
+impl Sink for Ends {
+    fn log(&mut self, record: &Record<'_>) {
+        if record.text.contains(" closed: ") {
+            self.0.lock().unwrap().push(format!("{}: {}", record.stage, record.text));
+        }
+    }
+}
+
+#[test]
+fn every_line_about_an_end_names_the_port_and_what_is_known_of_the_reason() {
+    let mut config = Config::new();
+    let text =
+        b"[Runtime]\nlogLevel=debug\n[Port 7]\nport=0\nbindAddress=127.0.0.1\nmaxConnections=1\n";
+    config.load_string(text, "file.ini").unwrap();
+    let runtime = runtime_of(&config);
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    runtime.set_log(Level::Debug, Some(Box::new(Ends(lines.clone())))).unwrap();
+    let listener = Listener::new(&runtime, &config, 0).unwrap();
+    let (handler, log) = recorder(false, |_, _| {});
+    listener.on(Protocol::Client, handler).unwrap();
+    listener.start().unwrap();
+    let address = listener.addresses()[0];
+    let (mut expected, mut count) = (Vec::new(), 0);
+    let mut ended = |peer: SocketAddr, end: &str| {
+        expected.push(
+            end.replace("HERE", &format!("[Port 7] port {}: {peer} closed:", address.port())),
+        );
+        count += 1;
+        wait_until("the line", || lines.lock().unwrap().len() == count);
+        wait_until("the end", || listener.stats().connections == 0);
+    };
+    // A protocol without a handler: the first byte is the only hint.
+    let mut web = connect(address);
+    web.write_all(b"G").unwrap();
+    assert_ends_without_a_byte(&mut web);
+    let peer = web.local_addr().unwrap();
+    ended(
+        peer,
+        "identify: HERE no_handler in identify, 1 bytes in, 0 out, 0 unsent: first byte 71, no \
+         handler for unknown",
+    );
+    // An end by the host, with its code, and one that is refused before it is a connection.
+    let client = framed(address);
+    let peer = client.local_addr().unwrap();
+    let conn = log.opened();
+    let refused = connect(address);
+    let refused_peer = refused.local_addr().unwrap();
+    wait_until("the refusal", || lines.lock().unwrap().len() == 2);
+    conn.close(-7).unwrap();
+    log.closed();
+    drop((client, refused));
+    wait_until("the end", || listener.stats().connections == 0);
+    let seen = lines.lock().unwrap()[1].clone();
+    let here = format!("[Port 7] port {}: {refused_peer} closed:", address.port());
+    assert_eq!(seen, format!("accept: {here} max_connections"));
+    lines.lock().unwrap().remove(1);
+    ended(peer, "open: HERE host_closed in open, 1 bytes in, 1 out, 0 unsent, code -7");
+    // And one by the system, with its error.
+    let client = framed(address);
+    let peer = client.local_addr().unwrap();
+    log.opened();
+    reset(client);
+    ended(
+        peer,
+        "open: HERE peer_reset in open, 1 bytes in, 1 out, 0 unsent: Connection reset by peer (os \
+         error 104)",
+    );
+    // The time that a connection has lasted is left out.
+    let told = lines.lock().unwrap().clone();
+    let told: Vec<String> = told
+        .iter()
+        .map(|line| {
+            let (before, rest) = line.split_once(" after ").expect(line);
+            format!("{before}{}", rest.split_once(" ms").expect(line).1)
+        })
+        .collect();
+    assert_eq!(told, expected);
 }
 
 #[test]

@@ -373,23 +373,56 @@ fn the_closed_callbacks_of_a_stop_may_use_the_api() {
 }
 
 #[test]
-fn a_listener_starts_once_and_not_after_stop() {
+fn a_start_that_cannot_be_names_the_listener_the_mistake_and_the_remedy() {
     let (server, _counts) = counting("", "");
-    assert_eq!(server.listener.start().unwrap_err().status, Status::State);
+    let port = server.listener.addresses()[0].port();
+    let refused = |listener: &Listener, status: Status, place: &str, what: &str| {
+        let error = listener.start().unwrap_err();
+        assert_eq!((error.status, error.message), (status, format!("{place}: error: {what}")));
+    };
+    let (here, unbound) = (format!("test.ini:4: [Port] port {port}"), "test.ini:4: [Port] port 0");
+    let once = "the listener is started already; start it once";
+    refused(&server.listener, Status::State, &here, once);
     let late = server.listener.on(Protocol::Relay, Arc::new(Echo)).unwrap_err();
-    assert_eq!(late.status, Status::State);
+    let what = "the listener is started; register its handlers before np_listener_start";
+    assert_eq!((late.status, late.message), (Status::State, format!("{here}: error: {what}")));
     server.listener.stop(0).unwrap();
-    assert_eq!(server.listener.start().unwrap_err().status, Status::Stopped);
+    let again = "the listener was stopped and cannot start again; make a new one";
+    refused(&server.listener, Status::Stopped, &here, again);
+    let late = server.listener.on(Protocol::Relay, Arc::new(Echo)).unwrap_err();
+    let what = "the listener was stopped; make a new one";
+    assert_eq!((late.status, late.message), (Status::State, format!("{here}: error: {what}")));
     let config = config("", "", "");
     let never = Listener::new(&server.runtime, &config, 0).unwrap();
     never.stop(0).unwrap();
     never.wait(None).unwrap();
-    assert_eq!(never.start().unwrap_err().status, Status::Stopped);
+    refused(&never, Status::Stopped, unbound, again);
     let other = Listener::new(&server.runtime, &config, 0).unwrap();
     server.runtime.stop(0).unwrap();
-    assert_eq!(other.start().unwrap_err().status, Status::Stopped);
+    let over = "the runtime was stopped; make a new one, and the listener on that";
+    refused(&other, Status::Stopped, unbound, over);
     server.runtime.wait(None).unwrap();
-    assert_eq!(other.start().unwrap_err().status, Status::Stopped);
+    refused(&other, Status::Stopped, unbound, over);
+}
+
+#[test]
+fn a_listener_without_a_handler_does_not_start_and_one_with_some_does() {
+    let mut config = Config::new();
+    config.add_port("web").unwrap();
+    config.set("Port.web", "port", "0").unwrap();
+    config.set("Port.web", "bindAddress", "127.0.0.1").unwrap();
+    let runtime = runtime_of(&config);
+    let listener = Listener::new(&runtime, &config, 0).unwrap();
+    // Admission decides about connections and takes none.
+    listener.on_admit(Arc::new(Echo)).unwrap();
+    let error = listener.start().unwrap_err();
+    let what = "the listener has no handler and would close every connection; register one with \
+                np_listener_on";
+    let message = format!("set by the program: [Port.web] port 0: error: {what}");
+    assert_eq!((error.status, error.message), (Status::State, message));
+    assert_eq!(listener.addresses(), []);
+    listener.on(Protocol::Relay, Arc::new(Echo)).unwrap();
+    listener.start().unwrap();
 }
 
 #[test]
@@ -574,7 +607,10 @@ fn a_start_that_fails_leaves_a_polled_runtime_free_for_loops() {
     let config = config("ioThreads=1", "", "");
     let runtime = Runtime::with_consumer(&config, Consumer::Poll).unwrap();
     let listener = Listener::new(&runtime, &config, 0).unwrap();
-    assert_eq!(listener.start().unwrap_err().status, Status::State);
+    listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
+    let error = listener.start().unwrap_err();
+    assert_eq!(error.status, Status::State);
+    assert!(error.message.contains("np_loop_new"), "{}", error.message);
     let polled = PollLoop::new(&runtime, Box::new(vec![0; 64 << 10])).unwrap();
     // Nor is it in use after a start that has failed for another reason.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -583,6 +619,7 @@ fn a_start_that_fails_leaves_a_polled_runtime_free_for_loops() {
     let mut other = Config::new();
     other.load_string(text.as_bytes(), "taken.ini").unwrap();
     let blocked = Listener::new(&runtime, &other, 0).unwrap();
+    blocked.on(Protocol::Client, Arc::new(Echo)).unwrap();
     assert_eq!(blocked.start().unwrap_err().status, Status::AddressInUse);
     polled.retire().unwrap();
     let _polled = PollLoop::new(&runtime, Box::new(vec![0; 64 << 10])).unwrap();

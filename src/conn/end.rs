@@ -531,7 +531,8 @@ impl Conn {
         }
         let peer = self.seat.as_ref().map(|seat| seat.peer().to_string()).unwrap_or_default();
         let mut text = format!(
-            "{peer} closed: {} in {} after {} ms, {} bytes in, {} out, {} unsent",
+            "{}: {peer} closed: {} in {} after {} ms, {} bytes in, {} out, {} unsent",
+            self.port.name(),
             info.reason.name(),
             info.stage.name(),
             info.duration_ms,
@@ -539,6 +540,12 @@ impl Conn {
             info.bytes_out,
             info.unsent_bytes
         );
+        if info.host_code != 0 {
+            text.push_str(&format!(", code {}", info.host_code));
+        }
+        if info.os_error != 0 {
+            text.push_str(&format!(": {}", io::Error::from_raw_os_error(info.os_error)));
+        }
         if !info.text.is_empty() {
             text.push_str(": ");
             text.push_str(&info.text);

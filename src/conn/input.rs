@@ -1,8 +1,9 @@
 //! What arrives: through TLS, identification and framing to events.
 
+use super::end::Ending;
 use super::{Conn, InputEnd, Phase, Turn};
 use crate::accept::Seat;
-use crate::event::{Event, Frames, Protocol};
+use crate::event::{Event, Frames, Party, Protocol};
 #[cfg(test)]
 use crate::faults::Stage;
 use crate::frame::decode::{Decoder, Step};
@@ -335,7 +336,10 @@ impl Conn {
         self.port.fault.strike(Stage::Identify);
         let (handler, admission) = self.port.handlers_for(protocol);
         let Some(handler) = handler else {
-            self.fail(CloseReason::NoHandler);
+            let ending = self.ending(CloseReason::NoHandler, Party::Library);
+            // No callback reports this end; the log says what is missing.
+            let text = format!("first byte {first_byte}, no handler for {}", protocol.name());
+            self.end(Ending { text, ..ending });
             return;
         };
         let Some(peer) = self.seat.as_ref().map(Seat::peer) else { return };

@@ -14,7 +14,7 @@ public interface ClientConnectionInterface extends AutoCloseable {
      * @throws javax.net.ssl.SSLException if a certificate or key cannot be used
      * @throws IOException if the operating system refuses
      * @throws IllegalArgumentException if the configuration has an error; the message names its place
-     * @throws IllegalStateException if it was started or closed before
+     * @throws IllegalStateException if it was started or closed before, or has no handler that takes a connection
      */
     void start() throws IOException;
 

@@ -9,7 +9,7 @@ import java.io.IOException;
  * exception is logged and ends the connection.
  *
  * <p>Connections whose method is not overridden are closed unanswered, with the reason {@code no_handler}; nobody
- * is asked for their admission.
+ * is asked for their admission. A listener for which none is overridden does not start.
  */
 public interface ConnectionHandler {
     /**

@@ -53,6 +53,12 @@ public final class NativeServerSocket implements ServerSocketInterface2 {
         return made;
     }
 
+    /** As errors and the log name it: the section as it is written, and the port. */
+    String place() {
+        int bound = getLocalPort();
+        return "[" + layout.written() + "] port " + (bound > 0 ? bound : layout.port());
+    }
+
     @Override
     public boolean isBound() {
         return port != null;

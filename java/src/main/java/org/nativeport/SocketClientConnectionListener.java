@@ -133,8 +133,8 @@ public class SocketClientConnectionListener
 
     @Override
     public void start() throws IOException {
-        if (stopped || !started.compareAndSet(false, true)) {
-            throw new IllegalStateException("a listener starts once");
+        if (stopped) {
+            throw refused("was stopped and cannot start again; make a new one");
         }
         Set<Protocol> protocols = EnumSet.noneOf(Protocol.class);
         if (relay != null) {
@@ -149,6 +149,13 @@ public class SocketClientConnectionListener
         if (takes("onUnknownConnect", ISocket.class, int.class)) {
             protocols.add(Protocol.UNKNOWN);
         }
+        if (protocols.isEmpty()) {
+            throw refused("has no handler and would close every connection; override onClientConnect, "
+                    + "onRemoteApplicationConnect or onUnknownConnect, or call setRemoteAssistanceServer");
+        }
+        if (!started.compareAndSet(false, true)) {
+            throw refused("is started already; start it once");
+        }
         boolean done = false;
         try {
             port = serverSocket.bind(protocols, decidesAdmission(), new Dispatch());
@@ -159,6 +166,10 @@ public class SocketClientConnectionListener
         if (stopped) {
             port.stop(0);
         }
+    }
+
+    private IllegalStateException refused(String why) {
+        return new IllegalStateException("the listener of " + serverSocket.place() + " " + why);
     }
 
     /** Whether the host has a method of its own: for others nobody is to be answered. */

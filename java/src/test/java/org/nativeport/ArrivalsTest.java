@@ -226,6 +226,30 @@ class ArrivalsTest {
     }
 
     @Test
+    void aStartThatCannotBeNamesTheListenerTheMistakeAndTheRemedy() throws Exception {
+        try (var silent = new SocketClientConnectionListener(Served.config(), new ConnectionHandler() {})) {
+            String told = assertThrows(IllegalStateException.class, silent::start).getMessage();
+            assertTrue(told.startsWith("the listener of [Port] port 0 has no handler"), told);
+            assertTrue(told.contains("override onClientConnect"), told);
+        }
+        ConnectionHandler handler =
+                new ConnectionHandler() {
+                    @Override
+                    public void onClientConnect(SocketClientCommunication client) {}
+                };
+        var listener = new SocketClientConnectionListener(Served.config(), handler);
+        try (listener) {
+            listener.start();
+            String told = assertThrows(IllegalStateException.class, listener::start).getMessage();
+            assertEquals(
+                    "the listener of [Port] port " + listener.getLocalPort() + " is started already; start it once",
+                    told);
+        }
+        String told = assertThrows(IllegalStateException.class, listener::start).getMessage();
+        assertTrue(told.endsWith(" was stopped and cannot start again; make a new one"), told);
+    }
+
+    @Test
     void aCallbackThatFailsEndsItsConnectionAlone() throws Exception {
         ConnectionHandler failing =
                 new ConnectionHandler() {

@@ -82,7 +82,10 @@ class ExecutorsTest {
         NativeRuntime runtime =
                 NativeRuntime.builder(config).callbackExecutor(executor).build();
         var listener =
-                new SocketClientConnectionListener(runtime, config, 0, new ConnectionHandler() {});
+                new SocketClientConnectionListener(runtime, config, 0, new ConnectionHandler() {
+                    @Override
+                    public void onClientConnect(SocketClientCommunication client) {}
+                });
         listener.start();
         executor.failure = new IllegalStateException("it is down");
         listener.stop(Duration.ZERO).toCompletableFuture().get(Served.SECONDS, TimeUnit.SECONDS);
