@@ -13,21 +13,27 @@
  *             words take an np_error last; NULL if you do not want them. There is no last
  *             error somewhere else. Outputs are written only on success, unless the
  *             comment says otherwise.
- * Structs     One that begins with struct_size has it set by whoever makes the struct (the
- *             NP_..._INIT macros do), so that programs and libraries of different versions
- *             work together. Reserved members and unknown flag bits are 0.
+ * Structs     In a struct that begins with struct_size the program sets that member to the
+ *             size it was compiled with; the NP_..._INIT macros do so. Programs and libraries
+ *             of different versions then work together. 0 means the struct of version 0.2.0.
+ *             A size that no version can have is garbage: the call answers NP_ERR_ARGUMENT
+ *             and reads nothing else of the struct. Reserved members and unknown flag bits
+ *             are 0.
  * Data        A pointer and a length in bytes; NULL is fine if the length is 0. Text is
  *             UTF-8 and ends with a NUL. Times are milliseconds; NP_FOREVER is no limit.
- *             What a callback is shown is valid until it returns.
- * Threads     Any function from any thread, also inside a callback, unless its Thread line
- *             says otherwise. Callbacks of one connection never overlap and keep their
- *             order; those of different connections may run at once on several threads.
+ *             What a callback is shown is valid until it returns. Data or an array of more
+ *             than 1 TiB cannot be there: NP_ERR_ARGUMENT.
+ * Threads     Any function from any thread, also inside a callback and in a thread's last
+ *             destructors (pthread_key_create, thread_local), unless its Thread line says
+ *             otherwise. Callbacks of one connection never overlap and keep their order;
+ *             those of different connections may run at once on several threads.
  * Waiting     Only functions with "Blocking: yes" may wait. Inside a callback they answer
  *             NP_ERR_IN_CALLBACK.
  * Callbacks   Get user_data first. Passing user_data with a destroy function gives it to
- *             the library, whatever the call answers, and destroy is called exactly once.
- *             Callbacks must not throw exceptions or longjmp, and block only on workers. They
- *             may call any function and close their own connection.
+ *             the library, whatever the call answers, and destroy is called exactly once. Only
+ *             a table whose struct_size is garbage hands nothing over. Callbacks must not throw
+ *             exceptions or longjmp, and block only on workers. They may call any function and
+ *             close their own connection.
  * Consumers   NP_CONSUMER_CALLBACKS: on the thread that moves the bytes, the fastest.
  *             NP_CONSUMER_WORKERS: on a pool, where they may block. NP_CONSUMER_POLL: none;
  *             threads of the host poll for events. Under each of them a handler with
@@ -537,7 +543,7 @@ np_status np_config_check(const np_config *config,
  * Blocking: no
  * Owns: nothing
  * Null: config may be NULL, the answer is 0
- * Fails: never
+ * Fails: never; in the child of a fork the answer is 0
  */
 uint32_t np_config_port_count(const np_config *config);
 
@@ -651,7 +657,8 @@ typedef struct np_frame {
  * Blocking: no
  * Owns: *taken belongs to the caller, until np_frame_free
  * Null: neither may be NULL
- * Fails: NP_ERR_MEMORY_LIMIT if the system has no memory left, NP_ERR_ARGUMENT
+ * Fails: NP_ERR_FRAME_TOO_LARGE, NP_ERR_MEMORY_LIMIT if the system has no memory left,
+ *   NP_ERR_ARGUMENT
  */
 np_status np_frame_take(const np_frame *frame, np_frame *taken);
 
@@ -1205,15 +1212,16 @@ typedef struct np_conn_info {
 np_status np_conn_admit(np_conn conn);
 
 /**
- * Answers on_admit with no: the bytes are sent raw, without an answer byte, and the
- * connection is closed with NP_CLOSE_ADMISSION_REFUSED.
+ * Answers on_admit with no: the bytes, at most 1 MiB, are sent raw, without an answer byte,
+ * and the connection is closed with NP_CLOSE_ADMISSION_REFUSED.
  *
  * Thread: any
  * Blocking: no
  * Owns: nothing; the bytes are copied
  * Null: data may be NULL if len is 0
  * Fails: NP_ERR_STATE if it was decided before or nobody asked, NP_ERR_CLOSED,
- *   NP_ERR_INVALID_HANDLE, NP_ERR_ARGUMENT
+ *   NP_ERR_INVALID_HANDLE, NP_ERR_TOO_LARGE, NP_ERR_MEMORY_LIMIT if the system has no memory
+ *   left, NP_ERR_ARGUMENT
  */
 np_status np_conn_refuse(np_conn conn, const uint8_t *data, size_t len);
 
@@ -1524,6 +1532,9 @@ np_status np_conn_recv_bytes(np_conn conn,
 /** The smallest size of a loop's read buffer, in bytes. */
 #define NP_LOOP_BUFFER_MIN_SIZE 65536
 
+/** The largest size of a loop's read buffer, in bytes. */
+#define NP_LOOP_BUFFER_MAX_SIZE 67108864
+
 /**
  * One loop of a runtime with NP_CONSUMER_POLL: the host's thread that polls it moves the
  * bytes of its connections.
@@ -1575,8 +1586,9 @@ typedef struct np_event {
  *   and may be read between polls
  * Null: buffer and error may be NULL
  * Fails: NP_ERR_STATE if a listener has started or the runtime is not polled,
- *   NP_ERR_STOPPED, NP_ERR_NO_DESCRIPTORS, NP_ERR_IO, NP_ERR_ARGUMENT, also if size is below
- *   NP_LOOP_BUFFER_MIN_SIZE
+ *   NP_ERR_STOPPED, NP_ERR_NO_DESCRIPTORS, NP_ERR_IO, NP_ERR_MEMORY_LIMIT if the system has no
+ *   memory for the buffer, NP_ERR_ARGUMENT, also if size is below NP_LOOP_BUFFER_MIN_SIZE or
+ *   above NP_LOOP_BUFFER_MAX_SIZE
  */
 np_status np_loop_new(np_runtime *runtime,
                       uint8_t *buffer,

@@ -24,6 +24,9 @@ use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+/// The largest answer to a connection that is refused: a page, which counts in no limit.
+pub const MAX_REFUSAL_BYTES: usize = 1 << 20;
+
 /// What a host attaches to a connection; dropped exactly once, after the closed event.
 pub type UserData = Box<dyn Any + Send>;
 
@@ -81,9 +84,15 @@ impl Conn {
         self.act(|state| state.decide(), Op::Admit)
     }
 
-    /// Turns it away, after writing `bytes` raw.
+    /// Turns it away, after writing `bytes` raw, at most [`MAX_REFUSAL_BYTES`].
     pub fn refuse(self, bytes: &[u8]) -> Result<(), Status> {
-        self.act(|state| state.refuse(), Op::Refuse(bytes.to_vec()))
+        if bytes.len() > MAX_REFUSAL_BYTES {
+            return Err(Status::TooLarge);
+        }
+        let mut copy = Vec::new();
+        copy.try_reserve_exact(bytes.len()).map_err(|_| Status::MemoryLimit)?;
+        copy.extend_from_slice(bytes);
+        self.act(|state| state.refuse(), Op::Refuse(copy))
     }
 
     /// Sends one frame: whole, or not at all (`WouldBlock`, and a writable event later).

@@ -20,6 +20,7 @@ use crate::sys::is_forked_child;
 use parking_lot::{Mutex, MutexGuard};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -178,8 +179,10 @@ impl Sink {
 }
 
 thread_local! {
-    /// Of the loop that the calling thread polls.
-    static SINK: RefCell<Option<Box<Sink>>> = const { RefCell::new(None) };
+    /// Of the loop that the calling thread polls. Without a destructor, so that a thread may poll
+    /// in its last destructors too; `uninstall` takes back what `install` puts in.
+    static SINK: RefCell<ManuallyDrop<Option<Box<Sink>>>> =
+        const { RefCell::new(ManuallyDrop::new(None)) };
     /// Its address tells threads apart.
     static MARK: Cell<u8> = const { Cell::new(0) };
 }
@@ -195,12 +198,13 @@ fn with_sink<R>(f: impl FnOnce(&mut Sink) -> R) -> Option<R> {
 
 /// From here on the turns of the calling thread's loop tell this sink.
 pub(crate) fn install(sink: Box<Sink>) {
-    SINK.set(Some(sink));
+    // A defect may have left one behind.
+    drop(ManuallyDrop::into_inner(SINK.replace(ManuallyDrop::new(Some(sink)))));
 }
 
 /// Gives it back.
 pub(crate) fn uninstall() -> Box<Sink> {
-    SINK.take().unwrap_or_default()
+    ManuallyDrop::into_inner(SINK.take()).unwrap_or_default()
 }
 
 /// Adds an event to the round. False: the calling thread has none.

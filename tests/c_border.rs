@@ -10,14 +10,19 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-/// Builds `tests/c/border.c` with a case for each function of the golden list.
-fn build(test: &str, flags: &[&str]) -> PathBuf {
+/// Builds a program of `tests/c` with a case for each function of the golden list.
+fn build_with_all(program: &str, test: &str, flags: &[&str]) -> PathBuf {
     let list = folder(&format!("{test}-list"));
     let names: String =
         read("include/nativeport.symbols").lines().map(|name| format!("NAME({name})\n")).collect();
     fs::write(list.join("border_symbols.h"), names).unwrap();
     let include = format!("-I{}", list.display());
-    build_c(test, &root().join("tests/c/border.c"), &[&[include.as_str()], flags].concat())
+    let source = root().join("tests/c").join(program);
+    build_c(test, &source, &[&[include.as_str()], flags].concat())
+}
+
+fn build(test: &str, flags: &[&str]) -> PathBuf {
+    build_with_all("border.c", test, flags)
 }
 
 fn assert_well(mut command: Command) {
@@ -41,6 +46,12 @@ fn run(program: &Path, rounds: u32, handles: u32) {
 fn every_function_answers_a_status_whatever_it_is_given_and_whenever() {
     let handles = if env::var_os("NP_LONG").is_some() { 10_000_000 } else { 200_000 };
     run(&build("border", &[]), 10, handles);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn every_function_answers_in_a_threads_last_destructors_and_state_in_the_child_of_a_fork() {
+    assert_well(Command::new(build_with_all("anywhere.c", "anywhere", &[])));
 }
 
 #[test]

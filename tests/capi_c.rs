@@ -25,6 +25,12 @@ fn any_value_is_a_safe_handle_and_any_size_a_safe_struct() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn garbage_sizes_are_refused_unread_and_sizes_without_memory_are_a_status() {
+    assert_eq!(run_c("limits", &root().join("tests/c/limits.c")), "ok\n");
+}
+
+#[test]
 fn the_header_and_the_library_have_the_version_of_cargo_toml() {
     let output = run_c_text(
         "version",

@@ -479,7 +479,7 @@ public:
     /** Answers on_admit with yes. */
     [[nodiscard]] status admit() const noexcept { return np_conn_admit(handle_); }
 
-    /** Answers on_admit with no, after these raw bytes. */
+    /** Answers on_admit with no, after these raw bytes, at most 1 MiB. */
     [[nodiscard]] status refuse(bytes_view answer = {}) const noexcept {
         return np_conn_refuse(handle_, answer.data(), answer.size());
     }
@@ -1172,7 +1172,7 @@ public:
         return set(table);
     }
 
-    /** Binds and listens. Callbacks may run from here on. */
+    /** Binds and listens; needs a handler (on) first. Callbacks may run from here on. */
     listener &start() {
         np_error details = NP_ERROR_INIT;
         detail::require(np_listener_start(handle(), &details), details);
@@ -1351,7 +1351,8 @@ class loop {
 public:
     /**
      * Before the first listener starts. A poll gives at most max_events, from input that fits
-     * into a buffer of buffer_size bytes, at least NP_LOOP_BUFFER_MIN_SIZE.
+     * into a buffer of buffer_size bytes, NP_LOOP_BUFFER_MIN_SIZE to
+     * NP_LOOP_BUFFER_MAX_SIZE.
      */
     explicit loop(const runtime &runtime, std::size_t max_events = 256,
                   std::size_t buffer_size = NP_LOOP_BUFFER_SIZE)

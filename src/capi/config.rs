@@ -299,10 +299,10 @@ fn show(finding: &Finding, call: impl FnOnce(&np_finding)) {
 /// Blocking: no
 /// Owns: nothing
 /// Null: config may be NULL, the answer is 0
-/// Fails: never
+/// Fails: never; in the child of a fork the answer is 0
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_config_port_count(config: *const np_config) -> u32 {
-    entry::value(0, || {
+    entry::value_under_lock(0, || {
         // SAFETY: the caller's promise for an object.
         match unsafe { ptr::reference(config, "config") } {
             Ok(config) => u32::try_from(config.inner.lock().port_count()).unwrap_or(u32::MAX),

@@ -63,7 +63,7 @@ pub struct np_conn_info {
 
 // SAFETY: repr(C), members of descending alignment in whole multiples, all of them plain.
 unsafe impl Sized32 for np_conn_info {
-    const FIRST: usize = 840;
+    const INIT: &'static str = "NP_CONN_INFO_INIT";
 }
 
 const _: () = assert!(size_of::<np_conn_info>() == 840);
@@ -116,15 +116,16 @@ pub extern "C" fn np_conn_admit(conn: np_conn) -> np_status {
     entry::about(conn, || conn.core().admit())
 }
 
-/// Answers on_admit with no: the bytes are sent raw, without an answer byte, and the
-/// connection is closed with NP_CLOSE_ADMISSION_REFUSED.
+/// Answers on_admit with no: the bytes, at most 1 MiB, are sent raw, without an answer byte,
+/// and the connection is closed with NP_CLOSE_ADMISSION_REFUSED.
 ///
 /// Thread: any
 /// Blocking: no
 /// Owns: nothing; the bytes are copied
 /// Null: data may be NULL if len is 0
 /// Fails: NP_ERR_STATE if it was decided before or nobody asked, NP_ERR_CLOSED,
-///   NP_ERR_INVALID_HANDLE, NP_ERR_ARGUMENT
+///   NP_ERR_INVALID_HANDLE, NP_ERR_TOO_LARGE, NP_ERR_MEMORY_LIMIT if the system has no memory
+///   left, NP_ERR_ARGUMENT
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_conn_refuse(conn: np_conn, data: *const u8, len: usize) -> np_status {
     entry::about(conn, || {

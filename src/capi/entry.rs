@@ -96,9 +96,18 @@ pub(super) unsafe fn registering<T>(
     failure.status.code()
 }
 
-/// For functions that give a plain value; `otherwise` is the answer after a panic.
+/// For functions that give a plain value and take no lock; `otherwise` is the answer after a
+/// panic.
 pub(super) fn value<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
     caught(body).unwrap_or(otherwise)
+}
+
+/// For those that do take a lock; `otherwise` is also the answer in the child of a fork.
+pub(super) fn value_under_lock<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
+    match is_forked_child() {
+        true => otherwise,
+        false => value(otherwise, body),
+    }
 }
 
 #[cfg(test)]

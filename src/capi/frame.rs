@@ -7,6 +7,7 @@ use std::ptr::null;
 use super::entry;
 use super::ptr::{self, Place, Refused};
 use super::status::np_status;
+use crate::frame::MAX_PAYLOAD_BYTES;
 use crate::handles::SendFlags;
 use crate::status::Status;
 
@@ -59,7 +60,8 @@ pub(super) fn send_flags(flags: u32) -> Result<SendFlags, Refused> {
 /// Blocking: no
 /// Owns: *taken belongs to the caller, until np_frame_free
 /// Null: neither may be NULL
-/// Fails: NP_ERR_MEMORY_LIMIT if the system has no memory left, NP_ERR_ARGUMENT
+/// Fails: NP_ERR_FRAME_TOO_LARGE, NP_ERR_MEMORY_LIMIT if the system has no memory left,
+///   NP_ERR_ARGUMENT
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_frame_take(frame: *const np_frame, taken: *mut np_frame) -> np_status {
     entry::status(|| {
@@ -69,6 +71,9 @@ pub unsafe extern "C" fn np_frame_take(frame: *const np_frame, taken: *mut np_fr
             let data = ptr::slice(frame.data, frame.len, "frame->data")?;
             (data, frame.flags, Place::new(taken, "taken")?)
         };
+        if data.len() > MAX_PAYLOAD_BYTES {
+            return Err(Status::FrameTooLarge);
+        }
         let mut copy = Vec::new();
         copy.try_reserve_exact(data.len()).map_err(|_| Status::MemoryLimit)?;
         copy.extend_from_slice(data);

@@ -192,12 +192,12 @@ pub struct np_admission {
 
 // SAFETY: repr(C), two numbers of four bytes, then pointers and nullable functions.
 unsafe impl Sized32 for np_handler {
-    const FIRST: usize = std::mem::offset_of!(np_handler, on_close) + size_of::<np_destroy_fn>();
+    const INIT: &'static str = "NP_HANDLER_INIT";
 }
 
 // SAFETY: likewise.
 unsafe impl Sized32 for np_admission {
-    const FIRST: usize = std::mem::offset_of!(np_admission, on_close) + size_of::<np_destroy_fn>();
+    const INIT: &'static str = "NP_ADMISSION_INIT";
 }
 
 /// The protocol that C named by a number.

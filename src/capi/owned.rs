@@ -8,6 +8,7 @@ use std::ffi::c_void;
 
 use super::handle::np_destroy_fn;
 use super::handler::{np_admission, np_handler};
+use super::sized::{self, Sized32};
 
 /// A host's pointer and the function that releases it.
 pub(super) struct Owned {
@@ -25,23 +26,18 @@ impl Owned {
         Owned { pointer, destroy }
     }
 
-    /// What a table hands over, read before the table is judged. Too small a `struct_size`
-    /// for these members means that there are none.
+    /// What a table hands over, read before the table is judged: nothing if its `struct_size`
+    /// is garbage, since these members are then too.
     ///
     /// # Safety
     /// `table` is NULL or readable up to its `struct_size`.
     pub(super) unsafe fn of_table<T: OwningTable>(table: *const T) -> Owned {
-        if table.is_null() {
+        // SAFETY: passed on to the caller.
+        if unsafe { sized::claimed(table, "table") }.is_err() {
             return Owned::new(std::ptr::null_mut(), None);
         }
-        let head = table.cast::<Head>();
-        // SAFETY: not NULL, and the first four bytes are there by the caller's promise.
-        let size = unsafe { (&raw const (*head).struct_size).read_unaligned() } as usize;
-        if size < size_of::<Head>() {
-            return Owned::new(std::ptr::null_mut(), None);
-        }
-        // SAFETY: all tables begin with a `Head` (see `OwningTable`), and it is there.
-        let head = unsafe { head.read_unaligned() };
+        // SAFETY: not NULL. All tables begin with a `Head` (see `OwningTable`), which is there.
+        let head = unsafe { table.cast::<Head>().read_unaligned() };
         Owned::new(head.user_data, head.destroy)
     }
 
@@ -73,7 +69,7 @@ struct Head {
 ///
 /// # Safety
 /// The type is `repr(C)` and begins with the members of `Head`.
-pub(super) unsafe trait OwningTable {}
+pub(super) unsafe trait OwningTable: Sized32 {}
 
 // SAFETY: see its definition; a test compares the offsets.
 unsafe impl OwningTable for np_handler {}

@@ -18,7 +18,7 @@ use super::ptr::{self, Place, Refused};
 use super::runtime::{limit, np_log_record, np_runtime};
 use super::status::{np_error, np_status};
 use crate::polling::{Batch, PollLoop, PolledFrame, What};
-use crate::status::Status;
+use crate::status::{Error, Status};
 
 /// One loop of a runtime with NP_CONSUMER_POLL: the host's thread that polls it moves the
 /// bytes of its connections.
@@ -50,6 +50,8 @@ pub const NP_EVENT_LOG: i32 = 8;
 pub const NP_LOOP_BUFFER_SIZE: usize = 262144;
 /// The smallest size of a loop's read buffer, in bytes.
 pub const NP_LOOP_BUFFER_MIN_SIZE: usize = 65536;
+/// The largest size of a loop's read buffer, in bytes.
+pub const NP_LOOP_BUFFER_MAX_SIZE: usize = 67108864;
 
 /// Something happened. Events of one connection come in the order of np_handler's callbacks.
 /// What it points to is valid until the next poll of the same loop.
@@ -230,8 +232,9 @@ impl AsMut<[u8]> for HostBuffer {
 ///   and may be read between polls
 /// Null: buffer and error may be NULL
 /// Fails: NP_ERR_STATE if a listener has started or the runtime is not polled,
-///   NP_ERR_STOPPED, NP_ERR_NO_DESCRIPTORS, NP_ERR_IO, NP_ERR_ARGUMENT, also if size is below
-///   NP_LOOP_BUFFER_MIN_SIZE
+///   NP_ERR_STOPPED, NP_ERR_NO_DESCRIPTORS, NP_ERR_IO, NP_ERR_MEMORY_LIMIT if the system has no
+///   memory for the buffer, NP_ERR_ARGUMENT, also if size is below NP_LOOP_BUFFER_MIN_SIZE or
+///   above NP_LOOP_BUFFER_MAX_SIZE
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_loop_new(
     runtime: *mut np_runtime,
@@ -246,11 +249,16 @@ pub unsafe extern "C" fn np_loop_new(
             let runtime = ptr::reference(runtime, "runtime")?;
             let place = Place::new(r#loop, "loop")?;
             let len = if buffer.is_null() && size == 0 { NP_LOOP_BUFFER_SIZE } else { size };
-            if len < NP_LOOP_BUFFER_MIN_SIZE || len > isize::MAX as usize {
-                return Err(Refused::argument("size", "is not a size for a read buffer").into());
+            if !(NP_LOOP_BUFFER_MIN_SIZE..=NP_LOOP_BUFFER_MAX_SIZE).contains(&len) {
+                let message = format!(
+                    "size is {len}; a read buffer has NP_LOOP_BUFFER_MIN_SIZE \
+                     ({NP_LOOP_BUFFER_MIN_SIZE}) to NP_LOOP_BUFFER_MAX_SIZE \
+                     ({NP_LOOP_BUFFER_MAX_SIZE}) bytes"
+                );
+                return Err(Error::new(Status::Argument, message));
             }
             let memory: Box<dyn AsMut<[u8]> + Send> = if buffer.is_null() {
-                Box::new(vec![0; len])
+                Box::new(zeros(len)?)
             } else {
                 Box::new(HostBuffer { pointer: buffer, len })
             };
@@ -259,6 +267,17 @@ pub unsafe extern "C" fn np_loop_new(
             Ok(())
         })
     }
+}
+
+/// A buffer of zeros, unless there is no memory for it.
+fn zeros(len: usize) -> Result<Vec<u8>, Error> {
+    let mut memory = Vec::new();
+    memory.try_reserve_exact(len).map_err(|_| {
+        let message = format!("the system has no memory for a read buffer of {len} bytes");
+        Error::new(Status::MemoryLimit, message)
+    })?;
+    memory.resize(len, 0);
+    Ok(memory)
 }
 
 /// Moves bytes and gives events: at most capacity of them, *count of them, to events. Waits

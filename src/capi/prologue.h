@@ -13,21 +13,27 @@
  *             words take an np_error last; NULL if you do not want them. There is no last
  *             error somewhere else. Outputs are written only on success, unless the
  *             comment says otherwise.
- * Structs     One that begins with struct_size has it set by whoever makes the struct (the
- *             NP_..._INIT macros do), so that programs and libraries of different versions
- *             work together. Reserved members and unknown flag bits are 0.
+ * Structs     In a struct that begins with struct_size the program sets that member to the
+ *             size it was compiled with; the NP_..._INIT macros do so. Programs and libraries
+ *             of different versions then work together. 0 means the struct of version 0.2.0.
+ *             A size that no version can have is garbage: the call answers NP_ERR_ARGUMENT
+ *             and reads nothing else of the struct. Reserved members and unknown flag bits
+ *             are 0.
  * Data        A pointer and a length in bytes; NULL is fine if the length is 0. Text is
  *             UTF-8 and ends with a NUL. Times are milliseconds; NP_FOREVER is no limit.
- *             What a callback is shown is valid until it returns.
- * Threads     Any function from any thread, also inside a callback, unless its Thread line
- *             says otherwise. Callbacks of one connection never overlap and keep their
- *             order; those of different connections may run at once on several threads.
+ *             What a callback is shown is valid until it returns. Data or an array of more
+ *             than 1 TiB cannot be there: NP_ERR_ARGUMENT.
+ * Threads     Any function from any thread, also inside a callback and in a thread's last
+ *             destructors (pthread_key_create, thread_local), unless its Thread line says
+ *             otherwise. Callbacks of one connection never overlap and keep their order;
+ *             those of different connections may run at once on several threads.
  * Waiting     Only functions with "Blocking: yes" may wait. Inside a callback they answer
  *             NP_ERR_IN_CALLBACK.
  * Callbacks   Get user_data first. Passing user_data with a destroy function gives it to
- *             the library, whatever the call answers, and destroy is called exactly once.
- *             Callbacks must not throw exceptions or longjmp, and block only on workers. They
- *             may call any function and close their own connection.
+ *             the library, whatever the call answers, and destroy is called exactly once. Only
+ *             a table whose struct_size is garbage hands nothing over. Callbacks must not throw
+ *             exceptions or longjmp, and block only on workers. They may call any function and
+ *             close their own connection.
  * Consumers   NP_CONSUMER_CALLBACKS: on the thread that moves the bytes, the fastest.
  *             NP_CONSUMER_WORKERS: on a pool, where they may block. NP_CONSUMER_POLL: none;
  *             threads of the host poll for events. Under each of them a handler with

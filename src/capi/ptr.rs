@@ -14,16 +14,27 @@ use crate::status::{Error, Status};
 pub(super) struct Refused {
     status: Status,
     what: &'static str,
-    why: &'static str,
+    why: Why,
+}
+
+#[derive(Debug)]
+enum Why {
+    Text(&'static str),
+    /// A `struct_size`, and what sets it.
+    Size(usize, &'static str),
 }
 
 impl Refused {
     pub(super) const fn argument(what: &'static str, why: &'static str) -> Refused {
-        Refused { status: Status::Argument, what, why }
+        Refused { status: Status::Argument, what, why: Why::Text(why) }
     }
 
     pub(super) const fn unsupported(what: &'static str, why: &'static str) -> Refused {
-        Refused { status: Status::Unsupported, what, why }
+        Refused { status: Status::Unsupported, what, why: Why::Text(why) }
+    }
+
+    pub(super) const fn size(what: &'static str, size: usize, init: &'static str) -> Refused {
+        Refused { status: Status::Argument, what, why: Why::Size(size, init) }
     }
 }
 
@@ -35,7 +46,26 @@ impl From<Refused> for Status {
 
 impl From<Refused> for Error {
     fn from(refused: Refused) -> Error {
-        Error::new(refused.status, format!("{} {}", refused.what, refused.why))
+        let what = refused.what;
+        let message = match refused.why {
+            Why::Text(why) => format!("{what} {why}"),
+            Why::Size(size, init) => {
+                format!("{what} has a struct_size of {size}, which no version has; {init} sets it")
+            }
+        };
+        Error::new(refused.status, message)
+    }
+}
+
+/// No host has so much memory in one piece. A larger size is a negative number that was
+/// converted, or comes from memory without a value.
+const MOST_BYTES: usize = if size_of::<usize>() < 8 { isize::MAX as usize } else { 1 << 40 };
+
+/// Whether `count` values can be there at all.
+fn possible<T>(count: usize, what: &'static str) -> Result<(), Refused> {
+    match count.checked_mul(size_of::<T>()) {
+        Some(size) if size <= MOST_BYTES => Ok(()),
+        _ => Err(Refused::argument(what, "has a length above 1 TiB")),
     }
 }
 
@@ -105,9 +135,7 @@ pub(super) unsafe fn slice_mut<'a, T>(
     what: &'static str,
 ) -> Result<&'a mut [T], Refused> {
     usable(pointer, what)?;
-    if count > isize::MAX as usize / size_of::<T>().max(1) {
-        return Err(Refused::argument(what, "has an impossible length"));
-    }
+    possible::<T>(count, what)?;
     // SAFETY: not NULL, aligned, of a possible length, and the caller's promise.
     Ok(unsafe { std::slice::from_raw_parts_mut(pointer, count) })
 }
@@ -125,12 +153,7 @@ pub(super) unsafe fn slice<'a, T>(
         return Ok(&[]);
     }
     usable(pointer, what)?;
-    match count.checked_mul(size_of::<T>()) {
-        // No object of C is larger than PTRDIFF_MAX: this is a negative number that was
-        // converted.
-        Some(size) if size <= isize::MAX as usize => {}
-        _ => return Err(Refused::argument(what, "has a length above PTRDIFF_MAX")),
-    }
+    possible::<T>(count, what)?;
     // SAFETY: not NULL, aligned, of a possible size, and the caller's promise.
     Ok(unsafe { std::slice::from_raw_parts(pointer, count) })
 }
@@ -180,9 +203,7 @@ impl TextBuffer {
         if buffer.is_null() && size != 0 {
             return Err(Refused::argument("buffer", "is NULL and its size is not 0"));
         }
-        if size > isize::MAX as usize {
-            return Err(Refused::argument("size", "is above PTRDIFF_MAX"));
-        }
+        possible::<c_char>(size, "buffer")?;
         // SAFETY: passed on to the caller.
         let needed = unsafe { Place::optional(needed, "needed")? };
         Ok(TextBuffer { buffer, size, needed })
@@ -233,8 +254,18 @@ mod tests {
     #[test]
     fn an_impossible_length_is_refused() {
         let byte = 0u8;
-        // SAFETY: refused before the pointer is used.
-        assert!(unsafe { slice(&raw const byte, usize::MAX, "data") }.is_err());
+        for count in [usize::MAX, usize::MAX / 2, 1 << 46, MOST_BYTES + 1] {
+            // SAFETY: refused before the pointer is used.
+            assert!(unsafe { slice(&raw const byte, count, "data") }.is_err());
+            // SAFETY: likewise.
+            assert!(unsafe { slice_mut((&raw const byte).cast_mut(), count, "data") }.is_err());
+            let buffer = (&raw const byte).cast_mut().cast();
+            // SAFETY: likewise.
+            assert!(unsafe { TextBuffer::new(buffer, count, std::ptr::null_mut()) }.is_err());
+        }
+        let words = [0u64; 2];
+        // SAFETY: likewise; each is a possible length of bytes.
+        assert!(unsafe { slice(words.as_ptr(), MOST_BYTES / 8 + 1, "words") }.is_err());
         // SAFETY: no bytes are read.
         assert!(unsafe { slice::<u8>(std::ptr::null(), 0, "data") }.is_ok());
     }

@@ -1,10 +1,11 @@
 //! Structs that grow: their first member, `struct_size`, says how much of them the caller
 //! was compiled with, so that old programs run with new libraries and the other way round.
 //!
-//! A struct has two sizes here: `FIRST`, what the first version that had it knew, below
-//! which a caller has forgotten to set the member; and the present size. Output is cut to
-//! what the caller knows. Input that the caller knows and we do not must be zero,
-//! otherwise it asks for something that this version would silently not do.
+//! A struct has two sizes here: `FIRST`, that of its first version, which a `struct_size` of
+//! 0 stands for; and the present size. Output is cut to what the caller knows. Input that the
+//! caller knows and we do not must be zero, otherwise it asks for something that this version
+//! would silently not do. A size that no version can have is garbage, and nothing else of the
+//! struct is read.
 
 use super::ptr::Refused;
 
@@ -14,11 +15,32 @@ use super::ptr::Refused;
 /// The type is `repr(C)`, its first member is `struct_size`, it has no padding, and a
 /// value of all zeros is valid.
 pub(super) unsafe trait Sized32: Copy {
-    /// The size of the first version that was released.
-    const FIRST: usize;
+    /// The size in the first version that is released, 0.2.0: the present one until then, and
+    /// from then on a number that never changes.
+    const FIRST: usize = size_of::<Self>();
+
+    /// The macro that sets `struct_size` in C.
+    const INIT: &'static str;
 }
 
-/// The `struct_size` that the caller has set, if it is one.
+/// A later version may have added so much, in bytes. More is no size, but memory without a
+/// value.
+const MOST_UNKNOWN: usize = 1024;
+
+/// The `struct_size` as the caller has left it; 0 is the first version.
+///
+/// # Safety
+/// `pointer` is readable for four bytes.
+unsafe fn announced<T: Sized32>(pointer: *const T) -> usize {
+    // SAFETY: the first four bytes are there by the caller's promise. Read without asking for
+    // alignment: this works before anything about it is known.
+    match unsafe { pointer.cast::<u32>().read_unaligned() } {
+        0 => T::FIRST,
+        size => size as usize,
+    }
+}
+
+/// The size of a caller's struct, if its `struct_size` is one.
 ///
 /// # Safety
 /// `pointer` is NULL or readable up to its `struct_size`.
@@ -29,11 +51,10 @@ pub(super) unsafe fn claimed<T: Sized32>(
     if pointer.is_null() {
         return Err(Refused::argument(what, "is NULL"));
     }
-    // SAFETY: not NULL, and the first four bytes are there by the caller's promise. Read
-    // without asking for alignment: this works before anything about it is known.
-    let size = unsafe { pointer.cast::<u32>().read_unaligned() } as usize;
-    if size < T::FIRST {
-        return Err(Refused::argument(what, "has a struct_size that is too small"));
+    // SAFETY: not NULL, and the caller's promise.
+    let size = unsafe { announced(pointer) };
+    if !(T::FIRST..=size_of::<T>() + MOST_UNKNOWN).contains(&size) {
+        return Err(Refused::size(what, size, T::INIT));
     }
     Ok(size)
 }
@@ -45,9 +66,6 @@ pub(super) unsafe fn claimed<T: Sized32>(
 pub(super) unsafe fn read<T: Sized32>(pointer: *const T, what: &'static str) -> Result<T, Refused> {
     // SAFETY: passed on to the caller.
     let size = unsafe { claimed(pointer, what)? };
-    if size > isize::MAX as usize {
-        return Err(Refused::argument(what, "has a struct_size that is too large"));
-    }
     let known = size.min(size_of::<T>());
     // SAFETY: readable up to `size` by the caller's promise.
     let unknown =
@@ -77,6 +95,17 @@ impl<T: Sized32> Output<T> {
         // SAFETY: passed on to the caller.
         let size = unsafe { claimed(pointer, what)? };
         Ok(Output { pointer, size: size.min(size_of::<T>()) })
+    }
+
+    /// A place for the news that the `struct_size` itself is garbage: what it announces is at
+    /// least the first version. `None` if it is not.
+    ///
+    /// # Safety
+    /// As [`Output::new`].
+    pub(super) unsafe fn at_least_first(pointer: *mut T) -> Option<Output<T>> {
+        // SAFETY: passed on to the caller.
+        let whole = !pointer.is_null() && unsafe { announced(pointer) } >= T::FIRST;
+        whole.then_some(Output { pointer, size: T::FIRST })
     }
 
     /// Writes what the caller knows. `struct_size` keeps the caller's value.
@@ -109,6 +138,7 @@ mod tests {
     // SAFETY: repr(C), three numbers of the same size, struct_size first.
     unsafe impl Sized32 for Two {
         const FIRST: usize = 8;
+        const INIT: &'static str = "TWO_INIT";
     }
 
     #[repr(C)]
@@ -140,9 +170,54 @@ mod tests {
     }
 
     #[test]
-    fn a_forgotten_struct_size_is_refused() {
-        let forgotten = Two { struct_size: 0, first: 1, second: 2 };
-        // SAFETY: `forgotten` is larger than it says.
-        assert!(unsafe { read(&raw const forgotten, "forgotten") }.is_err());
+    fn a_struct_size_of_0_is_the_first_version() {
+        let mut zero = Two { struct_size: 0, first: 1, second: 2 };
+        // SAFETY: `zero` is as large as the first version, and larger.
+        let seen = unsafe { read(&raw const zero, "zero") }.unwrap();
+        assert_eq!(seen, Two { struct_size: 0, first: 1, second: 0 });
+        // SAFETY: likewise.
+        unsafe { Output::new(&raw mut zero, "zero") }.unwrap().put(&Two {
+            struct_size: 12,
+            first: 8,
+            second: 9,
+        });
+        assert_eq!(zero, Two { struct_size: 0, first: 8, second: 2 });
+    }
+
+    #[test]
+    fn a_size_that_no_version_has_is_refused_before_anything_else_is_read() {
+        for garbage in [1, 7, 12 + MOST_UNKNOWN as u32 + 1, 0xcccc_cccc, u32::MAX] {
+            // Only these four bytes are there: Miri and sanitizers see whether more is read.
+            let only = Box::new(garbage);
+            let pointer = (&raw const *only).cast::<Two>();
+            // SAFETY: refused for its size, which is readable.
+            let refused = unsafe { read(pointer, "only") }.unwrap_err();
+            let error = crate::status::Error::from(refused);
+            assert_eq!(error.status, crate::status::Status::Argument);
+            assert_eq!(
+                error.message,
+                format!(
+                    "only has a struct_size of {garbage}, which no version has; TWO_INIT sets it"
+                )
+            );
+        }
+        let (mut small, mut large) = ([7_u32, 0, 0], [u32::MAX, 1, 2]);
+        // SAFETY: readable where it says so; nothing is written.
+        assert!(unsafe { Output::at_least_first(small.as_mut_ptr().cast::<Two>()) }.is_none());
+        // SAFETY: as large as the first version, which is all that is written.
+        let place = unsafe { Output::at_least_first(large.as_mut_ptr().cast::<Two>()) };
+        place.unwrap().put(&Two { struct_size: 12, first: 8, second: 9 });
+        assert_eq!(large, [u32::MAX, 8, 2]);
+    }
+
+    #[test]
+    fn the_unknown_part_of_a_struct_within_the_bound_is_read_to_its_end() {
+        let mut bytes = vec![0u32; (12 + MOST_UNKNOWN) / 4];
+        bytes[0] = (12 + MOST_UNKNOWN) as u32;
+        // SAFETY: as large as it says.
+        assert!(unsafe { read(bytes.as_ptr().cast::<Two>(), "new") }.is_ok());
+        *bytes.last_mut().unwrap() = 1;
+        // SAFETY: likewise.
+        assert!(unsafe { read(bytes.as_ptr().cast::<Two>(), "new") }.is_err());
     }
 }

@@ -36,7 +36,7 @@ pub struct np_error {
 
 // SAFETY: repr(C), five members of four bytes and an array of bytes that fills up to 512.
 unsafe impl Sized32 for np_error {
-    const FIRST: usize = 512;
+    const INIT: &'static str = "NP_ERROR_INIT";
 }
 
 const _: () = assert!(size_of::<np_error>() == 512);
@@ -69,10 +69,13 @@ impl np_error {
     /// # Safety
     /// `error` is NULL or writable up to its `struct_size`.
     pub(super) unsafe fn put(error: *mut np_error, failure: &Error) {
-        // SAFETY: passed on to the caller. NULL and a bad size are no place.
-        let Ok(output) = (unsafe { Output::new(error, "error") }) else {
-            return;
+        // SAFETY: passed on to the caller. NULL is no place, nor is too small a size.
+        let output = match unsafe { Output::new(error, "error") } {
+            Ok(output) => Some(output),
+            // SAFETY: likewise.
+            Err(_) => unsafe { Output::at_least_first(error) },
         };
+        let Some(output) = output else { return };
         let mut value = np_error::new();
         value.status = failure.status.code();
         value.os_error = failure.os_error;

@@ -137,15 +137,30 @@ static void bad_arguments_are_refused(void) {
     np_config_free(NULL);
 }
 
-static void a_too_small_error_keeps_the_call_from_happening(void) {
+static void an_error_of_garbage_keeps_the_call_from_happening(void) {
     np_config *config = load();
     np_error error = NP_ERROR_INIT;
     char buffer[16];
-    error.struct_size = 0;
+    error.struct_size = sizeof error - 1;
     CHECK(np_config_set(config, "Port", "readTimeout", "9s", &error) == NP_ERR_ARGUMENT);
     CHECK(error.status == NP_OK);
+    /* Of that size it is surely there: it tells of itself. */
+    error.struct_size = 0xcccccccc;
+    CHECK(np_config_set(config, "Port", "readTimeout", "9s", &error) == NP_ERR_ARGUMENT);
+    CHECK(error.status == NP_ERR_ARGUMENT && error.struct_size == 0xcccccccc);
+    CHECK(strcmp(error.message, "error has a struct_size of 3435973836, which no version has; "
+                                "NP_ERROR_INIT sets it") == 0);
     CHECK(np_config_get(config, "Port", "readTimeout", buffer, sizeof buffer, NULL) == NP_OK);
     CHECK(strcmp(buffer, "5s") == 0);
+    np_config_free(config);
+}
+
+static void an_error_of_zeros_tells_of_a_failure(void) {
+    np_config *config = load();
+    np_error error = {0};
+    CHECK(np_config_set(config, "Port.none", "port", "1", &error) == NP_ERR_NOT_FOUND);
+    CHECK(error.status == NP_ERR_NOT_FOUND && error.struct_size == 0);
+    CHECK(error.message[0] != 0 && error.message_size == strlen(error.message) + 1);
     np_config_free(config);
 }
 
@@ -156,7 +171,8 @@ int main(void) {
     a_bad_value_is_told_in_words();
     checking_calls_back_for_every_finding();
     bad_arguments_are_refused();
-    a_too_small_error_keeps_the_call_from_happening();
+    an_error_of_garbage_keeps_the_call_from_happening();
+    an_error_of_zeros_tells_of_a_failure();
     puts("ok");
     return 0;
 }

@@ -54,6 +54,8 @@ static void bad_data_is_refused_before_the_handle(void) {
     CHECK(np_conn_get_info(conn, NULL) == NP_ERR_ARGUMENT);
     CHECK(np_conn_get_user_data(conn, NULL) == NP_ERR_ARGUMENT);
     info.struct_size = 0;
+    CHECK(is_no_conn(np_conn_get_info(conn, &info)));
+    info.struct_size = sizeof info - 1;
     CHECK(np_conn_get_info(conn, &info) == NP_ERR_ARGUMENT);
 }
 
@@ -103,6 +105,12 @@ static void a_longer_struct_of_a_newer_program_is_filled_as_far_as_known(void) {
     stats.known.struct_size = 16;
     CHECK(np_runtime_get_stats(runtime, &stats.known) == NP_ERR_ARGUMENT);
     CHECK(np_runtime_get_stats(NULL, &stats.known) == NP_ERR_ARGUMENT);
+    /* The first version. */
+    memset(&stats, 0xff, sizeof stats);
+    stats.known.struct_size = 0;
+    CHECK(np_runtime_get_stats(runtime, &stats.known) == NP_OK);
+    CHECK(stats.known.struct_size == 0 && stats.known.accept_errors == 0);
+    CHECK(stats.later == UINT64_MAX);
 
     CHECK(np_stats_prometheus(runtime, text, 1, &needed) == NP_ERR_BUFFER_TOO_SMALL);
     CHECK(needed > 1);

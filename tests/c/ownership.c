@@ -102,9 +102,6 @@ static void failing_handlers(np_listener *listener) {
     GIVES(NP_ERR_ARGUMENT, np_listener_on(listener, NP_PROTOCOL_CLIENT, &bad, NULL));
     bad.flags = 4;
     GIVES(NP_ERR_ARGUMENT, np_listener_on(listener, NP_PROTOCOL_CLIENT, &bad, NULL));
-    bad = good;
-    bad.struct_size = (uint32_t)offsetof(np_handler, on_close);
-    GIVES(NP_ERR_ARGUMENT, np_listener_on(listener, NP_PROTOCOL_CLIENT, &bad, NULL));
     later.known = good;
     later.known.struct_size = sizeof later;
     later.on_later = release;
@@ -114,9 +111,21 @@ static void failing_handlers(np_listener *listener) {
     released = 0;
     CHECK(np_listener_on(listener, NP_PROTOCOL_CLIENT, NULL, NULL) == NP_ERR_ARGUMENT);
     bad = good;
-    bad.struct_size = 0;
+    bad.struct_size = (uint32_t)offsetof(np_handler, on_close);
+    CHECK(np_listener_on(listener, NP_PROTOCOL_CLIENT, &bad, &error) == NP_ERR_ARGUMENT);
+    CHECK(strstr(error.message, "handler has a struct_size of 64") != NULL);
+    CHECK(strstr(error.message, "NP_HANDLER_INIT") != NULL);
+    bad.struct_size = 0xcccccccc;
     CHECK(np_listener_on(listener, NP_PROTOCOL_CLIENT, &bad, NULL) == NP_ERR_ARGUMENT);
     CHECK(released == 0);
+
+    /* The first version, whose user_data is released with the one that replaces it. */
+    bad.struct_size = 0;
+    CHECK(np_listener_on(listener, NP_PROTOCOL_CLIENT, &bad, NULL) == NP_OK);
+    CHECK(released == 0);
+    GIVES(NP_OK, np_listener_on(listener, NP_PROTOCOL_CLIENT, &bad, NULL));
+    bad.destroy = NULL;
+    GIVES(NP_OK, np_listener_on(listener, NP_PROTOCOL_CLIENT, &bad, NULL));
 }
 
 static void failing_admissions(np_listener *listener) {
@@ -126,6 +135,11 @@ static void failing_admissions(np_listener *listener) {
     small.struct_size = 12;
     GIVES(NP_ERR_ARGUMENT, np_listener_on_admit(NULL, &good, NULL));
     GIVES(NP_ERR_ARGUMENT, np_listener_on_admit(listener, &good, &small));
+    released = 0;
+    bad.struct_size = UINT32_MAX;
+    CHECK(np_listener_on_admit(listener, &bad, NULL) == NP_ERR_ARGUMENT);
+    CHECK(released == 0);
+    bad = good;
     bad.on_admit = NULL;
     GIVES(NP_ERR_ARGUMENT, np_listener_on_admit(listener, &bad, NULL));
     bad = good;

@@ -98,6 +98,11 @@ void errors_have_a_status_an_os_error_and_words() {
     CHECK(taken.status() == NP_ERR_ADDRESS_IN_USE && taken.os_error() == EADDRINUSE);
     CHECK(taken.tls_alert() == -1 && second.addresses().empty());
 
+    nativeport::listener silent(runtime, config);
+    const auto no_handler = thrown_by([&] { silent.start(); });
+    CHECK(no_handler.status() == NP_ERR_STATE);
+    CHECK(std::string(no_handler.what()).find("no handler") != std::string::npos);
+
     const auto incomplete = thrown_by([&] { second.on(protocol::client, handler()); });
     CHECK(incomplete.status() == NP_ERR_ARGUMENT);
     CHECK(std::string(incomplete.what()).find("on_frames") != std::string::npos);
@@ -274,6 +279,35 @@ void sends_of_other_threads_arrive_in_order_copied_lent_and_corked() {
     CHECK(one.conn.send_frame_owned(counted_bytes("late", &released)) == NP_ERR_CLOSED);
     CHECK(one.host.runtime.stop() && one.host.runtime.wait());
     CHECK(released == 2);
+}
+
+/* Sends when its thread is over and the library's own data of that thread is gone. */
+struct last_words {
+    connection conn;
+    std::string text;
+    ~last_words() {
+        if (conn) {
+            CHECK(conn.send_frame(text));
+            CHECK(conn.send_frame_owned(std::string(text)));
+            CHECK(conn.info());
+        }
+    }
+};
+thread_local last_words words;
+
+void a_thread_local_object_sends_in_its_destructor() {
+    one_connection one;
+    const std::string text(2000, 'w');
+    for (const bool uses_it_before : {false, true}) {
+        std::thread([&] {
+            words.conn = one.conn; // made before the library's, and so destroyed after them
+            words.text = text;
+            if (uses_it_before)
+                CHECK(one.conn.send_frame(text));
+        }).join();
+        for (int frames = uses_it_before ? 3 : 2; frames > 0; frames--)
+            CHECK(one.peer.receive_frame() == text);
+    }
 }
 
 void a_full_queue_blocks_and_tells_when_there_is_room() {
@@ -603,6 +637,7 @@ int main() {
     the_member_functions_of_an_object_are_a_handler();
     admission_lets_in_and_refuses_now_or_later();
     sends_of_other_threads_arrive_in_order_copied_lent_and_corked();
+    a_thread_local_object_sends_in_its_destructor();
     a_full_queue_blocks_and_tells_when_there_is_room();
     an_owned_frame_outlives_its_callback();
     a_connection_can_be_asked_paused_and_given_a_deadline();
