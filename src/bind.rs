@@ -218,6 +218,21 @@ fn kernel_backlog_limit() -> Option<u32> {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use std::net::TcpStream;
+
+    /// No machine has them: they are reserved.
+    const NOWHERE: [Ipv4Addr; 2] = [Ipv4Addr::new(240, 0, 0, 1), Ipv4Addr::new(240, 0, 0, 2)];
+
+    fn settings(keys: &str) -> PortSettings {
+        let mut config = Config::new();
+        config.load_string(format!("[Port]\nport=0\n{keys}\n").as_bytes(), "server.ini").unwrap();
+        config.resolve().0.ports.remove(0)
+    }
+
+    fn name_of(addresses: &[Ipv4Addr], is_name: bool) -> Wanted {
+        let addresses = addresses.iter().map(|&address| address.into()).collect();
+        Wanted { written: "the.name".to_owned(), addresses, is_name }
+    }
 
     #[test]
     fn a_backlog_that_the_kernel_clips_is_told_with_its_place() {
@@ -226,10 +241,7 @@ mod tests {
             return;
         };
         let warnings = |length: u32| {
-            let text = format!("[Port]\nport=0\nbindAddress=127.0.0.1\nqueueLength={length}\n");
-            let mut config = Config::new();
-            config.load_string(text.as_bytes(), "server.ini").unwrap();
-            bind(&config.resolve().0.ports[0]).unwrap().1
+            bind(&settings(&format!("bindAddress=127.0.0.1\nqueueLength={length}"))).unwrap().1
         };
         assert_eq!(warnings(cap), [""; 0]);
         let [warning] = &warnings(cap + 1)[..] else { panic!("one warning") };
@@ -238,5 +250,148 @@ mod tests {
             warning.contains(&format!("caps the backlog of {} at {cap}", cap + 1)),
             "{warning}"
         );
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn accepted_sockets_have_the_options_of_their_port() {
+        let keys = "keepAlive=20s\nwriteTimeout=90s";
+        let accepted = |keys: &str| {
+            let (listeners, _) =
+                bind(&settings(&format!("bindAddress=127.0.0.1\n{keys}"))).unwrap();
+            let listener = &listeners[0];
+            assert!(SockRef::from(listener).nonblocking().unwrap());
+            listener.set_nonblocking(false).unwrap();
+            let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            listener.accept().unwrap().0
+        };
+        let stream = accepted(keys);
+        let socket = SockRef::from(&stream);
+        assert!(socket.tcp_nodelay().unwrap());
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(20));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEP_ALIVE_INTERVAL);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEP_ALIVE_PROBES);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(90)));
+        let stream = accepted("keepAlive=0\nwriteTimeout=7s");
+        let socket = SockRef::from(&stream);
+        assert!(socket.tcp_nodelay().unwrap() && !socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(7)));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_system_waits_for_the_last_probe_and_for_write_timeout_whichever_is_later() {
+        let wait = |keys: &str| user_timeout(&settings(keys)).as_secs();
+        assert_eq!(wait("keepAlive=20s\nwriteTimeout=5s"), 20 + 4 * 15);
+        assert_eq!(wait("keepAlive=20s\nwriteTimeout=81s"), 81);
+        assert_eq!(wait("keepAlive=0\nwriteTimeout=5s"), 5);
+        // The kernel's own patience, and what it can count.
+        assert_eq!(wait("keepAlive=1h\nwriteTimeout=5s"), 15 * 60);
+        assert_eq!(wait("keepAlive=0\nwriteTimeout=700h"), i32::MAX as u64 / 1000);
+    }
+
+    #[test]
+    fn of_a_name_unavailable_addresses_are_skipped_with_a_warning_if_one_remains() {
+        let settings = settings("bindAddress=the.name");
+        let mut warnings = Vec::new();
+        let wanted = [name_of(&[NOWHERE[0], Ipv4Addr::LOCALHOST], true)];
+        let listeners = bind_all(&settings, &wanted, &mut warnings).unwrap();
+        assert_eq!(listeners.len(), 1);
+        assert_eq!(listeners[0].local_addr().unwrap().ip(), Ipv4Addr::LOCALHOST);
+        let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+        let told = "server.ini:3: [Port] bindAddress: 240.0.0.1 of the.name is skipped: ";
+        assert!(warning.starts_with(told), "{warning}");
+
+        // With none left it fails, also where another item of the list is available.
+        let wanted = [name_of(&[Ipv4Addr::LOCALHOST], false), name_of(&NOWHERE, true)];
+        let error = bind_all(&settings, &wanted, &mut warnings).unwrap_err();
+        assert_eq!(error.status, Status::AddressNotAvailable);
+        let told = "server.ini:3: [Port] bindAddress: error: cannot listen on 240.0.0.2 port ";
+        assert!(error.message.starts_with(told), "{}", error.message);
+        assert!(error.message.ends_with("; valid: an address of this machine (`ip address`)"));
+
+        // An address that is written as such is never skipped.
+        let wanted = [name_of(&[NOWHERE[0], Ipv4Addr::LOCALHOST], false)];
+        let error = bind_all(&settings, &wanted, &mut warnings).unwrap_err();
+        assert_eq!(error.status, Status::AddressNotAvailable);
+    }
+
+    #[test]
+    fn a_taken_address_of_a_name_is_not_skipped_and_its_error_names_the_port() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let mut settings = settings("bindAddress=the.name");
+        settings.port = port;
+        let wanted = [name_of(&[Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2)], true)];
+        let mut warnings = Vec::new();
+        let error = bind_all(&settings, &wanted, &mut warnings).unwrap_err();
+        assert_eq!((error.status, &warnings[..]), (Status::AddressInUse, &[][..]));
+        let told =
+            format!("server.ini:2: [Port] port: error: cannot listen on 127.0.0.1 port {port}: ");
+        assert!(error.message.starts_with(&told), "{}", error.message);
+        assert!(error.message.ends_with("end that, or set another port"), "{}", error.message);
+    }
+
+    #[test]
+    fn all_addresses_get_the_number_that_the_first_one_picked_each_once() {
+        let keys = "bindAddress=127.0.0.1, 127.0.0.2, 127.0.0.1, localhost";
+        let wanted = resolve(&settings(keys)).unwrap();
+        let flags: Vec<_> = wanted.iter().map(|name| (&name.written[..], name.is_name)).collect();
+        assert_eq!(flags[..2], [("127.0.0.1", false), ("127.0.0.2", false)]);
+        // What the name has beyond that, as ::1 on most machines.
+        assert!(flags[2..].iter().all(|flag| *flag == ("localhost", true)), "{flags:?}");
+        let (listeners, _) =
+            bind(&settings("bindAddress=127.0.0.1, 127.0.0.2, 127.0.0.1")).unwrap();
+        let addresses: Vec<_> = listeners.iter().map(|l| l.local_addr().unwrap()).collect();
+        assert_eq!(addresses.len(), 2);
+        assert_eq!(addresses[0].port(), addresses[1].port());
+        assert_ne!(addresses[0].port(), 0);
+        let error = resolve(&settings("bindAddress=no.such.name.invalid")).err().unwrap();
+        assert_eq!(error.status, Status::AddressNotAvailable);
+        let told = "server.ini:3: [Port] bindAddress: error: no.such.name.invalid: ";
+        assert!(error.message.starts_with(told), "{}", error.message);
+    }
+
+    #[test]
+    fn without_an_address_a_port_takes_both_families_and_with_one_its_own_alone() {
+        if std::net::TcpListener::bind("[::1]:0").is_err() {
+            eprintln!("skipped: there is no IPv6 on this machine");
+            return;
+        }
+        let reached = |keys: &str| {
+            let (listeners, _) = bind(&settings(keys)).unwrap();
+            let port = listeners[0].local_addr().unwrap().port();
+            let connects = |host: &str| TcpStream::connect((host, port)).is_ok();
+            (listeners.len(), connects("127.0.0.1"), connects("::1"))
+        };
+        assert_eq!(reached(""), (1, true, true));
+        assert_eq!(reached("bindAddress=0.0.0.0"), (1, true, false));
+        assert_eq!(reached("bindAddress=::"), (1, false, true));
+        assert_eq!(reached("bindAddress=[::], 0.0.0.0"), (2, true, true));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_backlog_is_the_one_of_the_port() {
+        // Where nobody accepts, connections beyond the backlog and one are not established.
+        let (listeners, _) = bind(&settings("bindAddress=127.0.0.1\nqueueLength=3")).unwrap();
+        let table = std::process::Command::new("ss").args(["-Hltn"]).output();
+        let Ok(table) = table.map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        else {
+            eprintln!("skipped: ss is not installed");
+            return;
+        };
+        let here = listeners[0].local_addr().unwrap().to_string();
+        let line = table.lines().find(|line| line.contains(&here)).expect("it listens");
+        assert_eq!(line.split_whitespace().nth(2), Some("3"), "{line}");
+    }
+
+    #[test]
+    fn a_low_port_without_the_right_names_the_right() {
+        let error = io::Error::from_raw_os_error(libc::EACCES);
+        let told = |port| cannot(&settings(""), "port", "*", port, &error).message;
+        assert!(told(1023).contains("; ports below 1024 need CAP_NET_BIND_SERVICE"));
+        assert!(!told(1024).contains("CAP_NET_BIND_SERVICE"));
     }
 }

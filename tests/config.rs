@@ -211,6 +211,31 @@ fn of_a_duplicate_key_the_last_one_wins_with_a_warning() {
 }
 
 #[test]
+fn each_repetition_of_a_key_names_the_one_before_it() {
+    let (_, findings) = resolved("[Port]\nport=1\nport=2\nreadTimeout=1s\nport=3\n");
+    let places: Vec<_> = findings.iter().map(|finding| (finding.line, &finding.message)).collect();
+    let before = |line: u32| format!("the key was set before, in t.ini:{line}");
+    assert_eq!(places, [(3, &before(2)), (5, &before(3))]);
+}
+
+#[test]
+fn a_finding_holds_what_was_found_unless_that_may_be_a_secret() {
+    let found = |text: &str| {
+        let (_, mut findings) = resolved(text);
+        assert_eq!(findings.len(), 1, "{text}: {findings:?}");
+        findings.remove(0).found
+    };
+    assert_eq!(found("[Port]\nport=seventy\n"), "seventy");
+    assert_eq!(found("[Port]\nport=1\nssl=perhaps\n"), "perhaps");
+    assert_eq!(found("[Port]\nport=1\nproxyProtocol=required\n"), "required");
+    // A password may stand there: under a key that was meant for one, or twice.
+    assert_eq!(found("[Port]\nport=1\nport=2\n"), "port");
+    assert_eq!(found("[Port]\nport=1\nkeyPasswrod=hunter2\n"), "keyPasswrod");
+    let secret = "certificate=c.pem\nprivateKey=k.pem\nkeyPassword=hunter2\n";
+    assert_eq!(found(&format!("{WITH_TLS}{secret}")), "");
+}
+
+#[test]
 fn an_unknown_key_warns_with_the_nearest_known_name() {
     assert_eq!(
         port_message("redTimeout=1"),

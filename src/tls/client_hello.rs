@@ -324,8 +324,76 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_record_of_a_client_hello_is_malformed_at_once() {
+        // An empty record, another version, another content, another message.
+        assert_eq!(peek(&[22, 3, 1, 0, 0]), Peek::Malformed);
+        assert_eq!(peek(&[22, 4, 1, 0, 4]), Peek::Malformed);
+        assert_eq!(peek(&[22, 3, 1, 0x40, 1]), Peek::Malformed);
+        assert_eq!(peek(&[22, 3, 1, 0, 4, 2]), Peek::Malformed);
+        assert_eq!(peek(&[22, 3, 1, 0, 1, 1, 23, 3, 1, 0, 1]), Peek::Malformed);
+        assert_eq!(peek(&[22, 3, 1, 0, 1, 1, 22, 3, 1, 0, 1]), Peek::NeedMore);
+    }
+
+    #[test]
+    fn a_hello_without_extensions_tells_its_version_and_suites() {
+        let body = [&[3, 2][..], &[7; 32], &[0, 0, 2, 0, 47, 1, 0]].concat();
+        let message = [&[CLIENT_HELLO, 0, 0, body.len() as u8][..], &body].concat();
+        let hello = read(&test_peer::fragmented_body(&message, 16384));
+        assert_eq!((hello.newest_version, hello.oldest_version), (0x0302, 0x0302));
+        assert_eq!((hello.cipher_suites, hello.groups), (vec![47], vec![]));
+    }
+
+    #[test]
+    fn grease_is_left_out_and_nothing_else() {
+        let grease: Vec<u16> = (0..16).map(|n| n << 12 | 0x0a00 | n << 4 | 0x0a).collect();
+        assert_eq!((grease[0], grease[9], grease[15]), (0x0a0a, 0x9a9a, 0xfafa));
+        let all: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_be_bytes).collect();
+        let rest: Vec<u16> = (0..=u16::MAX).filter(|n| !grease.contains(n)).collect();
+        assert_eq!(numbers(&all).unwrap(), rest);
+        assert_eq!(numbers(&all[..3]), None);
+    }
+
+    #[test]
+    fn a_hello_with_grease_as_browsers_send_it_tells_what_they_offer() {
+        let extension = |kind: u16, body: &[u8]| {
+            [&kind.to_be_bytes()[..], &(body.len() as u16).to_be_bytes(), body].concat()
+        };
+        let extensions = [
+            extension(0x3a3a, &[]),
+            extension(SUPPORTED_GROUPS, &[0, 6, 0xda, 0xda, 0x11, 0xec, 0, 29]),
+            // With a draft and a version of DTLS, which count as little.
+            extension(SUPPORTED_VERSIONS, &[10, 0x6a, 0x6a, 0x7f, 28, 3, 4, 3, 3, 2, 0]),
+            // A name of a kind that is none of a host.
+            extension(SERVER_NAME, &[0, 4, 1, 0, 1, b'a']),
+            extension(0xfafa, &[0]),
+        ]
+        .concat();
+        let body = [
+            &[3, 3][..],
+            &[7; 32],
+            &[0],
+            &[0, 6, 0x2a, 0x2a, 0x13, 1, 0xc0, 0x2b],
+            &[1, 0],
+            &(extensions.len() as u16).to_be_bytes(),
+            &extensions,
+        ]
+        .concat();
+        let message = [&[CLIENT_HELLO, 0, 0, body.len() as u8][..], &body].concat();
+        let hello = read(&test_peer::fragmented_body(&message, 16384));
+        assert_eq!(hello.cipher_suites, [0x1301, 0xc02b]);
+        assert_eq!(hello.groups, [0x11ec, 29]);
+        assert_eq!((hello.newest_version, hello.oldest_version), (0x0304, 0x0303));
+        assert_eq!((hello.server_name, hello.alpn.len()), (None, 0));
+    }
+
+    #[test]
     fn other_protocols_are_named() {
         assert_eq!(peek(b"GET / HTTP/1.1\r\n"), Peek::NotTls("plain HTTP"));
+        for method in ["HEAD", "POST", "PUT", "DELETE", "OPTIONS", "CONNECT", "PATCH", "PRI *"] {
+            assert_eq!(peek(method.as_bytes()), Peek::NotTls("plain HTTP"), "{method}");
+        }
+        assert_eq!(peek(b"PROXY TCP4"), Peek::NotTls("a PROXY protocol header"));
+        assert_eq!(peek(b"\r\n\r\n\0\r\nQUIT\n"), Peek::NotTls("a PROXY protocol header"));
         assert_eq!(peek(b"SSH-2.0-x"), Peek::NotTls("SSH"));
         assert_eq!(peek(&[0x80, 0x2e, 1, 3, 1]), Peek::NotTls("an SSL 2.0 hello"));
         assert_eq!(peek(&[0, 0, 0]), Peek::NotTls("something that is not TLS"));
@@ -370,5 +438,7 @@ mod tests {
         assert_eq!(host_name(b"."), None);
         assert_eq!(host_name(b"A.b"), Some("a.b".into()));
         assert_eq!(host_name(b"A.b."), Some("a.b".into()));
+        assert_eq!(host_name(&[b'a'; 253]), Some("a".repeat(253)));
+        assert_eq!(host_name(&[b'a'; 254]), None);
     }
 }

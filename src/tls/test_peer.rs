@@ -76,6 +76,12 @@ impl Default for Setup<'_> {
 
 impl Setup<'_> {
     pub fn connect(self) -> ClientConnection {
+        let name = self.name.to_owned();
+        connect(&self.config(), &name)
+    }
+
+    /// For several connections: what one leaves for the next is kept in it.
+    pub fn config(self) -> Arc<ClientConfig> {
         let provider = Arc::new(self.provider);
         let mut config = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(self.versions)
@@ -85,11 +91,15 @@ impl Setup<'_> {
             .with_no_client_auth();
         config.enable_secret_extraction = true;
         config.alpn_protocols = self.alpn.iter().map(|name| name.to_vec()).collect();
-        let name = ServerName::try_from(self.name.to_owned()).unwrap();
-        let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
-        client.set_buffer_limit(None);
-        client
+        Arc::new(config)
     }
+}
+
+pub fn connect(config: &Arc<ClientConfig>, name: &str) -> ClientConnection {
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let mut client = ClientConnection::new(config.clone(), name).unwrap();
+    client.set_buffer_limit(None);
+    client
 }
 
 /// Everything the client wants to send.

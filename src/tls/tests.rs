@@ -1,7 +1,7 @@
 //! The engine against a TLS client in memory.
 
 use rustls::version::{TLS12, TLS13};
-use rustls::{AlertDescription, ClientConnection, ContentType, Error};
+use rustls::{AlertDescription, ClientConnection, ContentType, Error, HandshakeKind};
 
 use super::test_peer::{self, Folder, RawClient, Setup, received, sealed, sent};
 use super::*;
@@ -187,6 +187,54 @@ fn the_chosen_suite_and_group_are_used() {
     let facts = connected(&acceptor, Setup::default()).0.engine.facts().unwrap();
     assert_eq!(facts.suite, "TLS_CHACHA20_POLY1305_SHA256");
     assert_eq!(facts.group, "secp384r1");
+}
+
+#[test]
+fn of_the_suites_in_common_the_ports_first_is_used_whatever_the_client_prefers() {
+    let suites = [
+        ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384"],
+        ["TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"],
+    ];
+    for first in [0, 1] {
+        let acceptor = acceptor_with(|o| {
+            o.cipher_suites = suites
+                .iter()
+                .flat_map(|two| [two[first], two[1 - first]])
+                .map(Into::into)
+                .collect();
+        });
+        for reverse in [false, true] {
+            for (setup, two) in both_versions().into_iter().zip([suites[1], suites[0]]) {
+                let mut setup = setup;
+                if reverse {
+                    setup.provider.cipher_suites.reverse();
+                }
+                let facts = connected(&acceptor, setup).0.engine.facts().unwrap();
+                assert_eq!(facts.suite, two[first], "{reverse}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_session_is_resumed_in_any_version() {
+    let acceptors = [acceptor(), acceptor_with(|o| o.alpn = vec!["np/1".into()])];
+    for acceptor in &acceptors {
+        for setup in both_versions() {
+            let config = Setup { alpn: &[b"np/1"], ..setup }.config();
+            for _ in 0..3 {
+                let mut server = Server::new(acceptor);
+                let mut client = test_peer::connect(&config, "host.example");
+                shake(&mut server, &mut client, usize::MAX).unwrap();
+                // What the server sends after it, as tickets would be.
+                let data = server.seal(b"data");
+                assert_eq!(received(&mut client, &data).unwrap(), b"data");
+                assert_eq!(client.handshake_kind(), Some(HandshakeKind::Full));
+                assert_eq!(client.tls13_tickets_received(), 0);
+                assert!(!server.engine.facts().unwrap().resumed);
+            }
+        }
+    }
 }
 
 #[test]
@@ -565,6 +613,13 @@ fn an_rsa_identity_from_files_serves_both_versions() {
     };
     let (_, warnings) = Acceptor::load(&options).unwrap();
     assert!(warnings[0].contains("one with _RSA_"), "{warnings:?}");
+    // Without TLS 1.2 the list needs no such suite.
+    let options = TlsOptions {
+        cipher_suites: vec!["TLS_AES_128_GCM_SHA256".into()],
+        min_version: Version::Tls13,
+        ..options
+    };
+    assert_eq!(Acceptor::load(&options).unwrap().1, [""; 0]);
 }
 
 #[test]
@@ -577,11 +632,13 @@ fn a_section_without_or_with_two_identities_is_an_error() {
     assert_eq!(key(|_| {}), "certificate");
     assert_eq!(key(|o| o.certificate = Some("c.pem".into())), "privateKey");
     assert_eq!(key(|o| o.private_key = Some("k.pem".into())), "certificate");
-    assert_eq!(
-        key(|o| {
-            o.certificate = Some("c.pem".into());
-            o.self_signed = vec!["localhost".into()];
-        }),
-        "selfSigned"
-    );
+    for with_key in [false, true] {
+        let both: fn(&mut TlsOptions) = match with_key {
+            true => |o| o.private_key = Some("k.pem".into()),
+            false => |o| o.certificate = Some("c.pem".into()),
+        };
+        let mut options = TlsOptions { self_signed: names(), ..TlsOptions::default() };
+        both(&mut options);
+        assert_eq!(Acceptor::load(&options).map(drop).unwrap_err().key, "selfSigned");
+    }
 }
