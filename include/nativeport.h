@@ -210,7 +210,7 @@ int32_t np_has_feature(const char *name);
 #define NP_ERR_CONFIG_FILE (-602)
 /** a defect inside the library was caught; please report it */
 #define NP_ERR_PANIC (-701)
-/** memoryLimit is reached */
+/** memoryLimit is reached, this connection would hold most, and it ends */
 #define NP_ERR_MEMORY_LIMIT (-702)
 /** an invariant inside the library does not hold; please report it */
 #define NP_ERR_INTERNAL (-703)
@@ -277,7 +277,7 @@ int32_t np_has_feature(const char *name);
 #define NP_CLOSE_MAX_HANDSHAKES_PER_ADDRESS 43
 /** no file descriptors are left */
 #define NP_CLOSE_NO_DESCRIPTORS 44
-/** memoryLimit is reached and the connection wanted more than 64 KiB */
+/** memoryLimit is reached and this connection, above 64 KiB, holds most */
 #define NP_CLOSE_MEMORY_LIMIT 45
 /** descriptors are scarce and the address holds more than half of the connections */
 #define NP_CLOSE_ADDRESS_OVER_SHARE 46
@@ -1357,6 +1357,9 @@ typedef void (*np_release_fn)(void *release_data, const uint8_t *data, size_t le
  * NP_FRAME_NO_COMPRESS; NP_FRAME_COMPRESSED is ignored. The call compresses data of compressThreshold
  * to compressLimit bytes before it returns: 28 to 58 ms for 1 MiB at the default level 6, in proportion to
  * the size. Larger data is sent as it is.
+ * If memoryLimit would be exceeded,
+ * connections that hold more than this one are reset with NP_CLOSE_MEMORY_LIMIT;
+ * NP_ERR_MEMORY_LIMIT means that there is none.
  *
  * Thread: any
  * Blocking: no

@@ -54,6 +54,7 @@ mod fuzzing;
 mod identify;
 mod inbox;
 mod mailbox;
+mod memory;
 #[cfg(all(test, shuttle))]
 mod models;
 pub mod polling;

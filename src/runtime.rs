@@ -11,6 +11,7 @@ use crate::frame::compressors::Compressors;
 use crate::handles;
 use crate::listener::Port;
 use crate::log::{Level, Log, Sink};
+use crate::memory::Memory;
 use crate::polling;
 pub use crate::polling::PollLoop;
 use crate::reactor::door::{Control, Door, Role};
@@ -124,35 +125,6 @@ struct Ports {
     ended: Vec<(PortLabels, Stats)>,
     /// Of ended ones: accepter threads that may not be gone yet.
     leaving: Vec<Arc<Threads>>,
-}
-
-/// Bytes that connections hold beyond their free share, against `memoryLimit`.
-pub(crate) struct Memory {
-    pub limit_bytes: usize,
-    used: AtomicUsize,
-}
-
-impl Memory {
-    /// A connection's share changes; gives the new total.
-    pub fn account(&self, before: usize, now: usize) -> usize {
-        if before == now {
-            return self.used.load(Ordering::Relaxed);
-        }
-        let delta = now.wrapping_sub(before);
-        self.used.fetch_add(delta, Ordering::Relaxed).wrapping_add(delta)
-    }
-
-    /// Whether a connection that holds `held` bytes, `uncounted` of them since its last
-    /// account, may not have `more`.
-    pub fn is_over(&self, held: usize, uncounted: usize, more: usize) -> bool {
-        let wanted = held.saturating_add(more);
-        let used = self.used.load(Ordering::Relaxed).saturating_add(uncounted);
-        wanted > crate::conn::FREE_BYTES && used.saturating_add(more) > self.limit_bytes
-    }
-
-    pub fn used_bytes(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
-    }
 }
 
 /// Counts what has to end before something is over. It holds one count itself until it
@@ -330,10 +302,9 @@ impl Core {
             handshake_doors,
             workers: (consumer == Consumer::Workers).then(Pool::new),
             log: Arc::new(Log::new()),
-            memory: Arc::new(Memory {
-                limit_bytes: usize::try_from(settings.memory_limit_bytes).unwrap_or(usize::MAX),
-                used: AtomicUsize::new(0),
-            }),
+            memory: Arc::new(Memory::new(
+                usize::try_from(settings.memory_limit_bytes).unwrap_or(usize::MAX),
+            )),
             compressors: Compressors::new(),
             // Half of them, so that as many are left for those who are identified.
             waiting: Arc::new(Waiting::new(descriptors.div_ceil(2))),

@@ -132,6 +132,8 @@ pub(crate) struct Outbound {
     /// The host has admitted the connection.
     pub admitted: bool,
     pub verdict: Option<Verdict>,
+    /// It has no memory, or was evicted for others: it ends by a reset, whatever else ends it.
+    pub is_cut: bool,
     /// An error of the socket or of TLS met while sending; the machine ends the connection.
     pub error: Option<io::Error>,
     /// Monotonic milliseconds, set by the machine before each turn.
@@ -169,6 +171,7 @@ impl Outbound {
             fin: Fin::No,
             admitted: false,
             verdict: None,
+            is_cut: false,
             error: None,
             now_ms,
             host_deadline_ms: None,
@@ -259,8 +262,6 @@ impl Outbound {
             && self.corked == 0
             && !self.blocked
             && self.wire.bytes == 0
-            // What the socket does not take has to be held.
-            && !self.is_over_memory(total)
             && frames.clone().all(|frame| {
                 frame.len() <= MAX_PAYLOAD_BYTES
                     && encode::worth_compressing(frame, writes).is_none()
@@ -344,16 +345,25 @@ impl Outbound {
     }
 
     fn within_memory(&mut self, more: usize) -> Result<(), Status> {
-        if self.is_over_memory(more) { Err(self.no_memory()) } else { Ok(()) }
+        if self.is_over_memory(more) { self.claim_memory(more) } else { Ok(()) }
+    }
+
+    /// Those that hold most end for it, unless that is this one.
+    #[cold]
+    fn claim_memory(&mut self, more: usize) -> Result<(), Status> {
+        self.show_queued();
+        self.counted_bytes = self.queued_bytes();
+        match &self.shared {
+            Some(shared) if self.port.memory.claim(shared, more) => Ok(()),
+            _ => Err(self.no_memory()),
+        }
     }
 
     /// What is to be sent cannot be held: the connection ends.
     #[cold]
     fn no_memory(&mut self) -> Status {
-        if let Some(shared) = &self.shared
-            && shared.state.fail().is_ok()
-        {
-            self.verdict = Some(Verdict::Fail(CloseReason::MemoryLimit));
+        if let Some(shared) = &self.shared {
+            self.is_cut = shared.state.cut().is_ok();
         }
         Status::MemoryLimit
     }
@@ -416,6 +426,8 @@ impl Outbound {
                 let skip = sent.min(slice.len());
                 sent -= skip;
                 let rest = &slice[skip..];
+                // Only what the socket does not take has to be held.
+                self.within_memory(rest.len())?;
                 if rest.len() >= OWN_BYTES {
                     let mut own = buffers::for_travel(rest.len()).map_err(|_| self.no_memory())?;
                     own.extend_from_slice(rest);
@@ -620,6 +632,7 @@ impl Outbound {
                 self.host_deadline_ms = self.after(after_ms);
                 self.deadline_cuts = true;
             }
+            Op::Fail(CloseReason::MemoryLimit) => self.is_cut = true,
             Op::Fail(reason) => {
                 self.verdict.get_or_insert(Verdict::Fail(reason));
             }

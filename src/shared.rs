@@ -6,7 +6,6 @@
 //! operations before it applies one of its own, and a closed connection takes no more.
 
 use crate::buffers;
-use crate::conn::FREE_BYTES;
 use crate::dispatch;
 use crate::event::Protocol;
 use crate::frame::{HEADER_BYTES, MAX_PAYLOAD_BYTES, encode};
@@ -14,6 +13,7 @@ use crate::handles::{ConnInfo, SendFlags, UserData};
 use crate::inbox::Inbox;
 use crate::listener::Port;
 use crate::mailbox::{Letter, Mailbox};
+use crate::memory::{Account, FREE_BYTES, Held};
 use crate::reactor::door::{Control, Door};
 use crate::send::Op;
 use crate::status::{CloseReason, Status};
@@ -35,8 +35,14 @@ pub(crate) struct Shared {
     /// `foreign` and in the queues of the loop, which adds its own part turn by turn. One
     /// count, so that nothing is seen twice or never while it moves.
     pub queued: AtomicUsize,
-    /// How much of it the account for `memoryLimit` knows of.
-    pub counted_bytes: AtomicUsize,
+    /// Unfinished input that its loop holds.
+    input: AtomicUsize,
+    /// Its loop holds neither input nor output any more.
+    is_over: AtomicBool,
+    /// The host has been told everything.
+    all_is_told: AtomicBool,
+    /// What of all that the account for `memoryLimit` knows.
+    pub account: Account,
     /// Operations wait, or are about to.
     pub dirty: AtomicBool,
     /// A send was refused and a writable event is due.
@@ -109,7 +115,10 @@ impl Shared {
             protocol: birth.protocol,
             state: State::new(birth.asks_admission),
             queued: AtomicUsize::new(0),
-            counted_bytes: AtomicUsize::new(0),
+            input: AtomicUsize::new(0),
+            is_over: AtomicBool::new(false),
+            all_is_told: AtomicBool::new(false),
+            account: Account::default(),
             dirty: AtomicBool::new(false),
             wants_writable: AtomicBool::new(false),
             foreign: Mutex::default(),
@@ -131,6 +140,46 @@ impl Shared {
         let load = |bytes: &AtomicUsize| bytes.load(Ordering::SeqCst);
         self.mailbox.as_ref().map_or(0, |mailbox| load(&mailbox.waiting_bytes))
             + self.inbox.as_ref().map_or(0, |inbox| load(&inbox.waiting_bytes))
+    }
+
+    // Its account for `memoryLimit`.
+
+    /// What it holds at this moment.
+    pub fn held(&self) -> Held {
+        Held {
+            own_bytes: match self.is_over() {
+                true => 0,
+                false => self.input.load(Ordering::SeqCst) + self.queued_bytes(),
+            },
+            waiting_bytes: match self.all_is_told.load(Ordering::SeqCst) {
+                true => 0,
+                false => self.waiting_bytes(),
+            },
+        }
+    }
+
+    /// Its loop has given up what it held of it.
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::SeqCst)
+    }
+
+    /// So much unfinished input its loop holds.
+    pub fn holds_input_bytes(&self, bytes: usize) {
+        if self.input.load(Ordering::Relaxed) != bytes {
+            self.input.store(bytes, Ordering::SeqCst);
+        }
+    }
+
+    /// Its loop gives up what it holds of it.
+    pub fn holds_no_more(self: &Arc<Shared>) {
+        self.is_over.store(true, Ordering::SeqCst);
+        self.port.memory.recount(self);
+    }
+
+    /// Nothing waits for the host any more.
+    pub fn has_told_all(self: &Arc<Shared>) {
+        self.all_is_told.store(true, Ordering::SeqCst);
+        self.port.memory.recount(self);
     }
 
     /// `receiveWindow` is used up: nothing more is read.
@@ -307,18 +356,29 @@ impl Shared {
                 return Err(Status::WouldBlock);
             }
         }
-        // What has come since the loop's last account is in nobody's total yet.
-        let held = self.queued_bytes() + before;
-        let uncounted = held.saturating_sub(self.counted_bytes.load(Ordering::SeqCst));
-        if self.port.memory.is_over(held, uncounted, more) {
-            return Err(self.no_memory());
+        // What has come since the last account is in nobody's total yet.
+        let memory = &self.port.memory;
+        let held = self.held();
+        let uncounted = held.counted().saturating_sub(self.account.counted_bytes()) + before;
+        if memory.is_over(held.own_bytes + held.waiting_bytes + before, uncounted, more) {
+            if !memory.claim(self, before + more) {
+                return Err(self.no_memory());
+            }
+            if memory.stops_sending(self.port.core.io_doors().len())
+                && !dispatch::is_working_on(self.id)
+            {
+                // Told of again as soon as its loop comes to it.
+                self.wants_writable.store(true, Ordering::SeqCst);
+                self.touch();
+                return Err(Status::WouldBlock);
+            }
         }
         Ok(())
     }
 
     /// What is to be sent cannot be held: the connection ends.
     fn no_memory(self: &Arc<Shared>) -> Status {
-        let _ = self.push(State::fail, Op::Fail(CloseReason::MemoryLimit));
+        let _ = self.push(State::cut, Op::Fail(CloseReason::MemoryLimit));
         Status::MemoryLimit
     }
 
@@ -328,6 +388,9 @@ impl Shared {
         let result = self.push(|state| state.may_send(self.protocol, framed), op);
         if result.is_err() {
             self.queued.fetch_sub(bytes, Ordering::SeqCst);
+        } else if self.held().counted().abs_diff(self.account.counted_bytes()) >= FREE_BYTES {
+            // Less than that waits for the loop's account.
+            self.port.memory.recount(self);
         }
         result
     }
@@ -502,6 +565,12 @@ impl State {
     pub fn fail(&self) -> Result<(), Status> {
         let before = self.0.fetch_or(CLOSING, Ordering::SeqCst);
         if before & (CLOSING | ENDED) != 0 { Err(Status::Closed) } else { Ok(()) }
+    }
+
+    /// The library ends it, also one that is closing: nothing more is taken.
+    pub fn cut(&self) -> Result<(), Status> {
+        let before = self.0.fetch_or(CLOSING, Ordering::SeqCst);
+        if before & ENDED != 0 { Err(Status::Closed) } else { Ok(()) }
     }
 
     pub fn mute(&self) {

@@ -23,6 +23,9 @@ pub type np_release_fn =
 /// NP_FRAME_NO_COMPRESS; NP_FRAME_COMPRESSED is ignored. The call compresses data of compressThreshold
 /// to compressLimit bytes before it returns: 28 to 58 ms for 1 MiB at the default level 6, in proportion to
 /// the size. Larger data is sent as it is.
+/// If memoryLimit would be exceeded,
+/// connections that hold more than this one are reset with NP_CLOSE_MEMORY_LIMIT;
+/// NP_ERR_MEMORY_LIMIT means that there is none.
 ///
 /// Thread: any
 /// Blocking: no

@@ -173,7 +173,7 @@ const RUNTIME: &[Key] = keys! {
     "ioThreads", built, THREADS, Cores, "I/O loops";
     "handshakeThreads", built, THREADS, HalfCores, "loops for TLS handshakes";
     "workerThreads", built, THREADS, Cores, "threads of the worker consumer";
-    "memoryLimit", built, Kind::Size { min: 64 << 10, max: QUEUE_BYTES }, Text("1G"), "what all connections hold in partial frames, inflated output and queues, each counted beyond its first 64 KiB; over it a connection that holds more and wants more is reset, with `memory_limit`";
+    "memoryLimit", built, Kind::Size { min: 64 << 10, max: QUEUE_BYTES }, Text("1G"), "what all connections hold in partial frames, inflated output and queues, each counted beyond its first 64 KiB; over it the connection that holds most is reset with `memory_limit`, also on another loop; meanwhile the loops read at most 1 MiB each beyond the limit";
     "logLevel", built, Kind::Choice(&["off", "error", "warn", "info", "debug"]), Text("info"), "the least important records that are made";
     "accepterPriority", built, Kind::Choice(&["normal", "raised"]), Text("normal"), "`raised` is best effort";
 };

@@ -1,6 +1,6 @@
 //! The way out: who ends a connection, why, and what is done before it is told.
 
-use super::{Conn, FREE_BYTES, InputEnd, Phase, Turn};
+use super::{Conn, InputEnd, Phase, Turn};
 use crate::accept::Seat;
 use crate::dispatch;
 use crate::event::{CloseInfo, Event, Handler, Party, Stage};
@@ -9,7 +9,6 @@ use crate::log::Level;
 use crate::mailbox::Letter;
 use crate::polling;
 use crate::reactor::transport::Transport;
-use crate::runtime::Memory;
 use crate::send::Verdict;
 use crate::shared::Shared;
 use crate::status::CloseReason;
@@ -50,8 +49,6 @@ pub(super) struct Ending {
 pub(crate) struct Parting {
     shared: Option<Arc<Shared>>,
     handler: Option<Arc<dyn Handler>>,
-    /// What waits for a worker before the closed event, as `memoryLimit` counts it.
-    waiting: Option<(Arc<Memory>, usize)>,
     seat: Option<Seat>,
 }
 
@@ -65,14 +62,12 @@ impl Drop for Parting {
             };
             dispatch::guarded(move || drop(data));
             handles::remove(shared.id);
+            shared.has_told_all();
         }
         // The handler may be the last owner of the host's data: released before anyone
         // is told that this connection is gone.
         let handler = self.handler.take();
         dispatch::guarded(move || drop(handler));
-        if let Some((memory, bytes)) = self.waiting.take() {
-            memory.account(bytes, 0);
-        }
         self.seat = None;
     }
 }
@@ -269,7 +264,16 @@ impl Conn {
 
     /// Turns what was asked for into the beginning of the end.
     pub(super) fn obey(&mut self) {
-        let Some(verdict) = self.out().verdict.take() else { return };
+        if let Some(verdict) = self.out().verdict.take() {
+            self.obey_verdict(verdict);
+        }
+        if std::mem::take(&mut self.out().is_cut) {
+            // If it was at its end already, this cuts the flush short.
+            self.fail(CloseReason::MemoryLimit);
+        }
+    }
+
+    fn obey_verdict(&mut self, verdict: Verdict) {
         let host = |reason| self.ending(reason, Party::Host);
         let ending = match verdict {
             Verdict::HostClose(code) => Ending { host_code: code, ..host(CloseReason::HostClosed) },
@@ -417,6 +421,9 @@ impl Conn {
         }
         let shared = self.out().shared.clone();
         let unsent_bytes = self.lose_output(turn.loop_index);
+        if let Some(shared) = &shared {
+            shared.holds_no_more();
+        }
         let is_orderly = matches!(ending.reason, CloseReason::HostClosed | CloseReason::PeerClosed);
         if ending.drained && is_orderly && unsent_bytes > 0 {
             // It would have been flushed: what is lost is lost to the drain.
@@ -505,16 +512,7 @@ impl Conn {
     /// Takes what is given back at the very end.
     fn part(&mut self) -> Parting {
         let shared = self.out.as_ref().and_then(|out| out.shared.clone());
-        let bytes = shared.as_ref().map_or(0, |shared| shared.waiting_bytes());
-        let bytes = bytes.saturating_sub(FREE_BYTES);
-        let waiting = (bytes > 0).then(|| {
-            // In one step with the connection's own share, so that nothing is counted twice.
-            let memory = self.port.memory.clone();
-            let own = self.own_bytes().saturating_sub(FREE_BYTES);
-            memory.account(std::mem::replace(&mut self.reported.held_bytes, own), own + bytes);
-            (memory, bytes)
-        });
-        Parting { shared, handler: self.handler.take(), waiting, seat: self.seat.take() }
+        Parting { shared, handler: self.handler.take(), seat: self.seat.take() }
     }
 
     /// Lets go of everything of the host's, and of its place in the port.

@@ -29,6 +29,7 @@ use crate::handles::{self, SendFlags};
 use crate::listener::Port;
 use crate::log::Level;
 use crate::mailbox::Letter;
+use crate::memory::FREE_BYTES;
 use crate::polling;
 use crate::reactor::door::Door;
 use crate::reactor::transport::Transport;
@@ -148,11 +149,7 @@ struct Reported {
     bytes_out: u64,
     frames_in: u64,
     frames_out: u64,
-    held_bytes: usize,
 }
-
-/// What each connection holds up to here does not count against `memoryLimit`.
-pub(crate) const FREE_BYTES: usize = 64 << 10;
 
 impl Conn {
     pub fn new(newcomer: Newcomer, now_ms: u64) -> Conn {
@@ -471,33 +468,32 @@ impl Conn {
         }
     }
 
-    /// What it holds itself: input that is not used up, and output.
-    fn own_bytes(&self) -> usize {
+    /// Keeps the runtime's account of what is held. True: it is over its limit and this
+    /// connection, which has just made it worse, is the one that holds most.
+    pub fn account_memory(&mut self) -> bool {
         let input = self.kept.len() + self.decoder.held_bytes();
-        let out = self.out.as_ref();
-        input + out.map_or(0, |out| out.queued_bytes() + out.opened().len())
+        let out = self.out();
+        out.show_queued();
+        out.counted_bytes = out.queued_bytes();
+        let input = input + out.opened().len();
+        let Some(shared) = &out.shared else { return false };
+        shared.holds_input_bytes(input);
+        let memory = &out.port.memory;
+        memory.recount(shared)
+            && memory.used_bytes() > memory.limit_bytes
+            && !shared.is_over()
+            && !memory.claim(shared, 0)
     }
 
-    /// Keeps the runtime's account of what is held. True: it is over its limit and this
-    /// connection has just made it worse.
-    fn account_memory(&mut self) -> bool {
-        let queued = self.out_ref().queued_bytes();
-        let own = self.own_bytes();
-        let waiting = match (&self.seat, &self.out_ref().shared) {
-            (Some(_), Some(shared)) => shared.waiting_bytes(),
-            // After its end that is the parting's.
-            _ => 0,
-        };
-        let held = own + waiting;
-        self.out().counted_bytes = queued;
-        if let Some(shared) = &self.out_ref().shared {
-            shared.counted_bytes.store(queued, Ordering::SeqCst);
+    /// How much of what the reactor would read at most may be read now: where the loops hold too
+    /// much already, no connection grows beyond its free share.
+    pub fn read_budget(&self, most: usize) -> usize {
+        if !self.port.memory.stops_reading() {
+            return most;
         }
-        let counted = held.saturating_sub(FREE_BYTES);
-        let grew = counted > self.reported.held_bytes;
-        let total = self.port.memory.account(self.reported.held_bytes, counted);
-        self.reported.held_bytes = counted;
-        grew && total > self.port.memory.limit_bytes && !self.is_over()
+        let held = self.kept.len() + self.decoder.held_bytes() + self.out_ref().opened().len();
+        let held = held + self.out_ref().queued_bytes();
+        FREE_BYTES.saturating_sub(held).min(most)
     }
 }
 
@@ -510,6 +506,8 @@ impl Drop for Conn {
             self.report(index);
         }
         self.let_go();
-        self.port.memory.account(self.reported.held_bytes, 0);
+        if let Some(shared) = self.out.as_ref().and_then(|out| out.shared.as_ref()) {
+            shared.holds_no_more();
+        }
     }
 }

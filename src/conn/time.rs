@@ -185,7 +185,7 @@ impl Conn {
         // What the host has decided while the loop was busy, or not polled, came before.
         self.out().now_ms = turn.now_ms;
         self.out().merge_foreign();
-        if self.out_ref().verdict.is_some() {
+        if self.out_ref().verdict.is_some() || self.out_ref().is_cut {
             // It ends by that, when it is settled.
             return;
         }

@@ -26,7 +26,6 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use transport::LARGE_READ_BYTES;
 use wheel::Wheel;
 
 /// Read buffer of a loop: 64 KiB would halve 16 KiB frames, 512 KiB gains nothing.
@@ -38,6 +37,9 @@ const ROOM_BYTES: usize = 16 << 10;
 /// A round ends when so much is held in buffers of its own: inflated output, which is a thousand
 /// times its input, would otherwise add up over all connections, beside what `memoryLimit` counts.
 const ROUND_HELD_BYTES: usize = 1 << 20;
+/// Bytes that one connection reads in a turn at most, whatever the room in its large frame: what
+/// the system copies in one call is not bounded otherwise.
+const TURN_READ_BYTES: usize = 2 << 20;
 /// Messages that one turn obeys, and deadlines that it judges: of thousands that come at once
 /// the rest waits for the next turn, after what is ready by then.
 const TURN_MESSAGES: usize = 1024;
@@ -367,6 +369,10 @@ impl Loop {
             self.obey(control);
         }
         self.drain_some();
+        if self.core.memory.is_leaving() {
+            // What evicted ones hold is free before others read on.
+            self.settle_touched();
+        }
         let is_polled = self.is_polled();
         for ready in ready {
             let key = ready.key;
@@ -657,6 +663,7 @@ impl Loop {
         let is_handshake = self.door.is_handshake();
         let mut kept = conn.take_kept();
         let (mut has_read, mut has_place) = (false, true);
+        let mut bytes = conn.read_budget(TURN_READ_BYTES);
         if !kept.is_empty() || conn.wants_turn() || conn.has_opened() {
             let used = conn.on_input(turn, &mut kept);
             let rest = &kept[used..];
@@ -673,7 +680,7 @@ impl Loop {
                 polling::took_pointers();
             }
         }
-        while has_place && *readable && conn.wants_read() {
+        while has_place && *readable && bytes > 0 && conn.wants_read() {
             if is_handshake && conn.is_to_hand_over() {
                 break;
             }
@@ -686,7 +693,7 @@ impl Loop {
                 break;
             }
             has_read = true;
-            let (got, offered) = match input.read(conn, turn) {
+            let (got, offered) = match input.read(conn, turn, bytes) {
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -704,6 +711,7 @@ impl Loop {
                 *readable = false;
                 break;
             }
+            bytes = bytes.saturating_sub(got);
             if got < offered && !*read_closed {
                 *readable = false;
             }
@@ -730,6 +738,10 @@ impl Loop {
             conn.keep(&scratch[at..at + filled]);
         }
         self.base += at;
+        // Now, and not when all are settled: many may have read in this turn of the loop.
+        if conn.account_memory() {
+            conn.fail(CloseReason::MemoryLimit);
+        }
         self.touch(key);
     }
 
@@ -810,9 +822,14 @@ impl Input<'_> {
 
     /// Reads once, to where the connection wants it, and lets it work on that. Gives what was
     /// read and what was offered.
-    fn read(&mut self, conn: &mut Conn, turn: &mut Turn) -> io::Result<(usize, usize)> {
+    fn read(
+        &mut self,
+        conn: &mut Conn,
+        turn: &mut Turn,
+        most: usize,
+    ) -> io::Result<(usize, usize)> {
         if self.filled == 0
-            && let Some((got, offered, behind)) = self.read_large(conn)?
+            && let Some((got, offered, behind)) = self.read_large(conn, most)?
         {
             if got > 0 {
                 conn.received(turn, got);
@@ -821,7 +838,7 @@ impl Input<'_> {
             }
             return Ok((got, offered));
         }
-        let offered = self.room().min(conn.read_limit());
+        let offered = self.room().min(conn.read_limit()).min(most);
         if offered == 0 {
             // Unused input fills the whole buffer: nothing can use more of it now.
             return Err(ErrorKind::WouldBlock.into());
@@ -837,10 +854,17 @@ impl Input<'_> {
     }
 
     /// Reads the rest of a large frame into its own buffer and what follows into the scratch.
-    fn read_large(&mut self, conn: &mut Conn) -> io::Result<Option<(usize, usize, usize)>> {
+    fn read_large(
+        &mut self,
+        conn: &mut Conn,
+        most: usize,
+    ) -> io::Result<Option<(usize, usize, usize)>> {
         let Some((mut payload, missing)) = conn.lend_large_frame() else { return Ok(None) };
         let scratch = &mut self.scratch[self.at..];
-        let room = missing.min(payload.capacity() - payload.len()).min(LARGE_READ_BYTES);
+        // Behind a part of the rest nothing may follow.
+        let (missing, scratch) =
+            if missing > most { (most, &mut scratch[..0]) } else { (missing, scratch) };
+        let room = missing.min(payload.capacity() - payload.len());
         let offered = if room == missing { room + scratch.len() } else { room };
         let result = conn.transport().recv_large(&mut payload, missing, scratch);
         conn.return_large_frame(payload);

@@ -16,9 +16,6 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-/// Most bytes of a large frame that one read takes: a larger one would hold its loop.
-pub(crate) const LARGE_READ_BYTES: usize = 2 << 20;
-
 /// The socket of a connection.
 pub(crate) enum Transport {
     Tcp(TcpStream),
@@ -99,8 +96,7 @@ impl Transport {
     }
 
     /// One vectored read: up to `missing` bytes onto the end of `payload` (as far as its
-    /// capacity goes, and at most [`LARGE_READ_BYTES`]), what comes behind them into `scratch`.
-    /// Gives both counts.
+    /// capacity goes), what comes behind them into `scratch`. Gives both counts.
     pub fn recv_large(
         &mut self,
         payload: &mut Vec<u8>,
@@ -110,7 +106,7 @@ impl Transport {
         #[cfg(any(test, fuzzing))]
         if let Transport::Simulated(wire) = self {
             let (begin, spare) = (payload.len(), payload.capacity() - payload.len());
-            payload.resize(begin + missing.min(spare).min(LARGE_READ_BYTES), 0);
+            payload.resize(begin + missing.min(spare), 0);
             let result = wire.recv(&mut payload[begin..]);
             payload.truncate(begin + result.as_ref().copied().unwrap_or(0));
             let filled = result?;
@@ -119,7 +115,7 @@ impl Transport {
         }
         let Transport::Tcp(stream) = self else { return Err(ErrorKind::NotConnected.into()) };
         let spare = payload.spare_capacity_mut();
-        let room = missing.min(spare.len()).min(LARGE_READ_BYTES);
+        let room = missing.min(spare.len());
         // Behind a buffer that is not the frame's last step nothing may follow.
         let behind = if room == missing { scratch.len() } else { 0 };
         // SAFETY: initialised bytes seen as possibly uninitialised ones; recv only ever

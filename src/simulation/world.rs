@@ -329,6 +329,8 @@ impl World {
             }
             assert_eq!(reactor.overdue(), [], "a deadline is over and nobody looked");
             LOOP.set(NO_LOOP);
+            let memory = &self.core.memory;
+            assert!(memory.used_bytes() <= memory.most_bytes(self.core.io_doors().len()));
         }
         self.consume();
     }
@@ -391,6 +393,7 @@ impl World {
         shown.dedup();
         assert_eq!(shown.len(), state.known.len(), "a peer was shown twice");
         assert_eq!(self.core.memory.used_bytes(), 0, "memory is still accounted for");
+        assert!(!self.core.memory.is_leaving(), "an evicted connection is not gone");
         for door in self.core.doors() {
             assert_eq!(door.load.load(Ordering::SeqCst), 0, "a loop believes it has connections");
         }

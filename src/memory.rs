@@ -1,0 +1,215 @@
+//! `memoryLimit`: what connections hold beyond their free share, and which of them holds most.
+//!
+//! Over the limit the connection that holds most ends, on whichever loop it is. Those that grow
+//! go on meanwhile: what the ended ones are about to give back covers that.
+//!
+//! Connections within their free share take no lock here. Others take one when what they hold
+//! changes, which is after at least a turn of theirs.
+
+use crate::send::Op;
+use crate::shared::{Shared, State};
+use crate::status::CloseReason;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What each connection holds up to here does not count against `memoryLimit`.
+pub(crate) const FREE_BYTES: usize = 64 << 10;
+
+/// What may be held beyond the limit until those that were evicted are gone: so much the loops may
+/// have read already, each in a turn of one connection.
+fn excess(loops: usize) -> usize {
+    loops.max(1) << 20
+}
+
+/// Bytes that connections hold beyond their free share, against `memoryLimit`.
+pub(crate) struct Memory {
+    pub limit_bytes: usize,
+    used: AtomicUsize,
+    /// Of these, what connections hold that have been evicted and are not gone yet.
+    leaving: AtomicUsize,
+    holders: Mutex<Holders>,
+}
+
+/// Connections that hold more than the free share, by what would be free at once if they ended
+/// (input that waits for the host would not), and by their handle.
+type Holders = BTreeMap<(usize, u64), Arc<Shared>>;
+
+/// What the account knows of one connection. Changed under the lock of the holders.
+#[derive(Default)]
+pub(crate) struct Account {
+    /// Bytes beyond the free share.
+    counted: AtomicUsize,
+    /// Its key among the holders; 0: it is not there.
+    size: AtomicUsize,
+    /// What it held when it was evicted, until it is gone.
+    leaving: AtomicUsize,
+}
+
+impl Account {
+    pub fn counted_bytes(&self) -> usize {
+        self.counted.load(Ordering::SeqCst)
+    }
+}
+
+impl Memory {
+    pub fn new(limit_bytes: usize) -> Memory {
+        Memory {
+            limit_bytes,
+            used: AtomicUsize::new(0),
+            leaving: AtomicUsize::new(0),
+            holders: Mutex::default(),
+        }
+    }
+
+    pub fn used_bytes(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Whether a connection that holds `held` bytes, `uncounted` of them since its last
+    /// account, has to [claim](Memory::claim) `more`.
+    pub fn is_over(&self, held: usize, uncounted: usize, more: usize) -> bool {
+        let wanted = held.saturating_add(more);
+        let used = self.used_bytes().saturating_add(uncounted);
+        wanted > FREE_BYTES && used.saturating_add(more) > self.limit_bytes
+    }
+
+    /// Connections have been evicted and are not gone yet.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed) > 0
+    }
+
+    /// Until those that were evicted are gone, nothing more is read that would have to be held.
+    pub fn stops_reading(&self) -> bool {
+        self.is_leaving() && self.used_bytes() > self.limit_bytes
+    }
+
+    /// Nor, a bit later, are sends taken that may wait.
+    pub fn stops_sending(&self, loops: usize) -> bool {
+        self.is_leaving() && self.used_bytes() > self.limit_bytes.saturating_add(excess(loops))
+    }
+
+    /// The most that may be held while connections that were evicted are not gone yet.
+    #[cfg(any(test, fuzzing))]
+    pub fn most_bytes(&self, loops: usize) -> usize {
+        self.limit_bytes + excess(loops)
+    }
+
+    /// What a connection holds may have changed. True: it has grown.
+    pub fn recount(&self, shared: &Arc<Shared>) -> bool {
+        let Account { counted, size, leaving } = &shared.account;
+        let held = shared.held();
+        // In this order: an eviction changes them the other way round.
+        if held.counted() == counted.load(Ordering::SeqCst)
+            && held.size() == size.load(Ordering::SeqCst)
+            && leaving.load(Ordering::SeqCst) == 0
+        {
+            return false;
+        }
+        let mut grew = false;
+        let mut let_go = Vec::new();
+        let mut holders = self.holders.lock();
+        loop {
+            let (held, is_over) = (shared.held(), shared.is_over());
+            let before = counted.swap(held.counted(), Ordering::SeqCst);
+            self.used.fetch_add(held.counted().wrapping_sub(before), Ordering::Relaxed);
+            grew |= held.counted() > before;
+            if is_over {
+                self.leaving.fetch_sub(leaving.swap(0, Ordering::SeqCst), Ordering::Relaxed);
+            }
+            let is_leaving = leaving.load(Ordering::SeqCst) > 0;
+            let_go.extend(file(&mut holders, shared, if is_leaving { 0 } else { held.size() }));
+            // Whoever changes what it holds looks at the account after that: one of both sees the
+            // other.
+            if shared.held() == held && shared.is_over() == is_over {
+                break;
+            }
+        }
+        drop(holders);
+        // Outside of the lock: it may be the last to hold the connection.
+        drop(let_go);
+        grew
+    }
+
+    /// Finds memory for `more` bytes of this connection: where the limit would be exceeded, those
+    /// that hold most are evicted. False: that is this one; it has to end.
+    pub fn claim(&self, own: &Arc<Shared>, more: usize) -> bool {
+        self.recount(own);
+        let mut evicted = Vec::new();
+        let mut let_go = None;
+        let mut holders = self.holders.lock();
+        let wanted = own.held().size_with(more);
+        let fits = loop {
+            let staying = self.used_bytes().saturating_sub(self.leaving.load(Ordering::Relaxed));
+            if staying.saturating_add(more) <= self.limit_bytes {
+                break true;
+            }
+            match holders.last_entry() {
+                Some(entry) if entry.key().0 > wanted && entry.key().1 != own.id => {
+                    let largest = entry.get().clone();
+                    evicted.extend(self.leaves(&mut holders, &largest));
+                }
+                _ => {
+                    let_go = self.leaves(&mut holders, own);
+                    break false;
+                }
+            }
+        };
+        drop(holders);
+        drop(let_go);
+        for largest in evicted {
+            // One that has ended meanwhile has given it back.
+            let _ = largest.push(State::cut, Op::Fail(CloseReason::MemoryLimit));
+        }
+        fits
+    }
+
+    /// Notes that a connection is about to give back what it holds.
+    fn leaves(&self, holders: &mut Holders, shared: &Arc<Shared>) -> Option<Arc<Shared>> {
+        let Account { size, leaving, .. } = &shared.account;
+        let bytes = size.load(Ordering::SeqCst);
+        if bytes > 0 {
+            leaving.store(bytes, Ordering::SeqCst);
+            self.leaving.fetch_add(bytes, Ordering::Relaxed);
+        }
+        file(holders, shared, 0)
+    }
+}
+
+/// Gives a connection its place among the holders; its entry comes back if it goes.
+fn file(holders: &mut Holders, shared: &Arc<Shared>, size: usize) -> Option<Arc<Shared>> {
+    let before = shared.account.size.swap(size, Ordering::SeqCst);
+    if before == size {
+        return None;
+    }
+    let entry = holders.remove(&(before, shared.id));
+    if size > 0 {
+        holders.insert((size, shared.id), shared.clone());
+    }
+    entry
+}
+
+/// What a connection holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// Unfinished input and output: free at once when it ends.
+    pub own_bytes: usize,
+    /// Input that waits for the host, which gets it even then.
+    pub waiting_bytes: usize,
+}
+
+impl Held {
+    /// What counts against the limit.
+    pub fn counted(self) -> usize {
+        (self.own_bytes + self.waiting_bytes).saturating_sub(FREE_BYTES)
+    }
+
+    fn size(self) -> usize {
+        self.size_with(0)
+    }
+
+    fn size_with(self, more: usize) -> usize {
+        (self.own_bytes + more).saturating_sub(FREE_BYTES)
+    }
+}
