@@ -2,7 +2,7 @@
 //! connections hold none and busy ones do not grow theirs anew in each turn. Those that travel
 //! between threads, of letters and sends, lie in one pool for all: what one thread allocates and
 //! another frees is given back to the system and faulted in again each time, which costs workers
-//! a third of their time.
+//! a third of their time. What nobody uses for some seconds is given back ([`tidy`]).
 
 use crate::frame;
 use crate::status::CloseReason;
@@ -18,10 +18,12 @@ const KEEP_ALL_BYTES: usize = 8 << 20;
 struct Pool {
     spare: Vec<Vec<u8>>,
     bytes: usize,
+    /// So many at the front have not been used since the last [`tidy`].
+    unused: usize,
 }
 
 thread_local! {
-    static POOL: RefCell<Pool> = const { RefCell::new(Pool { spare: Vec::new(), bytes: 0 }) };
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool { spare: Vec::new(), bytes: 0, unused: 0 }) };
 }
 
 /// An empty buffer, with the capacity it had in its last use.
@@ -31,6 +33,7 @@ pub(crate) fn take() -> Vec<u8> {
         let mut pool = pool.borrow_mut();
         let buffer = pool.spare.pop().unwrap_or_default();
         pool.bytes -= buffer.capacity();
+        pool.unused = pool.unused.min(pool.spare.len());
         buffer
     })
     .unwrap_or_default()
@@ -57,12 +60,17 @@ const CLASSES: usize = 10;
 const KEEP_TRAVELLERS_BYTES: usize = 8 << 20;
 
 /// Held for a push or a pop: innermost.
-static TRAVELLERS: Mutex<Travellers> =
-    Mutex::new(Travellers { spare: [const { Vec::new() }; CLASSES], bytes: 0 });
+static TRAVELLERS: Mutex<Travellers> = Mutex::new(Travellers {
+    spare: [const { Vec::new() }; CLASSES],
+    bytes: 0,
+    unused: [0; CLASSES],
+});
 
 struct Travellers {
     spare: [Vec<Vec<u8>>; CLASSES],
     bytes: usize,
+    /// So many of each class have not been used since the last [`tidy`].
+    unused: [usize; CLASSES],
 }
 
 /// The class of the smallest buffers that hold so much.
@@ -81,6 +89,8 @@ pub(crate) fn for_travel(bytes: usize) -> Result<Vec<u8>, CloseReason> {
     let mut travellers = TRAVELLERS.lock();
     if let Some(buffer) = travellers.spare[class].pop() {
         travellers.bytes -= buffer.capacity();
+        let left = travellers.spare[class].len();
+        travellers.unused[class] = travellers.unused[class].min(left);
         return Ok(buffer);
     }
     drop(travellers);
@@ -99,6 +109,36 @@ pub(crate) fn has_arrived(mut buffer: Vec<u8>) {
         travellers.bytes += capacity;
         travellers.spare[class].push(buffer);
     }
+}
+
+/// Gives back what nobody has used since the last call: of all threads, and of the calling one.
+/// True: something is left.
+pub(crate) fn tidy() -> bool {
+    let take = |spare: &mut Vec<Vec<u8>>, unused: &mut usize| -> Vec<Vec<u8>> {
+        let gone = spare.drain(..*unused).collect();
+        if spare.is_empty() {
+            *spare = Vec::new();
+        }
+        *unused = spare.len();
+        gone
+    };
+    let bytes = |gone: &[Vec<u8>]| gone.iter().map(Vec::capacity).sum::<usize>();
+    let own = POOL.try_with(|pool| {
+        let Pool { spare, bytes: kept, unused } = &mut *pool.borrow_mut();
+        *kept -= bytes(&take(spare, unused));
+        *kept > 0
+    });
+    let mut travellers = TRAVELLERS.lock();
+    let Travellers { spare, bytes: kept, unused } = &mut *travellers;
+    let classes = spare.iter_mut().zip(unused);
+    let gone: Vec<_> = classes.flat_map(|(spare, unused)| take(spare, unused)).collect();
+    *kept -= bytes(&gone);
+    let is_left = *kept > 0 || own.unwrap_or(false);
+    drop(travellers);
+    drop(gone);
+    #[cfg(all(feature = "pages", target_os = "linux", not(miri)))]
+    let is_left = crate::pages::release() || is_left;
+    is_left
 }
 
 #[cfg(test)]

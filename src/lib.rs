@@ -57,6 +57,8 @@ mod mailbox;
 mod memory;
 #[cfg(all(test, shuttle))]
 mod models;
+#[cfg(all(feature = "pages", target_os = "linux", not(miri)))]
+mod pages;
 pub mod polling;
 mod queue;
 mod reactor;

@@ -1,4 +1,4 @@
-//! What the library asks of the operating system beyond sockets. One of the two files of
+//! What the library asks of the operating system beyond sockets. One of the three files of
 //! the core with `unsafe`: plain system calls on the calling thread.
 #![allow(unsafe_code)]
 

@@ -6,8 +6,8 @@ mod support;
 use nativeport::event::{Event, Handler, Protocol};
 use nativeport::handles::{Conn, SendFlags};
 use nativeport::status::CloseReason;
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::ffi::{c_int, c_void};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -25,48 +25,54 @@ thread_local! {
     static IS_TEST: Cell<bool> = const { Cell::new(false) };
 }
 
-struct Short;
-
 fn is_refused(bytes: usize) -> bool {
     bytes >= LARGE_BYTES
-        && !IS_TEST.get()
+        && !IS_TEST.try_with(Cell::get).unwrap_or(true)
         && REFUSED_IN.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)) == Ok(1)
 }
 
-// SAFETY: the system's allocator does it, or nothing is given.
-unsafe impl GlobalAlloc for Short {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if is_refused(layout.size()) {
-            return std::ptr::null_mut();
-        }
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
+// Large buffers of the library are mappings, and glibc's are too: these stand before its functions.
 
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if is_refused(layout.size()) {
-            return std::ptr::null_mut();
-        }
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc_zeroed(layout) }
+/// The system does it, or there is no memory.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mmap(
+    address: *mut c_void,
+    bytes: usize,
+    access: c_int,
+    kind: c_int,
+    file: c_int,
+    offset: libc::off_t,
+) -> *mut c_void {
+    if kind & libc::MAP_ANONYMOUS != 0 && is_refused(bytes) {
+        return no_memory();
     }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
-        if is_refused(bytes) {
-            return std::ptr::null_mut();
-        }
-        // SAFETY: the caller's promise.
-        unsafe { System.realloc(pointer, layout, bytes) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(pointer, layout) }
-    }
+    // SAFETY: the caller's promise.
+    let result =
+        unsafe { libc::syscall(libc::SYS_mmap, address, bytes, access, kind, file, offset) };
+    std::ptr::with_exposed_provenance_mut(result.cast_unsigned() as usize)
 }
 
-#[global_allocator]
-static ALLOCATOR: Short = Short;
+/// Likewise.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mremap(
+    address: *mut c_void,
+    before: usize,
+    bytes: usize,
+    flags: c_int,
+) -> *mut c_void {
+    if is_refused(bytes) {
+        return no_memory();
+    }
+    // SAFETY: the caller's promise.
+    let result = unsafe { libc::syscall(libc::SYS_mremap, address, before, bytes, flags) };
+    std::ptr::with_exposed_provenance_mut(result.cast_unsigned() as usize)
+}
+
+fn no_memory() -> *mut c_void {
+    // SAFETY: it is this thread's own.
+    unsafe { *libc::__errno_location() = libc::ENOMEM };
+    libc::MAP_FAILED
+}
 
 /// Gives back what comes, from a thread of its own per connection.
 struct FromInbox;

@@ -10,6 +10,7 @@ pub(crate) mod transport;
 mod wheel;
 
 use crate::budget::Budget;
+use crate::buffers;
 use crate::conn::{Conn, Fate, Newcomer, Turn};
 use crate::dispatch;
 use crate::frame::decode::Workspace;
@@ -49,6 +50,8 @@ const LAST_READS: usize = 16;
 /// Places that a turn looks at for connections of a listener that stops. Each of them may be closed
 /// and its end told in that turn: thousands at once would hold up the others.
 const DRAIN_PLACES: usize = 256;
+/// So often a loop looks for buffers that nobody uses any more.
+const TIDY_MS: u64 = 2000;
 /// After an error of waiting: so long until the next try, so many of them per line in the log.
 const FAILURE_PAUSE: Duration = Duration::from_millis(10);
 const FAILURES_PER_COMPLAINT: u32 = 100;
@@ -86,6 +89,10 @@ pub(crate) struct Loop {
     absence: Absence,
     /// Newcomers that got their places in this turn.
     fresh: usize,
+    /// When it last looked for unused buffers, in monotonic milliseconds.
+    tidied_ms: u64,
+    /// There may be some: it does not sleep for ever.
+    is_untidy: bool,
     /// Listeners that stop, until all their connections have heard of it.
     drains: VecDeque<Drain>,
 }
@@ -164,6 +171,8 @@ impl Loop {
             absence: Absence::new(now_ms),
             fresh: 0,
             drains: VecDeque::new(),
+            tidied_ms: now_ms,
+            is_untidy: false,
             core,
             door,
         }
@@ -455,6 +464,10 @@ impl Loop {
             let text = format!("a turn of a loop took {took_ms} ms: does a callback block?");
             self.core.log.warn("reactor", text);
         }
+        if self.is_untidy && now_ms >= self.tidied_ms + TIDY_MS {
+            self.tidied_ms = now_ms;
+            self.is_untidy = buffers::tidy();
+        }
         let timeout = if !self.again.is_empty()
             || !self.touched.is_empty()
             || !self.due.is_empty()
@@ -466,13 +479,17 @@ impl Loop {
             Some(Duration::ZERO)
         } else {
             let next = self.wheel.sleep_ms(now_ms);
-            // With nothing to release there is no timer for it: an idle process sleeps.
+            // With nothing to release there is no timer for these: an idle process sleeps.
             let release = self.core.compressors.release_idle(now_ms);
-            let times = [next, release].into_iter().flatten().map(Duration::from_millis);
+            let tidy = self.is_untidy.then_some(TIDY_MS);
+            let times = [next, release, tidy].into_iter().flatten().map(Duration::from_millis);
             times.chain(limit).min()
         };
         match self.poll.poll(events, timeout) {
-            Ok(()) => self.failures = 0,
+            Ok(()) => {
+                self.failures = 0;
+                self.is_untidy |= !events.is_empty();
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => {
                 // Cannot happen with a valid poll and buffer. If it does, it may last: neither

@@ -1,6 +1,6 @@
 //! The socket of a connection: the only place that reads and writes bytes.
 //!
-//! Sends never raise SIGPIPE, whatever the host's disposition. This file is one of the two
+//! Sends never raise SIGPIPE, whatever the host's disposition. This file is one of the three
 //! of the core with `unsafe`: reading into memory that is reserved and not initialised,
 //! since zeroing the buffers of large frames first costs up to a tenth of their speed; and
 //! asking how much the system holds unacknowledged, for which no crate has a safe call.
