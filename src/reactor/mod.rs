@@ -17,7 +17,7 @@ use crate::frame::decode::Workspace;
 use crate::handles::{self, SendFlags};
 use crate::polling::{self, Sink};
 use crate::runtime::Core;
-use crate::status::Status;
+use crate::status::{CloseReason, Status};
 use crate::sync::channel::Receiver;
 use absence::Absence;
 use door::{Control, Door, least_loaded};
