@@ -4,6 +4,9 @@
 //! usage: deflate write FILE    writes the payloads, plain and compressed, for both programs
 //!        deflate run           reads "OPERATION SECONDS" lines, answers with µs per payload
 
+#[path = "../../../src/budget.rs"]
+#[allow(dead_code)]
+mod budget;
 #[path = "../../../src/frame/deflate.rs"]
 #[allow(dead_code)]
 mod deflate;
@@ -13,6 +16,7 @@ fn reserve(buffer: &mut Vec<u8>, bytes: usize) -> Result<(), status::CloseReason
     buffer.try_reserve_exact(bytes).map_err(|_| status::CloseReason::MemoryLimit)
 }
 
+use budget::Budget;
 use deflate::{Compressor, Inflated, Inflaters, Reads, Writes};
 use std::io::{self, BufRead, Write};
 use std::time::Duration;
@@ -108,7 +112,7 @@ fn inflate_all(packed: &[Vec<u8>], time: Duration) -> f64 {
         let mut inflater = pool.take().expect("none is out");
         out.clear();
         inflater.begin(Reads::Auto, packed);
-        let inflated = inflater.step(packed, &mut out, 0, 256 << 20, 256 << 10);
+        let inflated = inflater.step(packed, &mut out, 0, 256 << 20, &mut Budget::of_a_turn());
         assert!(inflated == Ok(Inflated::Whole) && out.len() == PAYLOAD);
         pool.give(inflater);
     })
