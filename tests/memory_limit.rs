@@ -235,13 +235,13 @@ fn beside_a_loop_that_is_held_up_the_others_read_one_mib_each_beyond_the_limit()
     }
     there[0].write_all(&frame(b"hold")).unwrap();
     wait_until("the callback that waits", || scene.notes.is_held.load(Ordering::SeqCst));
-    // Four frames of 6 MiB are under way, and the rest of what they need is held by that loop.
+    // Four frames of 3 MiB are under way, and the rest of what they need is held by that loop.
     let mut pinging = elsewhere.pop().unwrap();
     let sending: Vec<_> = elsewhere
         .into_iter()
         .map(|mut client| {
             std::thread::spawn(move || {
-                client.write_all(&frame(&vec![1; 6 * MIB])).unwrap();
+                client.write_all(&frame(&vec![1; 3 * MIB])).unwrap();
                 assert_eq!(read_frame(&mut client), [7]);
             })
         })
@@ -320,4 +320,36 @@ fn only_the_largest_holder_is_refused_a_send() {
     wait_until("its end", || scene.notes.closed.lock().unwrap().contains_key(&conn.raw()));
     assert_eq!(scene.notes.closed.lock().unwrap()[&conn.raw()].reason, CloseReason::MemoryLimit);
     assert_eq!(read_frame(&mut small).len(), 8 * MIB);
+}
+
+/// What the system holds for a peer that reads nothing is bounded, and a peer that reads again,
+/// however little at a time, gets everything: its socket's edges come at that bound.
+#[test]
+fn a_peer_that_reads_nothing_costs_the_system_two_mib_and_gets_everything_when_it_reads() {
+    if !cfg!(target_os = "linux") || is_through_a_toxic("the system there takes more") {
+        return;
+    }
+    let scene = Scene::new("ioThreads=1\nmemoryLimit=64M");
+    let mut slow = scene.client();
+    scene.ask(&mut slow, 16 * MIB);
+    let conn = scene.conn_of(&slow).0;
+    let mut other = scene.client();
+    for _ in 0..200 {
+        other.write_all(&frame(b"ping")).unwrap();
+        assert_eq!(read_frame(&mut other), [7]);
+        let sent = conn.info().unwrap().bytes_out;
+        assert!(sent < 13 * MIB as u64 / 5, "the system has taken {sent} bytes");
+    }
+    assert_eq!(read_exact(&mut slow, 4), (16 * MIB as u32).to_be_bytes());
+    let mut left = 16 * MIB;
+    for piece in [1, 1000, 100_000, MIB].into_iter().cycle() {
+        let piece = left.min(piece);
+        assert!(read_exact(&mut slow, piece).iter().all(|byte| *byte == 7));
+        left -= piece;
+        if left == 0 {
+            break;
+        }
+    }
+    slow.write_all(&frame(b"ping")).unwrap();
+    assert_eq!(read_frame(&mut slow), [7]);
 }
