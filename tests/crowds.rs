@@ -327,6 +327,8 @@ struct Crowd {
     most_silent: usize,
     closed: usize,
     last_end: Instant,
+    /// By how much this thread was late itself, at worst.
+    held_up: Duration,
 }
 
 impl Crowd {
@@ -343,6 +345,7 @@ impl Crowd {
             most_silent,
             closed: 0,
             last_end: Instant::now(),
+            held_up: Duration::ZERO,
         }
     }
 
@@ -386,6 +389,7 @@ impl Crowd {
         let now = Instant::now();
         let until = self.due.peek().map(|Reverse((at, _))| at.saturating_duration_since(now));
         self.poll.poll(events, Some(until.map_or(most, |until| until.min(most)))).unwrap();
+        let begun = Instant::now();
         for event in &*events {
             // A handshake takes this thread longer than to send what another one has ready: nobody is
             // later than meant because there are many.
@@ -414,6 +418,7 @@ impl Crowd {
             }
         }
         self.send_what_is_due();
+        self.held_up = self.held_up.max(begun.elapsed());
     }
 
     fn send_what_is_due(&mut self) {
@@ -421,6 +426,7 @@ impl Crowd {
             && at <= Instant::now()
         {
             self.due.pop();
+            self.held_up = self.held_up.max(at.elapsed());
             self.send(key);
         }
     }
@@ -451,12 +457,26 @@ fn tls_client() -> ClientConnection {
     ClientConnection::new(CONFIG.with(Arc::clone), name).unwrap()
 }
 
+/// A machine that keeps the clients' thread waiting for so long makes them others than they are meant to be: silent for
+/// as long as a second, for example.
+const HELD_UP: Duration = Duration::from_millis(400);
+
 /// So many clients at once, from so many addresses: all are served at the first attempt.
 fn all_are_served(kind: Kind, descriptors: u64, count: usize, addresses: usize) {
+    for _ in 0..10 {
+        if is_served(kind, descriptors, count, addresses) {
+            return;
+        }
+    }
+    panic!("this machine never had the time for {count} clients");
+}
+
+/// False: clients failed that were not as they are meant to be.
+fn is_served(kind: Kind, descriptors: u64, count: usize, addresses: usize) -> bool {
     let _alone = alone();
     if limit_descriptors(MANY_DESCRIPTORS) < count as u64 + 200 {
         println!("skipped: there are not enough descriptors for {count} clients");
-        return;
+        return true;
     }
     let mut server = Served::with(descriptors, kind != Kind::Plain, KEYS);
     let mut crowd = Crowd::new(server.address, 0);
@@ -471,7 +491,12 @@ fn all_are_served(kind: Kind, descriptors: u64, count: usize, addresses: usize) 
         assert!(crowd.last_end.elapsed() < STANDSTILL, "{} of {count}", crowd.ended());
     }
     println!("{} of {count} from {addresses} addresses; {:?}", crowd.served, server.stats());
+    if crowd.served < count && crowd.held_up > HELD_UP {
+        println!("again: the clients were held up for {:?}", crowd.held_up);
+        return false;
+    }
     assert_eq!((crowd.served, &crowd.failed), (count, &HashMap::new()));
+    true
 }
 
 #[test]
