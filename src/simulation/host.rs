@@ -85,6 +85,11 @@ impl Drop for Attached {
 }
 
 impl Known {
+    /// It may have opened: nobody was asked, or the host has let it in.
+    pub fn was_admitted(&self) -> bool {
+        self.did.admit || !self.told.contains(&Told::Admit)
+    }
+
     pub fn opened(&self) -> Option<Protocol> {
         self.told.iter().find_map(|told| match told {
             Told::Opened(protocol) => Some(*protocol),

@@ -402,9 +402,14 @@ impl World {
         assert_eq!(stats.accepted, stats.closes.iter().sum::<u64>(), "accepted and closed");
         assert_eq!((stats.open, stats.unidentified), ([0; 4], 0));
         assert_eq!(self.port.waiting.count(), 0);
-        // No event is lost: whoever was opened was told so, whoever was told is known.
-        let told = state.known.iter().filter(|known| known.opened().is_some()).count();
-        assert_eq!(stats.opened.iter().sum::<u64>(), told as u64, "opened and told");
+        // No event is lost: whoever was opened was told so. What waits for a worker when its connection
+        // is closed is told to nobody, and counts here as told.
+        let told = state.known.iter().filter(|known| {
+            known.opened().is_some() || self.core.workers.is_some() && known.was_admitted()
+        });
+        let (opened, told) = (stats.opened.iter().sum::<u64>(), told.count() as u64);
+        let has_workers = self.core.workers.is_some();
+        assert!(opened == told || has_workers && opened < told, "{opened} opened, {told} told");
         assert_eq!(stats.closes[CloseReason::Internal.code() as usize], 0, "a defect");
         let attached = self.host.attached.load(Ordering::SeqCst);
         let dropped = self.host.dropped.load(Ordering::SeqCst);
