@@ -992,3 +992,22 @@ fn what_a_loop_had_taken_for_sending_is_counted_when_it_is_dropped() {
     let stats = listener.stats();
     assert_eq!((stats.frames_out, stats.bytes_out, stats.bytes_unsent), (5, 1, 45));
 }
+
+#[test]
+fn a_crowd_is_ended_by_a_stop_although_nothing_else_wakes_its_loop() {
+    let counts = Arc::new(Counts::default());
+    let handler = Arc::new(Counting(counts.clone()));
+    let server = server_with("ioThreads=1", "maxConnectionsPerAddress=0", "", |listener| {
+        listener.on(Protocol::Client, handler).unwrap();
+    });
+    let clients: Vec<_> = (0..350).map(|_| framed(server.address)).collect();
+    server.listener.stop(0).unwrap();
+    if server.listener.wait(Some(PATIENCE.as_millis() as u64)).is_err() {
+        // Its destructor would wait for ever.
+        std::mem::forget(server);
+        panic!("{} of 350 have ended", counts.closed.load(Ordering::SeqCst));
+    }
+    assert_over(&counts);
+    assert_eq!(closes(&server.listener), [("drain_deadline", 350)].into());
+    drop(clients);
+}
