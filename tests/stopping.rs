@@ -1001,7 +1001,9 @@ fn what_a_loop_had_taken_for_sending_is_counted_when_it_is_dropped() {
 fn a_crowd_is_ended_by_a_stop_although_nothing_else_wakes_its_loop() {
     let counts = Arc::new(Counts::default());
     let handler = Arc::new(Counting(counts.clone()));
-    let server = server_with("ioThreads=1", "maxConnectionsPerAddress=0", "", |listener| {
+    // There is no deadline that would wake it.
+    let keys = "maxConnectionsPerAddress=0\nreadTimeout=0\nidleTimeout=0";
+    let server = server_with("ioThreads=1", keys, "", |listener| {
         listener.on(Protocol::Client, handler).unwrap();
     });
     let clients: Vec<_> = (0..350).map(|_| framed(server.address)).collect();
