@@ -14,6 +14,7 @@ use nativeport::handles::{Conn, SendFlags};
 use nativeport::listener::Listener;
 use nativeport::runtime::Runtime;
 use nativeport::status::CloseReason;
+use std::collections::HashSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -484,13 +485,18 @@ fn those_who_go_on_sending_behind_our_end_hold_a_bounded_number_of_descriptors()
     assert!(of_server <= LINGERING + 1, "{of_server}");
 }
 
-/// How many sockets at this address a process has, the one that listens among them.
+/// How many sockets of this process have this port at their end, the one that listens among them.
 fn sockets_of(address: SocketAddr) -> usize {
+    let files = fs::read_dir("/proc/self/fd").unwrap();
+    let links = files.filter_map(|file| fs::read_link(file.unwrap().path()).ok());
+    let ours: HashSet<String> = links.map(|link| link.to_string_lossy().into_owned()).collect();
     let table = fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
     let local = format!(":{:04X}", address.port());
     let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    // What only the system still has has no inode.
-    rows.filter(|row| row[1].ends_with(&local) && row[9] != "0").count()
+    let at_it =
+        rows.filter(|row| row[1].ends_with(&local)).map(|row| format!("socket:[{}]", row[9]));
+    // A row may be told twice where sockets of others come and go.
+    at_it.filter(|socket| ours.contains(socket)).collect::<HashSet<_>>().len()
 }
 
 #[test]
