@@ -452,7 +452,7 @@ fn tables(bytes: usize) -> Vec<u8> {
 #[test]
 fn a_turn_inflates_so_much_input_of_one_connection_whatever_comes_out() {
     let stored = [0, 0, 0, 0xff, 0xff].repeat(200_000);
-    let header = (stored.len() as u32 + 2 | 1 << 31).to_be_bytes();
+    let header = ((stored.len() as u32 + 2) | 1 << 31).to_be_bytes();
     for frame in [[&header, &stored[..], &[3, 0]].concat(), tables(1_000_000)] {
         let turns = has_a_share_of_each_turn(&frame, 1, 1, u64::MAX);
         let least = frame.len() / Budget::deflated_bytes(Budget::UNITS);
@@ -471,15 +471,16 @@ fn a_ping_beside_ten_attackers_is_answered_within_two_rounds() {
         let mut scene = Scene::new(&keys, consumer);
         let stored = [&[0, 0, 0, 0xff, 0xff].repeat(400_000)[..], &[3, 0]].concat();
         let header = (stored.len() as u32 | 1 << 31).to_be_bytes();
-        let mut attacks: Vec<(PeerEnd, Vec<u8>)> = Vec::new();
-        attacks.push((scene.connect_to_either(), [&header, &stored[..]].concat()));
-        attacks.push((scene.connect_to_either(), tables(2_000_000)));
-        attacks.push((scene.connect_to_either(), tables(4_000_000)));
-        attacks.push((scene.connect_to_either(), tables(100).repeat(10_000)));
-        attacks.push((scene.connect_to_either(), [0x80, 0, 0, 2, 3, 0].repeat(200_000)));
-        attacks.push((scene.connect_to_either(), vec![0; 1_000_000]));
-        // Ten megabytes of one large frame that never ends.
-        attacks.push((scene.connect_to_either(), [&[2, 0, 0, 0], &[7; 10_000_000][..]].concat()));
+        let mut attacks: Vec<(PeerEnd, Vec<u8>)> = vec![
+            (scene.connect_to_either(), [&header, &stored[..]].concat()),
+            (scene.connect_to_either(), tables(2_000_000)),
+            (scene.connect_to_either(), tables(4_000_000)),
+            (scene.connect_to_either(), tables(100).repeat(10_000)),
+            (scene.connect_to_either(), [0x80, 0, 0, 2, 3, 0].repeat(200_000)),
+            (scene.connect_to_either(), vec![0; 1_000_000]),
+            // Ten megabytes of one large frame that never ends.
+            (scene.connect_to_either(), [&[2, 0, 0, 0], &[7; 10_000_000][..]].concat()),
+        ];
         for row in [1, 31, 400] {
             let (peer, mut client) = scene.connect_with_tls();
             let mut records = sealed(&mut client, &[3, 0, 0, 0]);

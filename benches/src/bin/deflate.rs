@@ -4,6 +4,9 @@
 //! usage: deflate write FILE    writes the payloads, plain and compressed, for both programs
 //!        deflate run           reads "OPERATION SECONDS" lines, answers with µs per payload
 
+// The tests of the files that it includes belong to the library.
+#![cfg(not(test))]
+
 #[path = "../../../src/budget.rs"]
 #[allow(dead_code)]
 mod budget;
