@@ -521,7 +521,7 @@ fn deadlines_that_end_together_do_not_hold_the_loop_until_the_last_one_is_judged
     let all = 1000;
     let _idle: Vec<PeerEnd> = (0..all).map(|_| scene.connect()).collect();
     scene.now_ms.fetch_add(100_000, Ordering::SeqCst);
-    let ended = |scene: &Scene| scene.stats().closes[CloseReason::IdleTimeout.code() as usize];
+    let ended = |scene: &Scene| scene.stats().closes.iter().sum::<u64>();
     let mut before = 0;
     for turns in 1.. {
         scene.round(0);
