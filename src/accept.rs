@@ -426,7 +426,7 @@ impl Accepter {
 }
 
 /// How many newcomers a loop may have that it has not looked at.
-fn ahead(doors: &[Arc<Door>]) -> usize {
+pub(crate) fn ahead(doors: &[Arc<Door>]) -> usize {
     let living = doors.iter().filter(|door| !door.has_ended()).count();
     (AHEAD / living.max(1)).max(AHEAD_OF_EACH)
 }

@@ -8,6 +8,7 @@ use crate::frame;
 use crate::status::CloseReason;
 use parking_lot::Mutex;
 use std::cell::RefCell;
+use std::time::{Duration, Instant};
 
 /// Larger buffers are given back to the allocator. (Of 64 KiB that are gathered, or sealed, which
 /// adds a little.)
@@ -25,6 +26,9 @@ struct Pool {
 thread_local! {
     static POOL: RefCell<Pool> = const { RefCell::new(Pool { spare: Vec::new(), bytes: 0, unused: 0 }) };
 }
+
+/// Buffers that were not used for so long go back, or up to twice as long.
+pub(crate) const TIDY: Duration = Duration::from_secs(2);
 
 /// An empty buffer, with the capacity it had in its last use.
 pub(crate) fn take() -> Vec<u8> {
@@ -66,6 +70,7 @@ static TRAVELLERS: Mutex<Travellers> = Mutex::new(Travellers {
     spare: [const { Vec::new() }; CLASSES],
     bytes: 0,
     unused: [0; CLASSES],
+    tidied: None,
 });
 
 struct Travellers {
@@ -73,6 +78,7 @@ struct Travellers {
     bytes: usize,
     /// So many of each class have not been used since the last [`tidy`].
     unused: [usize; CLASSES],
+    tidied: Option<Instant>,
 }
 
 /// The class of the smallest buffers that hold so much.
@@ -113,7 +119,8 @@ pub(crate) fn has_arrived(mut buffer: Vec<u8>) {
     }
 }
 
-/// Gives back what nobody has used since the last call: of all threads, and of the calling one.
+/// Gives back what nobody has used for [`TIDY`]: of the calling thread, and of all threads. Each loop
+/// calls it; the buffers of all threads are looked at once in that time, however many loops there are.
 /// True: something is left.
 pub(crate) fn tidy() -> bool {
     let take = |spare: &mut Vec<Vec<u8>>, unused: &mut usize| -> Vec<Vec<u8>> {
@@ -130,17 +137,38 @@ pub(crate) fn tidy() -> bool {
         *kept -= bytes(&take(spare, unused));
         *kept > 0
     });
+    let own_is_left = own.unwrap_or(false);
     let mut travellers = TRAVELLERS.lock();
-    let Travellers { spare, bytes: kept, unused } = &mut *travellers;
+    let now = Instant::now();
+    if travellers.tidied.is_some_and(|tidied| now.duration_since(tidied) < TIDY) {
+        return true;
+    }
+    travellers.tidied = Some(now);
+    let Travellers { spare, bytes: kept, unused, .. } = &mut *travellers;
     let classes = spare.iter_mut().zip(unused);
     let gone: Vec<_> = classes.flat_map(|(spare, unused)| take(spare, unused)).collect();
     *kept -= bytes(&gone);
-    let is_left = *kept > 0 || own.unwrap_or(false);
+    let is_left = *kept > 0 || own_is_left;
     drop(travellers);
     drop(gone);
     #[cfg(all(feature = "pages", target_os = "linux", not(miri)))]
     let is_left = crate::pages::release() || is_left;
     is_left
+}
+
+/// Gives back what is kept for all threads: the last loop of a runtime has ended.
+pub(crate) fn release_all() {
+    let mut travellers = TRAVELLERS.lock();
+    let gone = std::mem::replace(&mut travellers.spare, [const { Vec::new() }; CLASSES]);
+    (travellers.bytes, travellers.unused) = (0, [0; CLASSES]);
+    drop(travellers);
+    drop(gone);
+    #[cfg(all(feature = "pages", target_os = "linux", not(miri)))]
+    {
+        // What has been used since the last time goes with the second call.
+        crate::pages::release();
+        crate::pages::release();
+    }
 }
 
 #[cfg(test)]

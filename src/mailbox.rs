@@ -93,6 +93,10 @@ impl Letter {
         matches!(self.what, What::Admit { .. } | What::Opened { .. })
     }
 
+    fn is_writable(&self) -> bool {
+        matches!(self.what, What::Writable)
+    }
+
     fn is_input(&self) -> bool {
         matches!(self.what, What::Frames { .. } | What::Data(_) | What::End)
     }
@@ -178,8 +182,7 @@ impl Mailbox {
     pub fn put(&self, letter: Letter) -> bool {
         self.waiting_bytes.fetch_add(letter.bytes(), Ordering::SeqCst);
         let mut state = self.state.lock();
-        let is_writable = |letter: &Letter| matches!(letter.what, What::Writable);
-        if is_writable(&letter) && state.letters.back().is_some_and(is_writable) {
+        if letter.is_writable() && state.letters.back().is_some_and(Letter::is_writable) {
             // Told once: while a callback blocks, others may send and be refused any number of times.
             return false;
         }
@@ -225,6 +228,12 @@ impl Mailbox {
                 dropped.push(letter);
             } else if letter.is_input() && !ends && shared.holds_input() {
                 state.letters.push_front(letter);
+                // A pause holds back input only: two hosts that each pause one connection until
+                // another one is writable would otherwise wait for ever.
+                let writable = state.letters.iter().position(Letter::is_writable);
+                if let Some(letter) = writable.and_then(|at| state.letters.remove(at)) {
+                    return Some(letter);
+                }
                 break;
             } else {
                 return Some(state.noted(letter));

@@ -15,7 +15,8 @@ use std::ptr::{self, null_mut};
 use std::sync::Mutex;
 
 /// From here on an allocation is a mapping. Smaller ones would be too many for the system's limit
-/// of mappings (65,530 by default): `memoryLimit` bounds those of this size.
+/// of mappings (65,530 by default, and mappings that lie beside one another count as one). A connection has a
+/// few at most, so that more than 20,000 connections need a higher `vm.max_map_count`.
 const LARGE_BYTES: usize = 128 << 10;
 const PAGE_BYTES: usize = 4096;
 /// What is kept in all, and the largest of them: 64 connections that each receive frames of 1 MiB at the

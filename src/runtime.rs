@@ -4,6 +4,7 @@
 //! Ending: `stop` lets each listener end; when the last is over the loops end; the last
 //! loop ends the log thread, which is the last to run code of the host.
 
+use crate::buffers;
 use crate::config::{AccepterPriority, Config, LogLevel, RuntimeSettings, Severity};
 use crate::descriptors::Descriptors;
 use crate::dispatch;
@@ -471,9 +472,11 @@ impl Core {
 
     /// After the last loop the workers end, and after them the log.
     pub fn loop_ended(&self) {
-        if self.running_loops.fetch_sub(1, Ordering::SeqCst) == 1
-            && self.workers.as_ref().is_none_or(Pool::end)
-        {
+        if self.running_loops.fetch_sub(1, Ordering::SeqCst) != 1 {
+            return;
+        }
+        buffers::release_all();
+        if self.workers.as_ref().is_none_or(Pool::end) {
             self.end_log();
         }
     }

@@ -214,7 +214,9 @@ impl Waiting {
         state.insert(ticket, stage, now_ms);
         let over = self.limit > 0 && state.entries.len() as u64 > self.limit;
         let substitute = match before {
-            EVICTED_PER_ADDRESS if state.held_by(ticket.from) > ticket.per_address => {
+            EVICTED_PER_ADDRESS
+                if ticket.per_address > 0 && state.held_by(ticket.from) > ticket.per_address =>
+            {
                 state.evict_of_address(ticket.from)
             }
             EVICTED if over => state.evict(self.limit, now_ms),
@@ -295,25 +297,21 @@ impl State {
         Some(ticket)
     }
 
-    /// Who goes if the limit is reached. First those whose address has more than its fair share, then
-    /// those whose grace is over; of each the silent ones first, and of the address that holds most.
+    /// Who goes if the limit is reached. Silent ones first: of the address that holds most if that
+    /// has more than its fair share, otherwise one whose grace is over; then those that have spoken,
+    /// likewise.
     fn victim(&self, limit: u64, now_ms: u64) -> Option<Rank> {
         let fair = self.fair_share(limit);
-        let found =
-            |take: &dyn Fn(Stage) -> Option<Rank>| STAGES.iter().find_map(|&stage| take(stage));
         let is_over = |rank: &Rank| {
             let since_ms = self.entries.get(rank).map_or(u64::MAX, |entry| entry.since_ms);
             since_ms.saturating_add(stage_of(*rank).grace_ms()) <= now_ms
         };
-        let victim = found(&|stage| {
-            let (held, rank) = self.of_largest(stage)?;
-            (held > fair).then_some(rank)
-        })
-        .or_else(|| {
-            found(&|stage| {
-                let of_largest = self.of_largest(stage).map(|(_, rank)| rank).filter(is_over);
-                of_largest.or_else(|| self.oldest(stage).filter(is_over))
-            })
+        let victim = STAGES.iter().find_map(|&stage| {
+            let largest = self.of_largest(stage);
+            let greedy = largest.filter(|(held, _)| *held > fair).map(|(_, rank)| rank);
+            greedy
+                .or_else(|| largest.map(|(_, rank)| rank).filter(is_over))
+                .or_else(|| self.oldest(stage).filter(is_over))
         });
         #[cfg(any(test, fuzzing))]
         reference::check(self, fair, now_ms, victim);
@@ -381,13 +379,14 @@ mod reference {
             return;
         };
         let from = state.entries[&victim].ticket.from;
-        assert!(is_first(victim, from) || greedy.is_empty(), "not the first of its address");
-        let candidates = if greedy.is_empty() { late } else { greedy };
-        let stage = candidates.iter().map(|(rank, _)| stage_of(*rank)).min();
+        let stage = greedy.iter().chain(&late).map(|(rank, _)| stage_of(*rank)).min();
         assert_eq!(Some(stage_of(victim)), stage, "an earlier stage comes first");
-        assert!(candidates.iter().any(|(rank, _)| *rank == victim), "it is protected");
-        let of_stage: Vec<_> =
-            candidates.iter().filter(|(rank, _)| Some(stage_of(*rank)) == stage).collect();
+        let is_of_stage = |(rank, _): &&&(Rank, &Entry)| Some(stage_of(*rank)) == stage;
+        let greedy: Vec<_> = greedy.iter().filter(is_of_stage).copied().collect();
+        let late: Vec<_> = late.iter().filter(is_of_stage).copied().collect();
+        assert!(is_first(victim, from) || greedy.is_empty(), "not the first of its address");
+        let of_stage = if greedy.is_empty() { late } else { greedy };
+        assert!(of_stage.iter().any(|(rank, _)| *rank == victim), "it is protected");
         let firsts = of_stage.iter().filter(|(rank, entry)| is_first(*rank, entry.ticket.from));
         let most = firsts.map(|(_, entry)| held(entry.ticket.from)).max();
         let oldest = of_stage.iter().map(|(rank, _)| *rank).min();
@@ -437,6 +436,21 @@ mod tests {
 
     fn is(one: &Option<Arc<Ticket>>, other: &Arc<Ticket>) -> bool {
         one.as_ref().is_some_and(|one| Arc::ptr_eq(one, other))
+    }
+
+    #[test]
+    fn handshakes_under_way_of_a_large_address_come_after_silent_ones_whose_grace_is_over() {
+        let mut crowd = Crowd::of(20);
+        let silent: Vec<_> = (0..12).map(|last| crowd.joins(ip(last))).collect();
+        crowd.now_ms += GRACE_MS;
+        // More than a fair share, and all of them have spoken.
+        let spoken: Vec<_> = (0..8).map(|_| crowd.joins(ip(200))).collect();
+        spoken.iter().for_each(|ticket| crowd.reaches(ticket, Stage::Spoken));
+        for (ticket, last) in silent.iter().zip(100..) {
+            assert!(is(&crowd.evicts(ip(last)), ticket), "the oldest silent one");
+        }
+        // The newcomers have their grace: now the address goes that holds more than its share.
+        assert!(is(&crowd.evicts(ip(150)), &spoken[0]));
     }
 
     #[test]

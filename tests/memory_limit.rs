@@ -10,6 +10,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
 use support::*;
 
 const MIB: usize = 1 << 20;
@@ -40,6 +41,10 @@ struct Scene {
 
 impl Scene {
     fn new(runtime: &str) -> Scene {
+        Scene::with(runtime, "")
+    }
+
+    fn with(runtime: &str, keys: &str) -> Scene {
         let notes: Arc<Notes> = Arc::default();
         let noting = notes.clone();
         let (handler, _) = recorder(false, move |conn, event| match event {
@@ -76,8 +81,8 @@ impl Scene {
             }
             _ => {}
         });
-        let keys = "compression=off\nsendQueueLimit=64M\nmaxFrameSize=64M";
-        let server = server_with(runtime, keys, "", |listener| {
+        let keys = format!("compression=off\nsendQueueLimit=64M\nmaxFrameSize=64M\n{keys}");
+        let server = server_with(runtime, &keys, "", |listener| {
             listener.on(Protocol::Client, handler).unwrap();
         });
         Scene { server, notes }
@@ -219,10 +224,20 @@ fn the_largest_holder_on_another_loop_ends_for_one_that_grows() {
 
 #[test]
 fn beside_a_loop_that_is_held_up_the_others_read_one_mib_each_beyond_the_limit() {
+    beside_a_loop_that_is_held_up("", Duration::ZERO);
+}
+
+#[test]
+fn time_in_which_a_connection_waits_for_memory_does_not_count_against_its_peer() {
+    beside_a_loop_that_is_held_up("idleTimeout=5s", Duration::from_secs(7));
+}
+
+/// One loop is held up for so long, with the connection that has to give memory back for others.
+fn beside_a_loop_that_is_held_up(keys: &str, time: Duration) {
     if is_off_the_loop("only a callback on the loop holds it up") {
         return;
     }
-    let scene = Scene::new("ioThreads=2\nmemoryLimit=16M");
+    let scene = Scene::with("ioThreads=2\nmemoryLimit=16M", keys);
     let mut largest = scene.client();
     scene.ask(&mut largest, 16 * MIB);
     let (victim, its_loop) = scene.conn_of(&largest);
@@ -248,7 +263,9 @@ fn beside_a_loop_that_is_held_up_the_others_read_one_mib_each_beyond_the_limit()
         .collect();
     let is_reached = || scene.memory() > 16 * MIB as u64;
     wait_until("the limit", is_reached);
-    for _ in 0..2000 {
+    let (began, mut pings) = (Instant::now(), 0);
+    while pings < 2000 || began.elapsed() < time {
+        pings += 1;
         pinging.write_all(&frame(b"ping")).unwrap();
         assert_eq!(read_frame(&mut pinging), [7]);
         assert!(scene.memory() <= 18 * MIB as u64, "{}", scene.memory());

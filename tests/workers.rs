@@ -4,7 +4,7 @@
 mod support;
 
 use nativeport::event::{Event, Handler, Protocol};
-use nativeport::handles::Conn;
+use nativeport::handles::{Conn, SendFlags};
 use nativeport::listener::Listener;
 use nativeport::runtime::{Consumer, Runtime};
 use nativeport::status::{CloseReason, Status};
@@ -196,4 +196,40 @@ fn after_the_peers_end_idle_timeout_waits_for_no_worker() {
         assert_eq!(conn.send_bytes(b"late"), Err(Status::Closed));
         go.send(()).unwrap();
     }
+}
+
+#[test]
+fn a_writable_event_comes_through_a_pause_that_holds_back_input() {
+    let config = config("workerThreads=1", "compression=off\nsendQueueLimit=64K", "");
+    let runtime = Runtime::with_consumer(&config, Consumer::Workers).unwrap();
+    let listener = Listener::new(&runtime, &config, 0).unwrap();
+    let (go, may_go) = channel::<()>();
+    let may_go = Mutex::new(may_go);
+    let (handler, log) = recorder(false, move |conn, event| {
+        if let Event::Frames(frames) = event
+            && frames.get(0).unwrap().data == b"hold"
+        {
+            let _ = may_go.lock().unwrap().recv_timeout(PATIENCE);
+            conn.pause_reading().unwrap();
+        }
+    });
+    listener.on(Protocol::Client, handler).unwrap();
+    listener.start().unwrap();
+    let mut client = framed(listener.addresses()[0]);
+    let conn = log.opened();
+    client.write_all(&frame(b"hold")).unwrap();
+    // The second frame waits behind the callback, and then behind the pause.
+    client.write_all(&frame(b"input")).unwrap();
+    wait_until("both frames", || listener.stats().frames_in == 2);
+    go.send(()).unwrap();
+    assert_eq!(log.frame(), b"hold");
+    let payload = [7; 16 << 10];
+    let mut sent = 0;
+    while conn.send_frame(&payload, SendFlags { no_compress: true }).is_ok() {
+        sent += 1;
+    }
+    (0..sent).for_each(|_| assert_eq!(read_frame(&mut client), payload));
+    assert_eq!(log.next(), Told::Writable(conn));
+    conn.resume_reading().unwrap();
+    assert_eq!(log.frame(), b"input");
 }

@@ -95,6 +95,8 @@ pub(crate) struct Conn {
     kept: Vec<u8>,
     /// Input is left that can be worked on once delivering is possible (again).
     held_back: bool,
+    /// `memoryLimit` is reached: its socket has input that is not read for now.
+    pub starved: bool,
     input_end: Option<InputEnd>,
     end_told: bool,
     /// The host has seen the handle.
@@ -167,6 +169,7 @@ impl Conn {
             decoder: Decoder::default(),
             kept: Vec::new(),
             held_back: false,
+            starved: false,
             input_end: None,
             end_told: false,
             shown: false,

@@ -66,7 +66,7 @@ impl Conn {
     /// Time in which we do not read does not count against the peer.
     pub(super) fn note_times(&mut self, now_ms: u64) {
         let Phase::Open { protocol } = self.phase else { return };
-        let reading = self.may_deliver() && !self.held_back;
+        let reading = self.may_deliver() && !self.held_back && !self.starved;
         match (reading, self.times.not_reading_since) {
             (false, None) => self.times.not_reading_since = NonZeroU64::new(now_ms),
             (true, Some(since)) => {

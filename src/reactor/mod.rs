@@ -9,6 +9,7 @@ pub(crate) mod door;
 pub(crate) mod transport;
 mod wheel;
 
+use crate::accept::ahead;
 use crate::budget::Budget;
 use crate::buffers;
 use crate::conn::{Conn, Fate, Newcomer, Turn};
@@ -50,8 +51,10 @@ const LAST_READS: usize = 16;
 /// Places that a turn looks at for connections of a listener that stops. Each of them may be closed
 /// and its end told in that turn: thousands at once would hold up the others.
 const DRAIN_PLACES: usize = 256;
+/// So often a loop looks whether connections may read again that wait for memory.
+const STARVED_MS: u64 = 10;
 /// So often a loop looks for buffers that nobody uses any more.
-const TIDY_MS: u64 = 2000;
+const TIDY_MS: u64 = buffers::TIDY.as_millis() as u64;
 /// After an error of waiting: so long until the next try, so many of them per line in the log.
 const FAILURE_PAUSE: Duration = Duration::from_millis(10);
 const FAILURES_PER_COMPLAINT: u32 = 100;
@@ -87,6 +90,8 @@ pub(crate) struct Loop {
     /// How often waiting has failed, in a row.
     failures: u32,
     absence: Absence,
+    /// Connections whose input waits for memory that evicted connections have not given back yet.
+    starved: Vec<usize>,
     /// Newcomers that got their places in this turn.
     fresh: usize,
     /// When it last looked for unused buffers, in monotonic milliseconds.
@@ -169,6 +174,7 @@ impl Loop {
             due: Vec::new(),
             failures: 0,
             absence: Absence::new(now_ms),
+            starved: Vec::new(),
             fresh: 0,
             drains: VecDeque::new(),
             tidied_ms: now_ms,
@@ -382,6 +388,13 @@ impl Loop {
             // What evicted ones hold is free before others read on.
             self.settle_touched();
         }
+        if !self.starved.is_empty() && !self.core.memory.stops_reading() {
+            for key in std::mem::take(&mut self.starved) {
+                if self.slots[key].as_ref().is_some_and(|slot| slot.conn.starved) {
+                    self.visit_later(key);
+                }
+            }
+        }
         let is_polled = self.is_polled();
         for ready in ready {
             let key = ready.key;
@@ -482,7 +495,9 @@ impl Loop {
             // With nothing to release there is no timer for these: an idle process sleeps.
             let release = self.core.compressors.release_idle(now_ms);
             let tidy = self.is_untidy.then_some(TIDY_MS);
-            let times = [next, release, tidy].into_iter().flatten().map(Duration::from_millis);
+            let starved = (!self.starved.is_empty()).then_some(STARVED_MS);
+            let times =
+                [next, release, tidy, starved].into_iter().flatten().map(Duration::from_millis);
             times.chain(limit).min()
         };
         match self.poll.poll(events, timeout) {
@@ -680,7 +695,6 @@ impl Loop {
         let is_handshake = self.door.is_handshake();
         let mut kept = conn.take_kept();
         let (mut has_read, mut has_place) = (false, true);
-        let mut bytes = conn.read_budget(TURN_READ_BYTES);
         if !kept.is_empty() || conn.wants_turn() || conn.has_opened() {
             let used = conn.on_input(turn, &mut kept);
             let rest = &kept[used..];
@@ -696,6 +710,12 @@ impl Loop {
                 polling::spare(kept);
                 polling::took_pointers();
             }
+        }
+        // After what was kept: that may have grown into a frame.
+        let mut bytes = conn.read_budget(TURN_READ_BYTES);
+        let is_starved = bytes == 0 && *readable;
+        if std::mem::replace(&mut conn.starved, is_starved) < is_starved {
+            self.starved.push(key);
         }
         while has_place && *readable && bytes > 0 && conn.wants_read() {
             if is_handshake && conn.is_to_hand_over() {
@@ -767,7 +787,8 @@ impl Loop {
         slot.touched = false;
         self.turn.key = key;
         let fate = slot.conn.settle(&mut self.turn);
-        let more = fate == Fate::Again || (slot.readable && slot.conn.wants_read());
+        let reads_on = slot.readable && slot.conn.wants_read() && !slot.conn.starved;
+        let more = fate == Fate::Again || reads_on;
         match fate {
             Fate::Gone => self.drop_slot(key),
             Fate::HandOver => self.hand_over(key),
@@ -809,7 +830,10 @@ impl Loop {
         if let Err(error) = slot.conn.transport().deregister(self.poll.registry()) {
             self.core.log.error("reactor", format!("leaving the handshake loop: {error}"));
         }
-        if let Some(door) = least_loaded(self.core.io_doors()) {
+        // As newcomers without TLS: a loop that is held up gets no more than it can look at.
+        let doors = self.core.io_doors();
+        let with_room = doors.iter().filter(|door| door.room(ahead(doors)) > 0);
+        if let Some(door) = least_loaded(with_room).or_else(|| least_loaded(doors)) {
             door.expects_newcomer();
             door.send(Control::HandOver(Box::new(slot.conn)));
         }
