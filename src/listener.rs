@@ -482,7 +482,10 @@ impl Port {
     /// The port number that the outside world uses, as configured; 0: any.
     pub fn outside_port(&self) -> u16 {
         // By default it repeats `port`.
-        self.settings.map_to_port
+        match self.settings.map_to_port {
+            0 => self.settings.port,
+            number => number,
+        }
     }
 
     /// Of the accepters' counters.

@@ -845,6 +845,25 @@ fn listeners_under_ever_new_names_have_a_bounded_number_of_labels() {
 }
 
 #[test]
+fn the_label_of_a_port_is_the_bound_one_if_map_to_port_is_0() {
+    // A free port of an address that clients do not have.
+    let address = "127.0.0.10";
+    let number = std::net::TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port();
+    for (port, label) in [(number, number), (0, 0)] {
+        let lines = format!("mapToPort=0\nbindAddress={address}");
+        let mut config = config("ioThreads=1", &lines, "");
+        config.set("Port", "port", &port.to_string()).unwrap();
+        let runtime = runtime_of(&config);
+        let listener = Listener::new(&runtime, &config, 0).unwrap();
+        listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
+        listener.start().unwrap();
+        let line = format!("nativeport_accepts_total{{port=\"{label}\",section=\"Port\"}} 0");
+        let text = runtime.prometheus();
+        assert!(text.lines().any(|other| other == line), "{line} is not in {text}");
+    }
+}
+
+#[test]
 fn a_drain_that_cuts_what_the_host_had_closed_counts_as_drain_deadline_if_bytes_are_lost() {
     let (handler, log) = recorder(false, |_, _| {});
     let server = server("compression=off\nsendQueueLimit=1G", "", |listener| {
