@@ -477,6 +477,37 @@ fn a_port_without_further_keys_has_the_defaults_of_the_manual() {
 }
 
 #[test]
+fn a_key_that_makes_another_one_useless_warns_where_it_is_set() {
+    let compress = |key: &str, threshold: &str, limit: &str| {
+        format!(
+            "t.ini:3: [Port] {key}: warning: compressThreshold {threshold} is above compressLimit {limit}: \
+             nothing is compressed; valid: compressThreshold up to compressLimit, or compression = off"
+        )
+    };
+    assert_eq!(port_message("compressThreshold=2M"), compress("compressThreshold", "2M", "1M"));
+    assert_eq!(port_message("compressLimit=511"), compress("compressLimit", "512", "511"));
+    assert_eq!(
+        port_message("compressThreshold=3K\ncompressLimit=2K"),
+        compress("compressThreshold", "3K", "2K")
+    );
+    assert_eq!(
+        port_message("writeTimeout=30m"),
+        "t.ini:3: [Port] writeTimeout: warning: closeTimeout, 5m by default, ends a close before writeTimeout 30m; \
+         valid: a closeTimeout in the file, of any length"
+    );
+    for fine in [
+        "compressThreshold=1M",
+        "compressLimit=512",
+        "compression=off\ncompressThreshold=2M",
+        "compression=never\ncompressLimit=1",
+        "writeTimeout=5m",
+        "writeTimeout=30m\ncloseTimeout=10s",
+    ] {
+        port(fine);
+    }
+}
+
+#[test]
 fn every_built_port_key_is_read() {
     let p = port(
         "mapToPort=443\nbindAddress=::1\nqueueLength=7\nreadTimeout=1\nhandshakeTimeout=2\nframeTimeout=3\n\

@@ -12,6 +12,7 @@ use super::settings::{
     AccepterPriority, Compression, LogLevel, PortSettings, RuntimeSettings, Settings, SslMode,
     TlsSettings, TlsVersion,
 };
+use super::units::{show_duration, show_size};
 use std::collections::HashMap;
 use std::path::PathBuf;
 
@@ -81,6 +82,7 @@ fn port(
         finding.key = "port".to_owned();
         findings.push(finding);
     }
+    warn_of_useless(section, values, findings);
     PortSettings {
         name: section.canonical.clone(),
         written: section.written.clone(),
@@ -114,6 +116,33 @@ fn port(
         send_queue_limit_bytes: values.number("sendQueueLimit"),
         receive_window_bytes: values.number("receiveWindow"),
         keep_alive_ms: values.number("keepAlive"),
+    }
+}
+
+/// Keys that are legal each, and of which one takes the other's effect away.
+fn warn_of_useless(section: &Section, values: &Values, findings: &mut Vec<Finding>) {
+    let compression = values.word("compression", Compression::from_word);
+    let compresses = !matches!(compression, Compression::Off | Compression::Never);
+    let (least, most) = (values.number("compressThreshold"), values.number("compressLimit"));
+    // The defaults do not exclude each other, so at least one is set if they do.
+    let limit = values.entry("compressThreshold").or(values.entry("compressLimit"));
+    if let (true, Some(entry)) = (compresses && least > most, limit) {
+        let (least, most) = (show_size(least), show_size(most));
+        let message = format!(
+            "compressThreshold {least} is above compressLimit {most}: nothing is compressed"
+        );
+        let valid = "valid: compressThreshold up to compressLimit, or compression = off";
+        findings.push(at(section, entry, Severity::Warning, message, valid));
+    }
+    let (write, close) = (values.number("writeTimeout"), values.number("closeTimeout"));
+    // A closeTimeout that is set is meant to be the shorter one.
+    let default = values.entry("closeTimeout").is_none();
+    if let (true, Some(entry)) = (default && write > close, values.entry("writeTimeout")) {
+        let (write, close) = (show_duration(write), show_duration(close));
+        let message =
+            format!("closeTimeout, {close} by default, ends a close before writeTimeout {write}");
+        let valid = "valid: a closeTimeout in the file, of any length";
+        findings.push(at(section, entry, Severity::Warning, message, valid));
     }
 }
 
