@@ -63,6 +63,7 @@ pub struct np_conn_info {
 
 // SAFETY: repr(C), members of descending alignment in whole multiples, all of them plain.
 unsafe impl Sized32 for np_conn_info {
+    const FIRST: usize = 840;
     const INIT: &'static str = "NP_CONN_INFO_INIT";
 }
 

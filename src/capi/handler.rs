@@ -192,11 +192,13 @@ pub struct np_admission {
 
 // SAFETY: repr(C), two numbers of four bytes, then pointers and nullable functions.
 unsafe impl Sized32 for np_handler {
+    const FIRST: usize = 8 + 8 * size_of::<usize>();
     const INIT: &'static str = "NP_HANDLER_INIT";
 }
 
 // SAFETY: likewise.
 unsafe impl Sized32 for np_admission {
+    const FIRST: usize = 8 + 4 * size_of::<usize>();
     const INIT: &'static str = "NP_ADMISSION_INIT";
 }
 

@@ -1,8 +1,8 @@
 //! Structs that grow: their first member, `struct_size`, says how much of them the caller
 //! was compiled with, so that old programs run with new libraries and the other way round.
 //!
-//! A struct has two sizes here: `FIRST`, that of its first version, which a `struct_size` of
-//! 0 stands for; and the present size. Output is cut to what the caller knows. Input that the
+//! A struct has two sizes here: `FIRST`, that of version 0.2.0, which a `struct_size` of 0
+//! stands for; and the present size. Output is cut to what the caller knows. Input that the
 //! caller knows and we do not must be zero, otherwise it asks for something that this version
 //! would silently not do. A size that no version can have is garbage, and nothing else of the
 //! struct is read.
@@ -15,9 +15,8 @@ use super::ptr::Refused;
 /// The type is `repr(C)`, its first member is `struct_size`, it has no padding, and a
 /// value of all zeros is valid.
 pub(super) unsafe trait Sized32: Copy {
-    /// The size in the first version that is released, 0.2.0: the present one until then, and
-    /// from then on a number that never changes.
-    const FIRST: usize = size_of::<Self>();
+    /// The size in version 0.2.0: a number that stays when members are added.
+    const FIRST: usize;
 
     /// The macro that sets `struct_size` in C.
     const INIT: &'static str;
@@ -145,6 +144,32 @@ mod tests {
     struct Three {
         two: Two,
         third: u32,
+    }
+
+    /// What a struct had in version 0.2.0: its size, and where its last member ended.
+    macro_rules! first {
+        ($($type:ty: $last:ident, $size:expr;)*) => {$({
+            let name = stringify!($type);
+            let end = |value: &$type| std::mem::offset_of!($type, $last) + size_of_val(&value.$last);
+            // SAFETY: all zeros is a value of every struct with a size.
+            let zero: $type = unsafe { std::mem::zeroed() };
+            assert_eq!(<$type>::FIRST, $size, "{name}");
+            assert_eq!(end(&zero), $size, "{name} ended with this member");
+            assert!(size_of::<$type>() >= $size, "{name} shrank");
+        })*};
+    }
+
+    #[test]
+    fn the_sizes_of_version_0_2_0_stay() {
+        use crate::capi::{conn, handler, stats, status};
+        let pointer = size_of::<usize>();
+        first! {
+            status::np_error: message, 512;
+            handler::np_handler: on_close, 8 + 8 * pointer;
+            handler::np_admission: on_close, 8 + 4 * pointer;
+            conn::np_conn_info: tls_server_name, 840;
+            stats::np_stats: bytes_unsent, 1264;
+        }
     }
 
     #[test]

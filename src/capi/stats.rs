@@ -70,6 +70,7 @@ pub struct np_stats {
 
 // SAFETY: repr(C), two numbers of four bytes, then numbers of eight.
 unsafe impl Sized32 for np_stats {
+    const FIRST: usize = 1264;
     const INIT: &'static str = "NP_STATS_INIT";
 }
 

@@ -36,6 +36,7 @@ pub struct np_error {
 
 // SAFETY: repr(C), five members of four bytes and an array of bytes that fills up to 512.
 unsafe impl Sized32 for np_error {
+    const FIRST: usize = 512;
     const INIT: &'static str = "NP_ERROR_INIT";
 }
 
