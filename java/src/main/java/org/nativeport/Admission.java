@@ -37,9 +37,12 @@ public final class Admission {
     }
 
     /**
-     * Turns it away with bytes that are sent as they are, such as a redirect.
+     * Turns it away with bytes that are sent as they are, such as a redirect. If the system has no
+     * memory for them, it is turned away without them.
      *
+     * @param farewell at most 1 MiB
      * @return false if it was answered before, or has ended
+     * @throws IllegalArgumentException it is larger; nothing is answered then
      */
     public boolean refuse(byte[] farewell) {
         return connection.refuse(farewell.clone());

@@ -158,6 +158,24 @@ class ArrivalsTest {
     }
 
     @Test
+    void aFarewellOfMoreThanOneMibIsRefusedAndDecidesNothing() throws Exception {
+        try (Served served = Served.withAdmission();
+                Peer peer = Peer.connect(served.port())) {
+            peer.out.write(1);
+            peer.flush();
+            Admission admission = Served.next(served.admissions);
+            byte[] tooLarge = new byte[(1 << 20) + 1];
+            String told = assertThrows(IllegalArgumentException.class, () -> admission.refuse(tooLarge))
+                    .getMessage();
+            assertEquals("a farewell has at most 1 MiB, not 1048577 bytes", told);
+            byte[] largest = new byte[1 << 20];
+            largest[largest.length - 1] = 7;
+            assertTrue(admission.refuse(largest));
+            assertArrayEquals(largest, peer.in.readAllBytes());
+        }
+    }
+
+    @Test
     void anAdmissionThatIsNotDecidedIsRefusedAtReadTimeout() throws Exception {
         // Its first byte has to come in time too: with more of it where this machine was too busy.
         String ended = "read_timeout";

@@ -77,9 +77,17 @@ public final class NativeConnection {
         return Native.connControl(id, Native.ADMIT) == Status.OK;
     }
 
-    /** Turns it away with these bytes. */
+    /** Turns it away with these bytes; without them if the system has no memory for a copy. */
     public boolean refuse(byte[] farewell) {
-        return Native.connRefuse(id, farewell) == Status.OK;
+        int status = Native.connRefuse(id, farewell);
+        if (status == Status.TOO_LARGE) {
+            throw new IllegalArgumentException(
+                    "a farewell has at most 1 MiB, not " + farewell.length + " bytes");
+        }
+        if (status == Status.MEMORY_LIMIT) {
+            status = Native.connRefuse(id, new byte[0]);
+        }
+        return status == Status.OK;
     }
 
     /** Closes it behind what was sent. A second call has no effect. Returns at once. */
