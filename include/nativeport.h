@@ -21,8 +21,8 @@
  *             are 0.
  * Data        A pointer and a length in bytes; NULL is fine if the length is 0. Text is
  *             UTF-8 and ends with a NUL. Times are milliseconds; NP_FOREVER is no limit.
- *             What a callback is shown is valid until it returns. Data or an array of more
- *             than 1 TiB cannot be there: NP_ERR_ARGUMENT.
+ *             What a callback is shown is valid until it returns. A length above 1 TiB is
+ *             invalid: NP_ERR_ARGUMENT.
  * Threads     Any function from any thread, also inside a callback and in a thread's last
  *             destructors (pthread_key_create, thread_local), unless its Thread line says
  *             otherwise. Callbacks of one connection never overlap and keep their order;
@@ -1261,10 +1261,12 @@ np_status np_conn_resume_reading(np_conn conn);
 np_status np_conn_shutdown(np_conn conn);
 
 /**
- * Ends the connection after what was sent has left, as long as the peer acknowledges something within
- * writeTimeout, and for closeTimeout at most; np_conn_abort and np_conn_set_deadline cut it short. From its return on sends answer NP_ERR_CLOSED and no callback but on_close comes, except one that
- * another thread is in, or is just calling: what must outlive every callback is freed in
- * on_close. host_code is a number of the host's own, for on_close and the log.
+ * Sends what is queued, then ends the connection. The library resets it earlier if the peer
+ * acknowledges nothing for writeTimeout, or after closeTimeout in all. np_conn_abort and
+ * np_conn_set_deadline also cut it (so do a drain deadline and memoryLimit). After the return,
+ * sends answer NP_ERR_CLOSED. A callback that is already running or starting on another thread
+ * may finish; after that only on_close follows: free there what callbacks use. host_code is a
+ * number of the host's own, for on_close and the log.
  *
  * Thread: any
  * Blocking: no
@@ -1272,8 +1274,7 @@ np_status np_conn_shutdown(np_conn conn);
  * Null: no pointers
  * Fails: NP_ERR_CLOSED if it is closed or closing already, NP_ERR_INVALID_HANDLE
  */
-np_status np_conn_close(np_conn conn,
-                        int32_t host_code);
+np_status np_conn_close(np_conn conn, int32_t host_code);
 
 /**
  * Ends the connection at once, with a reset; on_close tells how many bytes were not sent.
@@ -1376,8 +1377,9 @@ np_status np_conn_send_frame(np_conn conn,
 
 /**
  * Sends several frames in order, each as np_conn_send_frame does with its own flags, and
- * cheaper than one by one. The call compresses all of them before it returns. *accepted becomes the number of frames that were taken, the
- * first ones, also on failure. The array that on_frames was given may be passed on.
+ * cheaper than one by one. The call compresses all of them before it returns. *accepted is
+ * the number of frames taken, counted from the first, also on failure. The array that
+ * on_frames was given may be passed on.
  *
  * Thread: any
  * Blocking: no

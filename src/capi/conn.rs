@@ -173,10 +173,12 @@ pub extern "C" fn np_conn_shutdown(conn: np_conn) -> np_status {
     entry::about(conn, || conn.core().shutdown())
 }
 
-/// Ends the connection after what was sent has left, as long as the peer acknowledges something within
-/// writeTimeout, and for closeTimeout at most; np_conn_abort and np_conn_set_deadline cut it short. From its return on sends answer NP_ERR_CLOSED and no callback but on_close comes, except one that
-/// another thread is in, or is just calling: what must outlive every callback is freed in
-/// on_close. host_code is a number of the host's own, for on_close and the log.
+/// Sends what is queued, then ends the connection. The library resets it earlier if the peer
+/// acknowledges nothing for writeTimeout, or after closeTimeout in all. np_conn_abort and
+/// np_conn_set_deadline also cut it (so do a drain deadline and memoryLimit). After the return,
+/// sends answer NP_ERR_CLOSED. A callback that is already running or starting on another thread
+/// may finish; after that only on_close follows: free there what callbacks use. host_code is a
+/// number of the host's own, for on_close and the log.
 ///
 /// Thread: any
 /// Blocking: no

@@ -21,8 +21,8 @@
  *             are 0.
  * Data        A pointer and a length in bytes; NULL is fine if the length is 0. Text is
  *             UTF-8 and ends with a NUL. Times are milliseconds; NP_FOREVER is no limit.
- *             What a callback is shown is valid until it returns. Data or an array of more
- *             than 1 TiB cannot be there: NP_ERR_ARGUMENT.
+ *             What a callback is shown is valid until it returns. A length above 1 TiB is
+ *             invalid: NP_ERR_ARGUMENT.
  * Threads     Any function from any thread, also inside a callback and in a thread's last
  *             destructors (pthread_key_create, thread_local), unless its Thread line says
  *             otherwise. Callbacks of one connection never overlap and keep their order;

@@ -49,8 +49,9 @@ pub unsafe extern "C" fn np_conn_send_frame(
 }
 
 /// Sends several frames in order, each as np_conn_send_frame does with its own flags, and
-/// cheaper than one by one. The call compresses all of them before it returns. *accepted becomes the number of frames that were taken, the
-/// first ones, also on failure. The array that on_frames was given may be passed on.
+/// cheaper than one by one. The call compresses all of them before it returns. *accepted is
+/// the number of frames taken, counted from the first, also on failure. The array that
+/// on_frames was given may be passed on.
 ///
 /// Thread: any
 /// Blocking: no

@@ -190,7 +190,7 @@ const PORT: &[Key] = keys! {
     "frameTimeout", built, TIME_OR_OFF, Text("30s"), "a frame must be whole within this time from its first header byte, plus 1 s per 64 KiB that arrived; 0 = none";
     "idleTimeout", built, TIME_OR_OFF, Text("0"), "closes a framed or stream connection that was silent for so long, both ways; 0 = never";
     "writeTimeout", built, TIME, Text("60s"), "resets a connection whose peer acknowledges nothing of what was sent for so long (up to a half longer)";
-    "closeTimeout", built, TIME, Text("5m"), "bounds a close in all, beside `writeTimeout`: the flush, which is cut by a reset (`close_timeout`), and the linger after it";
+    "closeTimeout", built, TIME, Text("5m"), "longest time of a close, flush and linger together; if the flush takes longer, the library resets the connection (`close_timeout`)";
     "accepterThreads", built, THREADS, Text("1"), "accepter threads of this port, on one shared listening socket per address";
     "loadBalance", planned, Kind::Flag, Text("no"), "the port takes part in load balancing";
     "externalSSL", planned, Kind::Choice(&["no", "yes", "tlv"]), Text("no"), "TLS is ended by a proxy in front";
