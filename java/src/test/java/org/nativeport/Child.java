@@ -3,6 +3,7 @@ package org.nativeport;
 import java.io.IOException;
 import java.lang.ref.ReferenceQueue;
 import java.lang.ref.WeakReference;
+import java.lang.reflect.Proxy;
 import java.net.URL;
 import java.net.URLClassLoader;
 import java.nio.file.Files;
@@ -267,6 +268,11 @@ public final class Child {
                 loader.loadClass("org.nativeport.SocketClientConnectionListener")
                         .getConstructor(configClass)
                         .newInstance(config);
+        // A listener without any handler does not start.
+        Class<?> relay = loader.loadClass("org.nativeport.RemoteAssistanceServer");
+        Object ignoring =
+                Proxy.newProxyInstance(loader, new Class<?>[] {relay}, (proxy, method, arguments) -> null);
+        listener.getClass().getMethod("setRemoteAssistanceServer", relay).invoke(listener, ignoring);
         listener.getClass().getMethod("start").invoke(listener);
         int port = (int) listener.getClass().getMethod("getLocalPort").invoke(listener);
         List<Thread> load;
