@@ -10,7 +10,7 @@ use crate::send::Op;
 use crate::shared::{Shared, State};
 use crate::status::CloseReason;
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -32,9 +32,14 @@ pub(crate) struct Memory {
     holders: Mutex<Holders>,
 }
 
-/// Connections that hold more than the free share, by what would be free at once if they ended
-/// (input that waits for the host would not), and by their handle.
-type Holders = BTreeMap<(usize, u64), Arc<Shared>>;
+#[derive(Default)]
+struct Holders {
+    /// Connections that hold more than the free share, by what would be free at once if they ended
+    /// (input that waits for the host would not), and by their handle.
+    by_size: BTreeMap<(usize, u64), Arc<Shared>>,
+    /// Connections of which a send was refused until evicted ones are gone, by their handle.
+    refused: BTreeMap<u64, Arc<Shared>>,
+}
 
 /// What the account knows of one connection. Changed under the lock of the holders.
 #[derive(Default)]
@@ -45,6 +50,8 @@ pub(crate) struct Account {
     size: AtomicUsize,
     /// What it held when it was evicted, until it is gone.
     leaving: AtomicUsize,
+    /// It is among those of which a send was refused.
+    is_refused: AtomicBool,
 }
 
 impl Account {
@@ -86,8 +93,28 @@ impl Memory {
     }
 
     /// Nor, a bit later, are sends taken that may wait.
-    pub fn stops_sending(&self, loops: usize) -> bool {
+    fn stops_sending(&self, loops: usize) -> bool {
         self.is_leaving() && self.used_bytes() > self.limit_bytes.saturating_add(excess(loops))
+    }
+
+    /// Whether a send of this connection is refused. Then the connection becomes writable when
+    /// sends are taken again, not earlier: its host would repeat the send in vain, over and over.
+    pub fn refuses_send(&self, shared: &Arc<Shared>) -> bool {
+        let loops = shared.port.core.io_doors().len();
+        if !self.stops_sending(loops) {
+            return false;
+        }
+        // What decides changes under the lock.
+        let mut holders = self.holders.lock();
+        // Noted first, looked at after: a connection that ends does it the other way round.
+        shared.account.is_refused.store(true, Ordering::SeqCst);
+        let is_refused = self.stops_sending(loops) && !shared.is_over();
+        if is_refused {
+            holders.refused.insert(shared.id, shared.clone());
+        } else {
+            shared.account.is_refused.store(false, Ordering::SeqCst);
+        }
+        is_refused
     }
 
     /// The most that may be held while connections that were evicted are not gone yet.
@@ -98,12 +125,13 @@ impl Memory {
 
     /// What a connection holds may have changed. True: it has grown.
     pub fn recount(&self, shared: &Arc<Shared>) -> bool {
-        let Account { counted, size, leaving } = &shared.account;
+        let Account { counted, size, leaving, is_refused } = &shared.account;
         let held = shared.held();
         // In this order: an eviction changes them the other way round.
         if held.counted() == counted.load(Ordering::SeqCst)
             && held.size() == size.load(Ordering::SeqCst)
             && leaving.load(Ordering::SeqCst) == 0
+            && !is_refused.load(Ordering::SeqCst)
         {
             return false;
         }
@@ -117,6 +145,8 @@ impl Memory {
             grew |= held.counted() > before;
             if is_over {
                 self.leaving.fetch_sub(leaving.swap(0, Ordering::SeqCst), Ordering::Relaxed);
+                is_refused.store(false, Ordering::SeqCst);
+                let_go.extend(holders.refused.remove(&shared.id));
             }
             let is_leaving = leaving.load(Ordering::SeqCst) > 0;
             let_go.extend(file(&mut holders, shared, if is_leaving { 0 } else { held.size() }));
@@ -126,9 +156,18 @@ impl Memory {
                 break;
             }
         }
+        let goes_on =
+            !holders.refused.is_empty() && !self.stops_sending(shared.port.core.io_doors().len());
+        let writable = if goes_on { std::mem::take(&mut holders.refused) } else { BTreeMap::new() };
+        for shared in writable.values() {
+            shared.account.is_refused.store(false, Ordering::SeqCst);
+        }
         drop(holders);
         // Outside of the lock: it may be the last to hold the connection.
         drop(let_go);
+        for shared in writable.values() {
+            shared.is_writable_again();
+        }
         grew
     }
 
@@ -145,7 +184,7 @@ impl Memory {
             if staying.saturating_add(more) <= self.limit_bytes {
                 break true;
             }
-            match holders.last_entry() {
+            match holders.by_size.last_entry() {
                 Some(entry) if entry.key().0 > wanted && entry.key().1 != own.id => {
                     let largest = entry.get().clone();
                     evicted.extend(self.leaves(&mut holders, &largest));
@@ -183,9 +222,9 @@ fn file(holders: &mut Holders, shared: &Arc<Shared>, size: usize) -> Option<Arc<
     if before == size {
         return None;
     }
-    let entry = holders.remove(&(before, shared.id));
+    let entry = holders.by_size.remove(&(before, shared.id));
     if size > 0 {
-        holders.insert((size, shared.id), shared.clone());
+        holders.by_size.insert((size, shared.id), shared.clone());
     }
     entry
 }

@@ -310,8 +310,7 @@ impl Shared {
         }
         if count > 0 && result == Err(Status::WouldBlock) {
             // Before these were queued the loop may have told of room already.
-            self.wants_writable.store(true, Ordering::SeqCst);
-            self.touch();
+            self.is_writable_again();
         }
         (count, result)
     }
@@ -364,16 +363,17 @@ impl Shared {
             if !memory.claim(self, before + more) {
                 return Err(self.no_memory());
             }
-            if memory.stops_sending(self.port.core.io_doors().len())
-                && !dispatch::is_working_on(self.id)
-            {
-                // Told of again as soon as its loop comes to it.
-                self.wants_writable.store(true, Ordering::SeqCst);
-                self.touch();
+            if !dispatch::is_working_on(self.id) && memory.refuses_send(self) {
                 return Err(Status::WouldBlock);
             }
         }
         Ok(())
+    }
+
+    /// The loop reports room, as soon as half of the queue is free.
+    pub fn is_writable_again(self: &Arc<Shared>) {
+        self.wants_writable.store(true, Ordering::SeqCst);
+        self.touch();
     }
 
     /// What is to be sent cannot be held: the connection ends.
@@ -618,6 +618,7 @@ mod tests {
     use crate::config::Config;
     use crate::event::{Event, Handler};
     use crate::handles::Conn;
+    use crate::memory::Memory;
     use crate::reactor::WAKE;
     use crate::reactor::door::Role;
     use crate::runtime::{Clock, Consumer, Core};
@@ -699,6 +700,36 @@ mod tests {
         assert_eq!(handler.0.load(Ordering::SeqCst), 1000);
         assert_eq!((mailbox.reserved(), inbox.reserved()), (0, 0));
         assert_eq!(scene.shared.waiting_bytes(), 0);
+    }
+
+    #[test]
+    fn a_refused_send_is_worth_another_try_when_the_evicted_one_is_gone_unless_its_connection_is() {
+        let [largest, refused, ended] = [1, 2, 3].map(|id| {
+            let mut scene = Scene::new(false);
+            Arc::get_mut(&mut scene.shared).unwrap().id = id;
+            scene
+        });
+        let memory = Memory::new(FREE_BYTES);
+        let goes = |scene: &Scene| {
+            scene.shared.is_over.store(true, Ordering::SeqCst);
+            memory.recount(&scene.shared);
+        };
+        largest.shared.holds_input_bytes(4 << 20);
+        memory.recount(&largest.shared);
+        assert!(!memory.refuses_send(&refused.shared), "nobody is evicted yet");
+        assert!(memory.claim(&refused.shared, 1));
+        for scene in [&refused, &ended, &refused, &ended] {
+            assert!(memory.refuses_send(&scene.shared));
+        }
+        assert_eq!(Arc::strong_count(&ended.shared), 2);
+        goes(&ended);
+        assert_eq!(Arc::strong_count(&ended.shared), 1);
+        memory.recount(&refused.shared);
+        let is_writable = |scene: &Scene| scene.shared.wants_writable.load(Ordering::SeqCst);
+        assert!(!is_writable(&refused));
+        goes(&largest);
+        assert!(is_writable(&refused) && !is_writable(&ended));
+        assert!(!memory.refuses_send(&refused.shared));
     }
 
     #[test]

@@ -22,6 +22,7 @@ struct Notes {
     /// Answers that a send has taken.
     answers: AtomicU64,
     refused: AtomicU64,
+    writable: AtomicU64,
     /// Bytes of frames that sends of each connection have taken.
     taken: Mutex<HashMap<u64, u64>>,
     /// The thread that opened each connection, by the port of its peer.
@@ -76,6 +77,9 @@ impl Scene {
                     }
                 }
             }
+            Event::Writable => {
+                noting.writable.fetch_add(1, Ordering::SeqCst);
+            }
             Event::Closed(info) => {
                 noting.closed.lock().unwrap().insert(conn.raw(), (*info).clone());
             }
@@ -118,6 +122,12 @@ impl Scene {
         self.notes.opened.lock().unwrap()[&port].clone()
     }
 
+    /// Lets the callback that waits go on.
+    fn go(&self) {
+        *self.notes.go.lock().unwrap() = true;
+        self.notes.may_go.notify_all();
+    }
+
     fn memory(&self) -> u64 {
         self.server.runtime.stats().memory_bytes
     }
@@ -135,6 +145,13 @@ impl Scene {
         assert_eq!(info.bytes_out + info.unsent_bytes, 1 + taken, "{info:?}");
         assert!(info.unsent_bytes > 0);
         info
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        // A test that fails ends at once.
+        self.go();
     }
 }
 
@@ -271,11 +288,58 @@ fn beside_a_loop_that_is_held_up(keys: &str, time: Duration) {
         assert!(scene.memory() <= 18 * MIB as u64, "{}", scene.memory());
     }
     assert!(is_reached(), "{}", scene.memory());
-    *scene.notes.go.lock().unwrap() = true;
-    scene.notes.may_go.notify_all();
+    scene.go();
     sending.into_iter().for_each(|sending| sending.join().unwrap());
     scene.assert_evicted(victim);
     assert_eq!(scene.evicted(), 1);
+}
+
+#[test]
+fn beside_a_loop_that_is_held_up_a_send_that_is_refused_is_writable_when_memory_is_free_and_not_before()
+ {
+    if is_off_the_loop("only a callback on the loop holds it up") {
+        return;
+    }
+    let scene = Scene::new("ioThreads=2\nmemoryLimit=16M");
+    let mut largest = scene.client();
+    scene.ask(&mut largest, 16 * MIB);
+    let (victim, its_loop) = scene.conn_of(&largest);
+    wait_until("what it holds", || scene.memory() > 12 * MIB as u64);
+    let (mut there, mut elsewhere) = (Vec::new(), Vec::new());
+    while there.is_empty() || elsewhere.len() < 3 {
+        let client = scene.client();
+        let is_there = scene.conn_of(&client).1 == its_loop;
+        if is_there { there.push(client) } else { elsewhere.push(client) }
+    }
+    there[0].write_all(&frame(b"hold")).unwrap();
+    wait_until("the callback that waits", || scene.notes.is_held.load(Ordering::SeqCst));
+    // The largest is evicted and stays, and what this one holds is beyond what may be held beside it.
+    let slow = elsewhere.pop().unwrap();
+    assert_eq!(scene.conn_of(&slow).0.send_frame(&vec![1; 12 * MIB], PLAIN), Ok(()));
+    let (mut refused, mut ended) = (elsewhere.pop().unwrap(), elsewhere.pop().unwrap());
+    let (conn, other) = (scene.conn_of(&refused).0, scene.conn_of(&ended).0);
+    let large = vec![1; MIB];
+    let writable = || scene.notes.writable.load(Ordering::SeqCst);
+    for _ in 0..20 {
+        assert_eq!(conn.send_frame(&large, PLAIN), Err(Status::WouldBlock));
+        assert_eq!(other.send_frame(&large, PLAIN), Err(Status::WouldBlock));
+        for client in [&mut refused, &mut ended] {
+            client.write_all(&frame(b"ping")).unwrap();
+            assert_eq!(read_frame(client), [7]);
+        }
+        assert_eq!(writable(), 0, "there is no memory yet");
+    }
+    // One that ends waits no longer.
+    drop(ended);
+    wait_until("its end", || scene.notes.closed.lock().unwrap().contains_key(&other.raw()));
+    scene.go();
+    wait_until("memory", || writable() > 0);
+    scene.assert_evicted(victim);
+    assert_eq!(conn.send_frame(&large, PLAIN), Ok(()));
+    assert_eq!(read_frame(&mut refused), large);
+    refused.write_all(&frame(b"ping")).unwrap();
+    assert_eq!(read_frame(&mut refused), [7]);
+    assert_eq!(writable(), 1);
 }
 
 #[test]
