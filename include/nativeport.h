@@ -210,7 +210,7 @@ int32_t np_has_feature(const char *name);
 #define NP_ERR_CONFIG_FILE (-602)
 /** a defect inside the library was caught; please report it */
 #define NP_ERR_PANIC (-701)
-/** memoryLimit is reached, this connection would hold most, and it ends */
+/** no memory: memoryLimit is reached and this connection would hold most (it ends), or the system has none */
 #define NP_ERR_MEMORY_LIMIT (-702)
 /** an invariant inside the library does not hold; please report it */
 #define NP_ERR_INTERNAL (-703)
@@ -277,7 +277,7 @@ int32_t np_has_feature(const char *name);
 #define NP_CLOSE_MAX_HANDSHAKES_PER_ADDRESS 43
 /** no file descriptors are left */
 #define NP_CLOSE_NO_DESCRIPTORS 44
-/** memoryLimit is reached and this connection, above 64 KiB, holds most */
+/** no memory: memoryLimit is reached and this connection, above 64 KiB, holds most, or the system has none */
 #define NP_CLOSE_MEMORY_LIMIT 45
 /** descriptors are scarce and the address holds more than half of the connections */
 #define NP_CLOSE_ADDRESS_OVER_SHARE 46
@@ -657,8 +657,8 @@ typedef struct np_frame {
  * Blocking: no
  * Owns: *taken belongs to the caller, until np_frame_free
  * Null: neither may be NULL
- * Fails: NP_ERR_FRAME_TOO_LARGE, NP_ERR_MEMORY_LIMIT if the system has no memory left,
- *   NP_ERR_ARGUMENT
+ * Fails: NP_ERR_FRAME_TOO_LARGE, NP_ERR_MEMORY_LIMIT if the system has no memory left
+ *   (no connection ends), NP_ERR_ARGUMENT
  */
 np_status np_frame_take(const np_frame *frame, np_frame *taken);
 
@@ -1221,7 +1221,7 @@ np_status np_conn_admit(np_conn conn);
  * Null: data may be NULL if len is 0
  * Fails: NP_ERR_STATE if it was decided before or nobody asked, NP_ERR_CLOSED,
  *   NP_ERR_INVALID_HANDLE, NP_ERR_TOO_LARGE, NP_ERR_MEMORY_LIMIT if the system has no memory
- *   left, NP_ERR_ARGUMENT
+ *   left (the connection does not end and can still be decided), NP_ERR_ARGUMENT
  */
 np_status np_conn_refuse(np_conn conn, const uint8_t *data, size_t len);
 
@@ -1358,9 +1358,9 @@ typedef void (*np_release_fn)(void *release_data, const uint8_t *data, size_t le
  * NP_FRAME_NO_COMPRESS; NP_FRAME_COMPRESSED is ignored. The call compresses data of compressThreshold
  * to compressLimit bytes before it returns: 28 to 58 ms for 1 MiB at the default level 6, in proportion to
  * the size. Larger data is sent as it is.
- * If memoryLimit would be exceeded,
- * connections that hold more than this one are reset with NP_CLOSE_MEMORY_LIMIT;
- * NP_ERR_MEMORY_LIMIT means that there is none.
+ * If the send would exceed memoryLimit, the library resets the connections that hold more than
+ * this one. If none holds more, this connection ends and the call answers NP_ERR_MEMORY_LIMIT;
+ * the same happens if the system has no memory left.
  *
  * Thread: any
  * Blocking: no
@@ -1592,8 +1592,8 @@ typedef struct np_event {
  * Null: buffer and error may be NULL
  * Fails: NP_ERR_STATE if a listener has started or the runtime is not polled,
  *   NP_ERR_STOPPED, NP_ERR_NO_DESCRIPTORS, NP_ERR_IO, NP_ERR_MEMORY_LIMIT if the system has no
- *   memory for the buffer, NP_ERR_ARGUMENT, also if size is below NP_LOOP_BUFFER_MIN_SIZE or
- *   above NP_LOOP_BUFFER_MAX_SIZE
+ *   memory for the buffer (no connection ends), NP_ERR_ARGUMENT, also if size is below
+ *   NP_LOOP_BUFFER_MIN_SIZE or above NP_LOOP_BUFFER_MAX_SIZE
  */
 np_status np_loop_new(np_runtime *runtime,
                       uint8_t *buffer,

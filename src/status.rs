@@ -68,7 +68,7 @@ numbered! {
     Config = -601, "ERR_CONFIG", "the configuration has an error";
     ConfigFile = -602, "ERR_CONFIG_FILE", "the configuration file cannot be read";
     Panic = -701, "ERR_PANIC", "a defect inside the library was caught; please report it";
-    MemoryLimit = -702, "ERR_MEMORY_LIMIT", "memoryLimit is reached, this connection would hold most, and it ends";
+    MemoryLimit = -702, "ERR_MEMORY_LIMIT", "no memory: memoryLimit is reached and this connection would hold most (it ends), or the system has none";
     Internal = -703, "ERR_INTERNAL", "an invariant inside the library does not hold; please report it";
 }
 
@@ -106,7 +106,7 @@ numbered! {
     MaxHandshakes = 42, "max_handshakes", "maxHandshakes is reached and this unidentified connection was evicted";
     MaxHandshakesPerAddress = 43, "max_handshakes_per_address", "the address has reached maxHandshakesPerAddress and this unidentified connection was evicted";
     NoDescriptors = 44, "no_descriptors", "no file descriptors are left";
-    MemoryLimit = 45, "memory_limit", "memoryLimit is reached and this connection, above 64 KiB, holds most";
+    MemoryLimit = 45, "memory_limit", "no memory: memoryLimit is reached and this connection, above 64 KiB, holds most, or the system has none";
     AddressOverShare = 46, "address_over_share", "descriptors are scarce and the address holds more than half of the connections";
     Stopped = 50, "stopped", "the listener or runtime stopped before the connection was identified";
     DrainDeadline = 51, "drain_deadline", "the drain deadline cut the connection";

@@ -425,7 +425,8 @@ public:
 
     /**
      * Sends one frame, without a copy where that can be (see np_conn_send_frame_owned): a container
-     * of bytes is moved into the library's care and destroyed when they have left, whatever this answers.
+     * of bytes is moved into the library's care and destroyed when they have left, whatever this answers. If the system
+     * has no memory for its owner, the answer is NP_ERR_MEMORY_LIMIT and the connection does not end.
      */
     template <typename Container>
     [[nodiscard]] status send_frame_owned(Container &&container,
@@ -516,7 +517,8 @@ public:
 
     /**
      * Hangs an object on the connection. The one before is destroyed, and so is this one after
-     * on_close, or at once if the call fails.
+     * on_close, or at once if the call fails. NP_ERR_MEMORY_LIMIT: the system has no memory left;
+     * the connection does not end.
      */
     template <typename T>
     [[nodiscard]] status set_user_data(std::unique_ptr<T> object) const noexcept {

@@ -126,7 +126,7 @@ pub extern "C" fn np_conn_admit(conn: np_conn) -> np_status {
 /// Null: data may be NULL if len is 0
 /// Fails: NP_ERR_STATE if it was decided before or nobody asked, NP_ERR_CLOSED,
 ///   NP_ERR_INVALID_HANDLE, NP_ERR_TOO_LARGE, NP_ERR_MEMORY_LIMIT if the system has no memory
-///   left, NP_ERR_ARGUMENT
+///   left (the connection does not end and can still be decided), NP_ERR_ARGUMENT
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_conn_refuse(conn: np_conn, data: *const u8, len: usize) -> np_status {
     entry::about(conn, || {

@@ -60,8 +60,8 @@ pub(super) fn send_flags(flags: u32) -> Result<SendFlags, Refused> {
 /// Blocking: no
 /// Owns: *taken belongs to the caller, until np_frame_free
 /// Null: neither may be NULL
-/// Fails: NP_ERR_FRAME_TOO_LARGE, NP_ERR_MEMORY_LIMIT if the system has no memory left,
-///   NP_ERR_ARGUMENT
+/// Fails: NP_ERR_FRAME_TOO_LARGE, NP_ERR_MEMORY_LIMIT if the system has no memory left
+///   (no connection ends), NP_ERR_ARGUMENT
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_frame_take(frame: *const np_frame, taken: *mut np_frame) -> np_status {
     entry::status(|| {

@@ -233,8 +233,8 @@ impl AsMut<[u8]> for HostBuffer {
 /// Null: buffer and error may be NULL
 /// Fails: NP_ERR_STATE if a listener has started or the runtime is not polled,
 ///   NP_ERR_STOPPED, NP_ERR_NO_DESCRIPTORS, NP_ERR_IO, NP_ERR_MEMORY_LIMIT if the system has no
-///   memory for the buffer, NP_ERR_ARGUMENT, also if size is below NP_LOOP_BUFFER_MIN_SIZE or
-///   above NP_LOOP_BUFFER_MAX_SIZE
+///   memory for the buffer (no connection ends), NP_ERR_ARGUMENT, also if size is below
+///   NP_LOOP_BUFFER_MIN_SIZE or above NP_LOOP_BUFFER_MAX_SIZE
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_loop_new(
     runtime: *mut np_runtime,

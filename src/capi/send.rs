@@ -23,9 +23,9 @@ pub type np_release_fn =
 /// NP_FRAME_NO_COMPRESS; NP_FRAME_COMPRESSED is ignored. The call compresses data of compressThreshold
 /// to compressLimit bytes before it returns: 28 to 58 ms for 1 MiB at the default level 6, in proportion to
 /// the size. Larger data is sent as it is.
-/// If memoryLimit would be exceeded,
-/// connections that hold more than this one are reset with NP_CLOSE_MEMORY_LIMIT;
-/// NP_ERR_MEMORY_LIMIT means that there is none.
+/// If the send would exceed memoryLimit, the library resets the connections that hold more than
+/// this one. If none holds more, this connection ends and the call answers NP_ERR_MEMORY_LIMIT;
+/// the same happens if the system has no memory left.
 ///
 /// Thread: any
 /// Blocking: no

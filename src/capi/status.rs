@@ -121,7 +121,7 @@ macro_rules! table {
 }
 
 table!(STATUS_NAMES, 40, Status, "NP_", name);
-table!(STATUS_MESSAGES, 96, Status, "", message);
+table!(STATUS_MESSAGES, 128, Status, "", message);
 table!(REASON_NAMES, 40, CloseReason, "", name);
 table!(PARTY_NAMES, 16, Party, "", name);
 table!(STAGE_NAMES, 16, Stage, "", name);
