@@ -192,7 +192,7 @@ pub struct np_admission {
 
 // SAFETY: repr(C), two numbers of four bytes, then pointers and nullable functions.
 unsafe impl Sized32 for np_handler {
-    const FIRST: usize = 8 + 8 * size_of::<usize>();
+    const FIRST: usize = 2 * 4 + size_of::<[usize; 8]>();
     const INIT: &'static str = "NP_HANDLER_INIT";
 }
 

@@ -714,7 +714,7 @@ impl Loop {
         // After what was kept: that may have grown into a frame.
         let mut bytes = conn.read_budget(TURN_READ_BYTES);
         let is_starved = bytes == 0 && *readable;
-        if std::mem::replace(&mut conn.starved, is_starved) < is_starved {
+        if !std::mem::replace(&mut conn.starved, is_starved) && is_starved {
             self.starved.push(key);
         }
         while has_place && *readable && bytes > 0 && conn.wants_read() {
