@@ -441,6 +441,42 @@ fn who_waits_for_a_listener_or_its_runtime_waits_for_the_threads_of_its_accepter
     }
 }
 
+/// Says that it runs, then waits until it may go on.
+struct LastDestructor(Sender<()>, Receiver<()>);
+
+impl Drop for LastDestructor {
+    fn drop(&mut self) {
+        self.0.send(()).unwrap();
+        let _ = self.1.recv();
+    }
+}
+
+thread_local! {
+    static LAST: RefCell<Option<LastDestructor>> = const { RefCell::new(None) };
+}
+
+#[test]
+fn a_last_destructor_of_the_host_on_an_accepter_delays_only_who_waits_for_that_thread() {
+    let scene = scene(1);
+    let ((runs, running), (go_on, goes_on)) = (unbounded(), unbounded());
+    scene.listener.set_last_act(|| LAST.set(Some(LastDestructor(runs, goes_on))));
+    scene.listener.stop(0).unwrap();
+    running.recv_timeout(PATIENCE).unwrap();
+    // Another listener's end looks at the threads of those that ended before.
+    scene.healthy.stop(0).unwrap();
+    let other = scene.healthy.wait(Some(PATIENCE.as_millis() as u64));
+    let looked = [0, 1].map(|ms| scene.listener.wait(Some(ms)).map_err(|error| error.status));
+    let in_callback = crate::dispatch::guarded(|| {
+        [Some(0), None].map(|ms| scene.listener.wait(ms).map_err(|error| error.status))
+    });
+    go_on.send(()).unwrap();
+    other.unwrap();
+    assert_eq!(looked, [Err(Status::TimedOut); 2]);
+    assert_eq!(in_callback, Some([Err(Status::TimedOut), Err(Status::InCallback)]));
+    scene.listener.wait(None).unwrap();
+    assert_eq!(scene.runtime.stats().accepted, 0);
+}
+
 #[test]
 fn a_start_for_which_threads_are_missing_ends_the_listener_and_not_the_runtime() {
     for started in 0..3 {

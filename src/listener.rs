@@ -325,9 +325,7 @@ impl Listener {
 
     /// Waits until the last connection has been told its end. Like [`Runtime::wait`].
     pub fn wait(&self, timeout_ms: Option<u64>) -> Result<(), Error> {
-        self.port.ended.wait("the listener", timeout_ms)?;
-        self.port.threads.join();
-        Ok(())
+        self.port.ended.wait("the listener", timeout_ms, || self.port.threads.are_gone())
     }
 
     /// Counters of this port.

@@ -22,7 +22,8 @@ use crate::status::{Error, Status};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::channel::Receiver;
 use crate::sys::{
-    Alive, Scheduling, descriptor_limit, is_forked_child, prepare_thread, with_signals_blocked,
+    Alive, Scheduling, descriptor_limit, is_forked_child, join_if_gone, prepare_thread,
+    with_signals_blocked,
 };
 use crate::waiting::{Ticket, Waiting};
 use crate::workers::Pool;
@@ -172,28 +173,11 @@ impl Threads {
         self.0.lock().push(thread);
     }
 
-    /// Waits until they are gone, which takes no longer than leaving their bodies does. Not
-    /// inside a callback: one of them may run it.
-    pub fn join(&self) {
-        if dispatch::in_callback() {
-            return;
-        }
-        // Under the lock: who joins at the same time returns no earlier.
-        for thread in self.0.lock().drain(..) {
-            // Its body is guarded: it cannot have panicked.
-            let _ = thread.join();
-        }
-    }
-
-    /// True if they are gone; does not wait.
-    fn are_gone(&self) -> bool {
-        let Some(mut threads) = self.0.try_lock() else { return false };
-        let (gone, left) =
-            std::mem::take(&mut *threads).into_iter().partition(JoinHandle::is_finished);
-        *threads = left;
-        for thread in Vec::into_iter(gone) {
-            let _ = thread.join();
-        }
+    /// True if they are gone, with the last destructors of the host on them. Does not wait: the calling
+    /// thread may be one of them.
+    pub fn are_gone(&self) -> bool {
+        let mut threads = self.0.lock();
+        *threads = std::mem::take(&mut *threads).into_iter().filter_map(join_if_gone).collect();
         threads.is_empty()
     }
 }
@@ -201,6 +185,11 @@ impl Threads {
 /// What calls answer in the child of a fork.
 pub(crate) const IN_FORKED_CHILD: &str =
     "this process is the child of a fork; what its parent has made has no threads here";
+
+/// What a thread takes to be gone from the end of its body on, unless the host has destructors on it.
+const GONE_AFTER: Duration = Duration::from_micros(50);
+/// How often a wait looks whether such a thread is gone.
+const LOOKS_AGAIN: Duration = Duration::from_millis(10);
 
 /// Something to wait for.
 #[derive(Default)]
@@ -219,34 +208,44 @@ impl Ended {
         *self.ended.lock()
     }
 
-    /// Waits; `InCallback` where waiting would be for oneself.
-    pub fn wait(&self, what: &str, timeout_ms: Option<u64>) -> Result<(), Error> {
+    /// Waits, also until the threads are gone; `InCallback` where waiting would be for oneself.
+    pub fn wait(
+        &self,
+        what: &str,
+        timeout_ms: Option<u64>,
+        are_gone: impl Fn() -> bool,
+    ) -> Result<(), Error> {
         if is_forked_child() {
             return Err(Error::new(Status::State, IN_FORKED_CHILD));
         }
-        let mut ended = self.ended.lock();
-        if *ended {
-            return Ok(());
-        }
-        if timeout_ms != Some(0) && dispatch::in_callback() {
-            let message = format!("waiting for {what} inside a callback would wait for itself");
-            return Err(Error::new(Status::InCallback, message));
-        }
-        let timed_out = || Error::new(Status::TimedOut, format!("{what} has not ended yet"));
-        match timeout_ms {
-            None => self.changed.wait_while(&mut ended, |ended| !*ended),
-            Some(ms) => {
-                let until = Instant::now().checked_add(Duration::from_millis(ms));
-                while !*ended {
-                    match until {
-                        Some(until) if self.changed.wait_until(&mut ended, until).timed_out() => {
-                            return if *ended { Ok(()) } else { Err(timed_out()) };
-                        }
-                        Some(_) => {}
-                        None => self.changed.wait(&mut ended),
-                    }
-                }
+        let until = timeout_ms.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms)));
+        let may_wait = || {
+            if timeout_ms == Some(0) || until.is_some_and(|until| Instant::now() >= until) {
+                return Err(Error::new(Status::TimedOut, format!("{what} has not ended yet")));
             }
+            if dispatch::in_callback() {
+                let message = format!("waiting for {what} inside a callback would wait for itself");
+                return Err(Error::new(Status::InCallback, message));
+            }
+            Ok(())
+        };
+        let mut ended = self.ended.lock();
+        while !*ended {
+            may_wait()?;
+            match until {
+                Some(until) => drop(self.changed.wait_until(&mut ended, until)),
+                None => self.changed.wait(&mut ended),
+            }
+        }
+        drop(ended);
+        // They have left their bodies. Looked at again and again, as joining has no time limit and would be
+        // under a lock that those need who only look.
+        let mut pause = GONE_AFTER;
+        while !are_gone() {
+            may_wait()?;
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            std::thread::sleep(left.map_or(pause, |left| pause.min(left)));
+            pause = (pause * 2).min(LOOKS_AGAIN);
         }
         Ok(())
     }
@@ -620,12 +619,11 @@ impl Runtime {
     /// Waits until everything has ended: then no callback, destructor or sink runs any more.
     /// `None` waits for ever, `Some(0)` never and is allowed in callbacks.
     pub fn wait(&self, timeout_ms: Option<u64>) -> Result<(), Error> {
-        self.core.ended.wait("the runtime", timeout_ms)?;
-        self.threads.join();
-        // All listeners have ended before.
-        let leaving = self.core.ports.lock().leaving.clone();
-        leaving.iter().for_each(|threads| threads.join());
-        Ok(())
+        self.core.ended.wait("the runtime", timeout_ms, || {
+            // All listeners have ended before.
+            self.threads.are_gone()
+                && self.core.ports.lock().leaving.iter().all(|threads| threads.are_gone())
+        })
     }
 
     /// Counters of all listeners together.
@@ -688,6 +686,8 @@ pub(crate) fn spawn_thread(
     let body = move || {
         prepare_thread(scheduling);
         body();
+        // What follows are the host's last destructors: as in callbacks, waiting would be for itself.
+        std::mem::forget(dispatch::InHost::new());
     };
     with_signals_blocked(|| builder.spawn(body)).map_err(|error| Error {
         status: Status::NoThreads,

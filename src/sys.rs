@@ -4,6 +4,7 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 #[cfg(target_os = "linux")]
 use std::time::Duration;
 
@@ -44,6 +45,27 @@ pub(crate) fn with_signals_blocked<R>(f: impl FnOnce() -> R) -> R {
     // SAFETY: as above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut()) };
     result
+}
+
+/// Joins a thread if it is gone, last destructors of the host included, for which `is_finished` does
+/// not wait. Gives it back if it is not; does not block.
+#[cfg(target_os = "linux")]
+pub(crate) fn join_if_gone(thread: JoinHandle<()>) -> Option<JoinHandle<()>> {
+    use std::os::unix::thread::JoinHandleExt;
+    // SAFETY: the handle owns the thread, so nobody else has joined or detached it.
+    let answer = unsafe { libc::pthread_tryjoin_np(thread.as_pthread_t(), std::ptr::null_mut()) };
+    if answer != 0 {
+        return Some(thread);
+    }
+    // It was joined: the handle must not detach it as well.
+    let _ = thread.into_pthread_t();
+    None
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn join_if_gone(thread: JoinHandle<()>) -> Option<JoinHandle<()>> {
+    // The nearest that there is: only last destructors of the host may still run.
+    (!thread.is_finished()).then_some(thread)
 }
 
 /// Sets the scheduling of the calling thread, one of ours, as far as the system allows it.

@@ -322,6 +322,41 @@ fn stop_works_in_a_callback_where_waiting_gives_in_callback_and_looking_works() 
 }
 
 #[test]
+fn a_last_destructor_of_the_host_on_a_loop_can_look_for_the_end_and_not_wait_for_it() {
+    type Answers = [Result<(), Status>; 3];
+    struct Last(Arc<Runtime>, Sender<Answers>);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            let answer = |ms| self.0.wait(ms).map_err(|error| error.status);
+            self.1.send([answer(Some(0)), answer(Some(LONG)), answer(None)]).unwrap();
+        }
+    }
+    thread_local! {
+        static LAST: std::cell::RefCell<Option<Last>> = const { std::cell::RefCell::new(None) };
+    }
+    let config = config("ioThreads=1", "compression=off", "");
+    let runtime = Arc::new(runtime_of(&config));
+    let listener = Listener::new(&runtime, &config, 0).unwrap();
+    let (answers, answered) = channel();
+    let (kept, answers) = (runtime.clone(), Mutex::new(answers));
+    let (handler, _) = recorder(false, move |_, event| {
+        if let Event::Opened { .. } = event {
+            LAST.set(Some(Last(kept.clone(), answers.lock().unwrap().clone())));
+        }
+    });
+    listener.on(Protocol::Client, handler).unwrap();
+    listener.start().unwrap();
+    framed(listener.addresses()[0]);
+    runtime.stop(0).unwrap();
+    let waiting = runtime.clone();
+    let waiter = std::thread::spawn(move || waiting.wait(None).unwrap());
+    // Its thread is not gone while this runs, so nobody can say that all has ended.
+    let (looks, waits) = (Err(Status::TimedOut), Err(Status::InCallback));
+    assert_eq!(answered.recv_timeout(PATIENCE).unwrap(), [looks, waits, waits]);
+    waiter.join().unwrap();
+}
+
+#[test]
 fn dropping_a_listener_in_a_callback_ends_it_without_waiting() {
     struct Dropper(Mutex<Option<Listener>>);
     impl Handler for Dropper {
