@@ -116,14 +116,15 @@ impl Part {
     }
 }
 
-/// Labels under which the counters of ended listeners are kept, before further ones share theirs: a host may start
-/// listeners under ever new names.
+/// So many labels of ended listeners are kept before listeners that start under new ones share theirs: a host may
+/// start listeners under ever new names.
 const ENDED_LABELS: usize = 64;
 
 /// Started listeners, and what those that have ended counted: counters never go back.
 #[derive(Default)]
 struct Ports {
-    running: Vec<Arc<Port>>,
+    /// Under labels that they keep, so that none of their counters vanishes.
+    running: Vec<(PortLabels, Arc<Port>)>,
     ended: Vec<(PortLabels, Stats)>,
     /// Of ended ones: accepter threads that may not be gone yet.
     leaving: Vec<Arc<Threads>>,
@@ -422,7 +423,7 @@ impl Core {
     pub fn stop(&self, drain_ms: u64) {
         let first = self.life.begin_stop();
         let ports = self.ports.lock().running.clone();
-        ports.iter().for_each(|port| port.stop(drain_ms));
+        ports.iter().for_each(|(_, port)| port.stop(drain_ms));
         if first {
             self.leave();
         }
@@ -437,23 +438,26 @@ impl Core {
 
     /// A listener has started.
     pub fn add_port(&self, port: &Arc<Port>) {
-        self.ports.lock().running.push(port.clone());
+        let mut ports = self.ports.lock();
+        let mut labels = PortLabels::of(port);
+        let is_known = ports.running.iter().any(|(other, _)| *other == labels)
+            || ports.ended.iter().any(|(other, _)| *other == labels);
+        if !is_known && ports.ended.len() >= ENDED_LABELS {
+            labels = PortLabels::others();
+        }
+        ports.running.push((labels, port.clone()));
     }
 
     /// A listener has ended: it is let go, its counters stay.
     pub fn retire_port(&self, port: &Port) {
         let mut ports = self.ports.lock();
-        let Some(at) = ports.running.iter().position(|other| other.number == port.number) else {
+        let Some(at) = ports.running.iter().position(|(_, other)| other.number == port.number)
+        else {
             return;
         };
-        let retired = ports.running.swap_remove(at);
+        let (labels, retired) = ports.running.swap_remove(at);
         ports.leaving.retain(|threads| !threads.are_gone());
         ports.leaving.push(retired.threads.clone());
-        let mut labels = PortLabels::of(port);
-        let is_known = ports.ended.iter().any(|(other, _)| *other == labels);
-        if !is_known && ports.ended.len() >= ENDED_LABELS {
-            labels = PortLabels::others();
-        }
         count_under(&mut ports.ended, labels, port);
         // The caller holds the port too: nothing is dropped here.
         drop(retired);
@@ -463,8 +467,8 @@ impl Core {
     fn stats_by_port(&self) -> Vec<(PortLabels, Stats)> {
         let ports = self.ports.lock();
         let mut all = ports.ended.clone();
-        for port in &ports.running {
-            count_under(&mut all, PortLabels::of(port), port);
+        for (labels, port) in &ports.running {
+            count_under(&mut all, labels.clone(), port);
         }
         all
     }

@@ -178,7 +178,7 @@ impl PortLabels {
         PortLabels(format!("port=\"{number}\",section=\"{section}\""))
     }
 
-    /// Of ended listeners that are not told apart.
+    /// Of listeners that are not told apart.
     pub fn others() -> PortLabels {
         PortLabels("port=\"other\",section=\"other\"".to_owned())
     }
