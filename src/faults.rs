@@ -490,6 +490,9 @@ fn a_start_for_which_threads_are_missing_ends_the_listener_and_not_the_runtime()
         THREADS.set(usize::MAX);
         assert_eq!(error.status, Status::NoThreads);
         let address = listener.addresses()[0];
+        let (number, what) = (address.port(), "error: starting the thread accepter-");
+        let place = format!("test.ini:4: [Port] port {number}: {what}{number}-{started}");
+        assert_eq!(error.message, place);
         assert!(TcpStream::connect(address).is_err());
         let status =
             |answer: Result<(), Error>| answer.map_or_else(|error| error.status, |()| Status::Ok);
@@ -544,17 +547,20 @@ fn a_stop_in_the_middle_of_a_start_ends_the_listener_for_good() {
     BEFORE_THREAD.set(Some(Box::new(move || stopped.stop(0).unwrap())));
     let status =
         |answer: Result<(), Error>| answer.map_or_else(|error| error.status, |()| Status::Ok);
+    let started = listener.start().map_err(|error| error.message);
+    let what = "error: the listener was stopped while it started; make a new one";
+    let number = listener.addresses()[0].port();
+    let named = started == Err(format!("test.ini:4: [Port] port {number}: {what}"));
     let answers = [
-        status(listener.start()),
         status(listener.start()),
         status(listener.pause()),
         status(listener.stop(0)),
         status(listener.wait(Some(PATIENCE.as_millis() as u64))),
     ];
-    if answers != [Status::Stopped, Status::Stopped, Status::Stopped, Status::Ok, Status::Ok] {
+    if answers != [Status::Stopped, Status::Stopped, Status::Ok, Status::Ok] || !named {
         // Their destructors would wait for ever.
         std::mem::forget((listener, scene));
-        panic!("{answers:?}");
+        panic!("{started:?} {answers:?}");
     }
     assert!(TcpStream::connect(listener.addresses()[0]).is_err());
     assert_eq!(Arc::strong_count(&handler), 1, "the handler was let go");

@@ -212,7 +212,7 @@ impl Listener {
         };
         if stopped_meanwhile {
             port.end_listening();
-            return result.and(Err(stopped_while_starting()));
+            return result.and(Err(port.stopped_while_starting()));
         }
         result
     }
@@ -233,7 +233,7 @@ impl Listener {
             .map_err(|error| failed("asking for the bound address", &error))?;
         let listeners = listeners.into_iter().map(TcpListener::from_std).collect();
         if !port.listening.open(listeners) {
-            return Err(stopped_while_starting());
+            return Err(port.stopped_while_starting());
         }
         let accepters = (0..port.settings.accepter_threads)
             .map(|_| Accepter::new(port.clone()))
@@ -251,7 +251,8 @@ impl Listener {
             // The runtime began to stop meanwhile and may not have seen this port; its loops
             // may be gone, so nobody may be accepted.
             port.stop(0);
-            return Err(port.error(Status::Stopped, "the runtime was stopped during the start"));
+            let what = "the runtime was stopped during the start; make a new one";
+            return Err(port.error(Status::Stopped, what));
         }
         accepters.iter().for_each(Accepter::is_to_run);
         for (index, accepter) in accepters.into_iter().enumerate() {
@@ -272,7 +273,8 @@ impl Listener {
                 Err(error) => {
                     port.leave();
                     port.stop(0);
-                    return Err(error);
+                    let message = port.error(error.status, &error.message).message;
+                    return Err(Error { message, ..error });
                 }
             }
         }
@@ -354,10 +356,6 @@ impl Listener {
     }
 }
 
-fn stopped_while_starting() -> Error {
-    Error::new(Status::Stopped, "the listener was stopped while it started")
-}
-
 impl Drop for Listener {
     fn drop(&mut self) {
         if is_forked_child() {
@@ -434,6 +432,10 @@ impl Port {
     fn error(&self, status: Status, what: &str) -> Error {
         let place = crate::bind::place(&self.settings, "port");
         Error::new(status, format!("{place} {}: error: {what}", self.bound_port()))
+    }
+
+    fn stopped_while_starting(&self) -> Error {
+        self.error(Status::Stopped, "the listener was stopped while it started; make a new one")
     }
 
     /// From now on it counts in its runtime, and ends by stop.
