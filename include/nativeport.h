@@ -771,7 +771,8 @@ np_status np_runtime_set_log(np_runtime *runtime,
  * Begins to stop and returns: nothing is accepted from now on and the addresses can be bound
  * again, connections that are not identified yet end, the others may go on until they end by
  * themselves or drain_ms milliseconds have passed (0: end now, NP_FOREVER: no limit). A second
- * call can only shorten the time.
+ * call can only shorten the time. np_listener_start, if it is running on another thread, answers
+ * NP_ERR_STOPPED. The address is free after np_listener_start has returned.
  *
  * Thread: any
  * Blocking: no
@@ -779,14 +780,16 @@ np_status np_runtime_set_log(np_runtime *runtime,
  * Null: runtime must not be NULL
  * Fails: NP_ERR_ARGUMENT
  */
-np_status np_runtime_stop(np_runtime *runtime, uint64_t drain_ms);
+np_status np_runtime_stop(np_runtime *runtime,
+                          uint64_t drain_ms);
 
 /**
  * Waits until a stop has ended everything, at most timeout_ms milliseconds (NP_FOREVER: no
  * limit, 0: only looks). After NP_OK no callback, destructor or log callback runs any more.
  * Where events are polled, the end comes only while the host polls, to NP_ERR_STOPPED.
  *
- * Thread: any; inside a callback only with timeout_ms 0
+ * Thread: any; inside a callback, and in last destructors on threads of the library, only with
+ *   timeout_ms 0
  * Blocking: yes, up to timeout_ms
  * Owns: nothing
  * Null: runtime must not be NULL
@@ -1114,7 +1117,7 @@ np_status np_listener_resume(np_listener *listener);
  * Begins to stop this port and returns, as np_runtime_stop does for all. After the return no
  * connection is accepted and the address can be bound again; the system resets connections that
  * wait in the backlog. np_listener_start, if it is running on another thread, answers
- * NP_ERR_STOPPED, and the address is free when it has.
+ * NP_ERR_STOPPED. The address is free after np_listener_start has returned.
  *
  * Thread: any
  * Blocking: no
@@ -1129,13 +1132,15 @@ np_status np_listener_stop(np_listener *listener, uint64_t drain_ms);
  * timeout_ms milliseconds (NP_FOREVER: no limit, 0: only looks). Where events are polled, the
  * end comes only while the host polls.
  *
- * Thread: any; inside a callback, and on a thread that polls, only with timeout_ms 0
+ * Thread: any; inside a callback, in last destructors on threads of the library, and on a thread
+ *   that polls, only with timeout_ms 0
  * Blocking: yes, up to timeout_ms
  * Owns: nothing
  * Null: listener must not be NULL
  * Fails: NP_ERR_TIMED_OUT, NP_ERR_IN_CALLBACK, NP_ERR_ARGUMENT
  */
-np_status np_listener_wait(np_listener *listener, uint64_t timeout_ms);
+np_status np_listener_wait(np_listener *listener,
+                           uint64_t timeout_ms);
 
 /**
  * Stops with drain_ms 0, waits for the end and frees. Where events are polled it does not
@@ -1742,8 +1747,8 @@ np_status np_listener_get_stats(const np_listener *listener, np_stats *stats);
  * Copies all counters of a runtime and its listeners into buffer, in Prometheus' text
  * format. The labels section and port come from the configuration (mapToPort, or port without
  * it; 0 with port = 0): a listener that starts again goes on counting under the same ones.
- * Ended listeners keep their counters, under at most 64 pairs of labels and, beyond these, under
- * "other". *needed becomes the size with its NUL, also with NP_ERR_BUFFER_TOO_SMALL; buffer
+ * The library keeps the labels of ended listeners. Once there are 64 pairs, it counts listeners that
+ * start under new labels under "other". *needed becomes the size with its NUL, also with NP_ERR_BUFFER_TOO_SMALL; buffer
  * is then unchanged. The size may have grown at the next call: ask for some more.
  *
  * Thread: any

@@ -203,7 +203,7 @@ pub unsafe extern "C" fn np_listener_resume(listener: *mut np_listener) -> np_st
 /// Begins to stop this port and returns, as np_runtime_stop does for all. After the return no
 /// connection is accepted and the address can be bound again; the system resets connections that
 /// wait in the backlog. np_listener_start, if it is running on another thread, answers
-/// NP_ERR_STOPPED, and the address is free when it has.
+/// NP_ERR_STOPPED. The address is free after np_listener_start has returned.
 ///
 /// Thread: any
 /// Blocking: no
@@ -223,7 +223,8 @@ pub unsafe extern "C" fn np_listener_stop(listener: *mut np_listener, drain_ms: 
 /// timeout_ms milliseconds (NP_FOREVER: no limit, 0: only looks). Where events are polled, the
 /// end comes only while the host polls.
 ///
-/// Thread: any; inside a callback, and on a thread that polls, only with timeout_ms 0
+/// Thread: any; inside a callback, in last destructors on threads of the library, and on a thread
+///   that polls, only with timeout_ms 0
 /// Blocking: yes, up to timeout_ms
 /// Owns: nothing
 /// Null: listener must not be NULL

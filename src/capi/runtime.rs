@@ -179,7 +179,8 @@ impl Sink for LogSink {
 /// Begins to stop and returns: nothing is accepted from now on and the addresses can be bound
 /// again, connections that are not identified yet end, the others may go on until they end by
 /// themselves or drain_ms milliseconds have passed (0: end now, NP_FOREVER: no limit). A second
-/// call can only shorten the time.
+/// call can only shorten the time. np_listener_start, if it is running on another thread, answers
+/// NP_ERR_STOPPED. The address is free after np_listener_start has returned.
 ///
 /// Thread: any
 /// Blocking: no
@@ -199,7 +200,8 @@ pub unsafe extern "C" fn np_runtime_stop(runtime: *mut np_runtime, drain_ms: u64
 /// limit, 0: only looks). After NP_OK no callback, destructor or log callback runs any more.
 /// Where events are polled, the end comes only while the host polls, to NP_ERR_STOPPED.
 ///
-/// Thread: any; inside a callback only with timeout_ms 0
+/// Thread: any; inside a callback, and in last destructors on threads of the library, only with
+///   timeout_ms 0
 /// Blocking: yes, up to timeout_ms
 /// Owns: nothing
 /// Null: runtime must not be NULL

@@ -154,8 +154,8 @@ pub unsafe extern "C" fn np_listener_get_stats(
 /// Copies all counters of a runtime and its listeners into buffer, in Prometheus' text
 /// format. The labels section and port come from the configuration (mapToPort, or port without
 /// it; 0 with port = 0): a listener that starts again goes on counting under the same ones.
-/// Ended listeners keep their counters, under at most 64 pairs of labels and, beyond these, under
-/// "other". *needed becomes the size with its NUL, also with NP_ERR_BUFFER_TOO_SMALL; buffer
+/// The library keeps the labels of ended listeners. Once there are 64 pairs, it counts listeners that
+/// start under new labels under "other". *needed becomes the size with its NUL, also with NP_ERR_BUFFER_TOO_SMALL; buffer
 /// is then unchanged. The size may have grown at the next call: ask for some more.
 ///
 /// Thread: any
