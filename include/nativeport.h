@@ -1685,8 +1685,8 @@ typedef struct np_stats {
     /** Frames received. */
     uint64_t frames_in;
     /**
-     * Frames whose send was accepted. What of them did not reach the operating system is in
-     * bytes_unsent.
+     * Frames whose send was accepted. bytes_unsent counts the bytes of these frames that did not
+     * reach the operating system.
      */
     uint64_t frames_out;
     /** Bytes read from sockets. */

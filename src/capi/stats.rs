@@ -39,8 +39,8 @@ pub struct np_stats {
     pub opened: [u64; 8],
     /// Frames received.
     pub frames_in: u64,
-    /// Frames whose send was accepted. What of them did not reach the operating system is in
-    /// bytes_unsent.
+    /// Frames whose send was accepted. bytes_unsent counts the bytes of these frames that did not
+    /// reach the operating system.
     pub frames_out: u64,
     /// Bytes read from sockets.
     pub bytes_in: u64,
