@@ -1,5 +1,5 @@
 //! What the library asks of the operating system beyond sockets. One of the three files of
-//! the core with `unsafe`: plain system calls on the calling thread.
+//! the core with `unsafe`: plain system calls on the calling thread, and joining of others.
 #![allow(unsafe_code)]
 
 use std::sync::OnceLock;
