@@ -5,7 +5,7 @@
 //! units of about a nanosecond, and not bytes. All prices are in this file. A visit has one
 //! budget for what arrives, a flush one of the same size for what leaves: neither can use up
 //! what the other needs. Work may begin while something is left, and is charged when it is
-//! done: a turn exceeds its budget by one step at most ([`Budget::STEP_UNITS`]).
+//! done: a turn exceeds its budget by one step at most (`Budget::STEP_UNITS`).
 //! Tests assert that at every charge but [`Budget::sent`]: the system's buffer bounds a send.
 
 /// What one connection's visit, or its flush, may cost. Four reads of 256 KiB of ordinary

@@ -57,10 +57,10 @@ pub(crate) fn give(mut buffer: Vec<u8>) {
 }
 
 /// Smaller ones are cheap anywhere, larger ones are rare: a class for each power of two from 4 KiB
-/// on, to 2 MiB. Where `pages` keeps large allocations it serves those from 128 KiB on, exactly as
+/// on, to 2 MiB. Where `pages` keeps large allocations it serves those above 128 KiB, exactly as
 /// large as they have to be.
 const FIRST_CLASS: u32 = 12;
-const CLASSES: usize = if HAS_PAGES { 5 } else { 10 };
+const CLASSES: usize = if HAS_PAGES { 6 } else { 10 };
 const HAS_PAGES: bool = cfg!(all(feature = "pages", target_os = "linux", not(miri)));
 /// What is kept of those that travel.
 const KEEP_TRAVELLERS_BYTES: usize = 8 << 20;

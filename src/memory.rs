@@ -10,7 +10,7 @@ use crate::send::Op;
 use crate::shared::{Shared, State};
 use crate::status::CloseReason;
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -50,8 +50,8 @@ pub(crate) struct Account {
     size: AtomicUsize,
     /// What it held when it was evicted, until it is gone.
     leaving: AtomicUsize,
-    /// It is among those of which a send was refused.
-    is_refused: AtomicBool,
+    /// What a send wanted that was refused; 0: it is not among those.
+    refused_bytes: AtomicUsize,
 }
 
 impl Account {
@@ -99,7 +99,8 @@ impl Memory {
 
     /// Whether a send of this connection is refused. Then the connection becomes writable when
     /// sends are taken again, not earlier: its host would repeat the send in vain, over and over.
-    pub fn refuses_send(&self, shared: &Arc<Shared>) -> bool {
+    /// Or when this send of `more` bytes has become small enough to be taken in any case.
+    pub fn refuses_send(&self, shared: &Arc<Shared>, more: usize) -> bool {
         let loops = shared.port.core.io_doors().len();
         if !self.stops_sending(loops) {
             return false;
@@ -107,12 +108,13 @@ impl Memory {
         // What decides changes under the lock.
         let mut holders = self.holders.lock();
         // Noted first, looked at after: a connection that ends does it the other way round.
-        shared.account.is_refused.store(true, Ordering::SeqCst);
-        let is_refused = self.stops_sending(loops) && !shared.is_over();
+        shared.account.refused_bytes.store(more.max(1), Ordering::SeqCst);
+        let is_refused =
+            self.stops_sending(loops) && !shared.is_over() && !shared.held().has_room_for(more);
         if is_refused {
             holders.refused.insert(shared.id, shared.clone());
         } else {
-            shared.account.is_refused.store(false, Ordering::SeqCst);
+            shared.account.refused_bytes.store(0, Ordering::SeqCst);
         }
         is_refused
     }
@@ -125,13 +127,13 @@ impl Memory {
 
     /// What a connection holds may have changed. True: it has grown.
     pub fn recount(&self, shared: &Arc<Shared>) -> bool {
-        let Account { counted, size, leaving, is_refused } = &shared.account;
+        let Account { counted, size, leaving, refused_bytes } = &shared.account;
         let held = shared.held();
         // In this order: an eviction changes them the other way round.
         if held.counted() == counted.load(Ordering::SeqCst)
             && held.size() == size.load(Ordering::SeqCst)
             && leaving.load(Ordering::SeqCst) == 0
-            && !is_refused.load(Ordering::SeqCst)
+            && refused_bytes.load(Ordering::SeqCst) == 0
         {
             return false;
         }
@@ -145,7 +147,7 @@ impl Memory {
             grew |= held.counted() > before;
             if is_over {
                 self.leaving.fetch_sub(leaving.swap(0, Ordering::SeqCst), Ordering::Relaxed);
-                is_refused.store(false, Ordering::SeqCst);
+                refused_bytes.store(0, Ordering::SeqCst);
                 let_go.extend(holders.refused.remove(&shared.id));
             }
             let is_leaving = leaving.load(Ordering::SeqCst) > 0;
@@ -158,9 +160,14 @@ impl Memory {
         }
         let goes_on =
             !holders.refused.is_empty() && !self.stops_sending(shared.port.core.io_doors().len());
-        let writable = if goes_on { std::mem::take(&mut holders.refused) } else { BTreeMap::new() };
+        let mut writable =
+            if goes_on { std::mem::take(&mut holders.refused) } else { BTreeMap::new() };
+        let wanted = refused_bytes.load(Ordering::SeqCst);
+        if wanted > 0 && shared.held().has_room_for(wanted) {
+            writable.extend(holders.refused.remove_entry(&shared.id));
+        }
         for shared in writable.values() {
-            shared.account.is_refused.store(false, Ordering::SeqCst);
+            shared.account.refused_bytes.store(0, Ordering::SeqCst);
         }
         drop(holders);
         // Outside of the lock: it may be the last to hold the connection.
@@ -242,6 +249,11 @@ impl Held {
     /// What counts against the limit.
     pub fn counted(self) -> usize {
         (self.own_bytes + self.waiting_bytes).saturating_sub(FREE_BYTES)
+    }
+
+    /// Within the free share, which nobody has to claim.
+    fn has_room_for(self, more: usize) -> bool {
+        (self.own_bytes + self.waiting_bytes).saturating_add(more) <= FREE_BYTES
     }
 
     fn size(self) -> usize {

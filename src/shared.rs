@@ -363,7 +363,7 @@ impl Shared {
             if !memory.claim(self, before + more) {
                 return Err(self.no_memory());
             }
-            if !dispatch::is_working_on(self.id) && memory.refuses_send(self) {
+            if !dispatch::is_working_on(self.id) && memory.refuses_send(self, before + more) {
                 return Err(Status::WouldBlock);
             }
         }
@@ -704,6 +704,8 @@ mod tests {
 
     #[test]
     fn a_refused_send_is_worth_another_try_when_the_evicted_one_is_gone_unless_its_connection_is() {
+        // More than the free share has room for.
+        const LARGE: usize = 1 << 20;
         let [largest, refused, ended] = [1, 2, 3].map(|id| {
             let mut scene = Scene::new(false);
             Arc::get_mut(&mut scene.shared).unwrap().id = id;
@@ -716,10 +718,10 @@ mod tests {
         };
         largest.shared.holds_input_bytes(4 << 20);
         memory.recount(&largest.shared);
-        assert!(!memory.refuses_send(&refused.shared), "nobody is evicted yet");
+        assert!(!memory.refuses_send(&refused.shared, LARGE), "nobody is evicted yet");
         assert!(memory.claim(&refused.shared, 1));
         for scene in [&refused, &ended, &refused, &ended] {
-            assert!(memory.refuses_send(&scene.shared));
+            assert!(memory.refuses_send(&scene.shared, LARGE));
         }
         assert_eq!(Arc::strong_count(&ended.shared), 2);
         goes(&ended);
@@ -729,7 +731,30 @@ mod tests {
         assert!(!is_writable(&refused));
         goes(&largest);
         assert!(is_writable(&refused) && !is_writable(&ended));
-        assert!(!memory.refuses_send(&refused.shared));
+        assert!(!memory.refuses_send(&refused.shared, LARGE));
+    }
+
+    #[test]
+    fn a_refused_send_that_has_become_small_enough_is_worth_another_try_at_once() {
+        let [largest, mut refused] = [1, 2].map(|id| {
+            let mut scene = Scene::new(false);
+            Arc::get_mut(&mut scene.shared).unwrap().id = id;
+            scene
+        });
+        let memory = Memory::new(FREE_BYTES);
+        largest.shared.holds_input_bytes(4 << 20);
+        memory.recount(&largest.shared);
+        assert!(memory.claim(&refused.shared, 1));
+        let shared = &mut refused.shared;
+        shared.holds_input_bytes(FREE_BYTES);
+        assert!(memory.refuses_send(shared, 1000));
+        memory.recount(shared);
+        assert!(!shared.wants_writable.load(Ordering::SeqCst), "nothing has changed");
+        shared.holds_input_bytes(FREE_BYTES - 1000);
+        memory.recount(shared);
+        assert!(shared.wants_writable.load(Ordering::SeqCst));
+        assert!(!memory.refuses_send(shared, 1000));
+        assert_eq!(Arc::strong_count(shared), 1);
     }
 
     #[test]

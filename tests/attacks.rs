@@ -296,15 +296,12 @@ fn bombs_over_the_limit_are_refused_and_cost_no_memory() {
     echoes(&mut bystander);
     assert_eq!(sink.frames.load(SeqCst), 0);
     wait_until("nothing held", || server.listener.stats().memory_bytes == 0);
-    let left = anonymous_kib() - before;
-    println!(
-        "a second wave of 50 bombs of {} bytes: at most {most} KiB more, {left} KiB after it",
-        wire.len()
-    );
+    println!("a second wave of 50 bombs of {} bytes: at most {most} KiB more", wire.len());
     // All of them at once may hold their limit, twice while it grows: less than one bomb. The
     // clients' own threads are in it too.
     assert!(most < 128 << 10, "{most} KiB");
-    assert!(left < 16 << 10, "{left} KiB");
+    // What is kept for the next burst goes back after some seconds.
+    wait_until("their memory is back", || anonymous_kib() - before < 16 << 10);
 }
 
 #[test]

@@ -205,10 +205,13 @@ fn a_writable_event_comes_through_a_pause_that_holds_back_input() {
     let listener = Listener::new(&runtime, &config, 0).unwrap();
     let (go, may_go) = channel::<()>();
     let may_go = Mutex::new(may_go);
+    let (has_begun, begun) = channel::<()>();
+    let has_begun = Mutex::new(has_begun);
     let (handler, log) = recorder(false, move |conn, event| {
         if let Event::Frames(frames) = event
             && frames.get(0).unwrap().data == b"hold"
         {
+            has_begun.lock().unwrap().send(()).unwrap();
             let _ = may_go.lock().unwrap().recv_timeout(PATIENCE);
             conn.pause_reading().unwrap();
         }
@@ -218,7 +221,8 @@ fn a_writable_event_comes_through_a_pause_that_holds_back_input() {
     let mut client = framed(listener.addresses()[0]);
     let conn = log.opened();
     client.write_all(&frame(b"hold")).unwrap();
-    // The second frame waits behind the callback, and then behind the pause.
+    begun.recv_timeout(PATIENCE).unwrap();
+    // The second frame waits for the end of the callback, and then for the end of the pause.
     client.write_all(&frame(b"input")).unwrap();
     wait_until("both frames", || listener.stats().frames_in == 2);
     go.send(()).unwrap();

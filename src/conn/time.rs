@@ -72,7 +72,8 @@ impl Conn {
             (true, Some(since)) => {
                 let pause = now_ms - since.get();
                 self.times.not_reading_since = None;
-                self.times.last_in += pause;
+                // Not into the future: it may have been read in this turn already.
+                self.times.last_in = (self.times.last_in + pause).min(now_ms);
                 if let Some((began, _)) = &mut self.times.frame_began {
                     *began = began.saturating_add(pause);
                 }

@@ -390,7 +390,9 @@ impl Loop {
         }
         if !self.starved.is_empty() && !self.core.memory.stops_reading() {
             for key in std::mem::take(&mut self.starved) {
-                if self.slots[key].as_ref().is_some_and(|slot| slot.conn.starved) {
+                // Its visit says whether it has to wait again.
+                let slot = self.slots[key].as_mut();
+                if slot.is_some_and(|slot| std::mem::take(&mut slot.conn.starved)) {
                     self.visit_later(key);
                 }
             }
