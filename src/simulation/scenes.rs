@@ -12,6 +12,7 @@ use crate::reactor::door::Control;
 use crate::reactor::transport::Transport;
 use crate::reactor::{Loop, Readiness};
 use crate::runtime::{Clock, Consumer, Core};
+use crate::shared::{Birth, Shared};
 use crate::stats::Stats;
 use crate::status::CloseReason;
 use crate::tls::test_peer::{Setup, received, sealed, sent};
@@ -64,9 +65,14 @@ impl Scene {
     }
 
     pub(super) fn new(keys: &str, consumer: Consumer) -> Scene {
+        Scene::with("", keys, consumer)
+    }
+
+    fn with(runtime: &str, keys: &str, consumer: Consumer) -> Scene {
         let mut config = Config::new();
-        let text =
-            format!("[Runtime]\nioThreads = 1\nhandshakeThreads = 1\n[Port]\nport = 0\n{keys}");
+        let text = format!(
+            "[Runtime]\nioThreads = 1\nhandshakeThreads = 1\n{runtime}\n[Port]\nport = 0\n{keys}"
+        );
         config.load_string(text.as_bytes(), "scene").unwrap();
         let (settings, findings) = config.resolve();
         assert!(findings.is_empty(), "{findings:?}");
@@ -553,4 +559,55 @@ fn a_turn_inflates_so_much_of_one_connection_and_no_more() {
     let turns = has_a_share_of_each_turn(&[&header, &bomb[..]].concat(), 1, 1, 1 << 20);
     // It may go beyond its budget by what one step makes room for.
     assert!(turns >= (16 << 20) / Budget::inflated_bytes(Budget::UNITS) as u64);
+}
+
+/// A connection of a loop that is held up: it holds so much, and gives nothing back for now.
+fn holder(scene: &Scene, id: u64, bytes: usize) -> Arc<Shared> {
+    let address = SocketAddr::from(([10, 0, 0, 2], 1));
+    let birth = Birth {
+        key: 0,
+        door: scene.port.first_doors()[0].clone(),
+        port: scene.port.clone(),
+        protocol: Protocol::Client,
+        asks_admission: false,
+        peer: address,
+        local: address,
+        accepted_ms: 1,
+        tls: None,
+        has_mailbox: false,
+        has_inbox: false,
+    };
+    let shared = Shared::new(id, birth);
+    shared.holds_input_bytes(bytes);
+    scene.core.memory.recount(&shared);
+    shared
+}
+
+#[test]
+fn a_connection_that_has_to_wait_for_memory_again_is_read_when_that_is_free() {
+    let mut scene = Scene::with("memoryLimit = 4M", "maxFrameSize = 8M\n", Consumer::Callbacks);
+    let first = holder(&scene, u64::MAX - 1, 5 << 20);
+    let second = holder(&scene, u64::MAX - 2, 7 << 19);
+    let peers = [scene.connect(), scene.connect()];
+    // The first one is evicted for a third.
+    let third = holder(&scene, u64::MAX - 3, 0);
+    assert!(scene.core.memory.claim(&third, 1) && scene.core.memory.stops_reading());
+    let frame = [&[0, 0x30, 0, 0], &vec![7; 3 << 20][..]].concat();
+    peers.iter().for_each(|peer| peer.send(&frame[..3 << 19]));
+    let read = |scene: &Scene| scene.stats().bytes_in;
+    let (all, mut rounds) = (2 + (3 << 20), 0);
+    (0..5).for_each(|_| scene.round(1));
+    assert!(read(&scene) <= 2 * (65 << 10), "{} read of {all}", read(&scene));
+    // It is gone: one of the two reads on, for which the second is evicted, so the other one waits again.
+    first.holds_no_more();
+    assert!(!scene.core.memory.stops_reading());
+    (0..5).for_each(|_| scene.round(1));
+    assert!(scene.core.memory.stops_reading());
+    assert!(read(&scene) < all, "{} read of {all}", read(&scene));
+    second.holds_no_more();
+    while read(&scene) < all {
+        rounds += 1;
+        assert!(rounds < 20, "{} read of {all}", read(&scene));
+        scene.round(1);
+    }
 }
