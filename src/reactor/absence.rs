@@ -88,4 +88,19 @@ mod tests {
         absence.looks(3 * MOST_MS);
         assert_eq!(absence.waits(3 * MOST_MS + 60_000), before + 60_000);
     }
+
+    #[test]
+    fn a_loop_that_is_merely_busy_was_there() {
+        let mut absence = Absence::new(0);
+        absence.looks(0);
+        let mut now_ms = MOST_MS;
+        let before = absence.waits(now_ms);
+        for _ in 0..100 {
+            absence.looks(now_ms);
+            now_ms += SLOW_TURN_MS - 1;
+            absence.waits(now_ms);
+        }
+        absence.looks(now_ms);
+        assert_eq!(absence.waits(now_ms + 60_000), before + 60_000);
+    }
 }

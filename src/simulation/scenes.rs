@@ -611,3 +611,23 @@ fn a_connection_that_has_to_wait_for_memory_again_is_read_when_that_is_free() {
         scene.round(1);
     }
 }
+
+#[test]
+fn records_that_a_turn_leaves_are_opened_without_another_edge() {
+    let (certificate, key) = super::world::identity();
+    let keys = format!(
+        "ssl = auto\nsslSection = TLS\n[TLS]\ncertificate = {certificate}\nprivateKey = {key}\n"
+    );
+    let mut scene = Scene::new(&keys, Consumer::Callbacks);
+    let (peer, mut client) = scene.connect_with_tls();
+    let all = 4000;
+    let records: Vec<u8> = (0..all).flat_map(|_| sealed(&mut client, &FRAME)).collect();
+    peer.send(&records);
+    let mut rounds = 0;
+    while scene.frames_of(0) < all {
+        rounds += 1;
+        assert!(rounds < 20, "{} frames of {all}", scene.frames_of(0));
+        scene.whole_round();
+    }
+    assert!(rounds > 1, "one turn is enough: this proves nothing");
+}
