@@ -620,13 +620,15 @@ fn records_that_a_turn_leaves_are_opened_without_another_edge() {
     );
     let mut scene = Scene::new(&keys, Consumer::Callbacks);
     let (peer, mut client) = scene.connect_with_tls();
-    let all = 4000;
-    let records: Vec<u8> = (0..all).flat_map(|_| sealed(&mut client, &FRAME)).collect();
+    // A large frame that is under way takes what is opened, and so does not ask for another turn.
+    peer.send(&sealed(&mut client, &[&[0, 0, 0x40, 0], &[7; 0x3000][..]].concat()));
+    scene.whole_round();
+    let records: Vec<u8> = (0..0x1000).flat_map(|_| sealed(&mut client, b"x")).collect();
     peer.send(&records);
     let mut rounds = 0;
-    while scene.frames_of(0) < all {
+    while scene.frames_of(0) < 1 {
         rounds += 1;
-        assert!(rounds < 20, "{} frames of {all}", scene.frames_of(0));
+        assert!(rounds < 20, "the last records are not opened");
         scene.whole_round();
     }
     assert!(rounds > 1, "one turn is enough: this proves nothing");
