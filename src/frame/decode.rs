@@ -478,6 +478,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it inflates megabytes")]
     fn a_frame_whose_inflation_ends_while_nothing_can_be_delivered_is_delivered_later() {
         let mut work = Workspace::new();
         let mut decoder = suspended(&mut work);
@@ -493,6 +494,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it inflates megabytes")]
     fn while_all_states_are_out_frames_wait_whole_and_go_on_when_one_is_back() {
         let small = b"\x80\x00\x00\x02\x03\x00";
         // Stored blocks without bytes, and a last one without any either.
