@@ -703,8 +703,12 @@ fn after_close_has_returned_sends_give_closed_and_no_callback_but_closed_comes()
             assert_eq!(conn.pause_reading(), Err(Status::Closed));
             assert_eq!(conn.cork(), Err(Status::Closed));
             assert_eq!(conn.shutdown(), Err(Status::Closed));
-            // The flush may still be bounded.
-            assert_eq!(conn.set_deadline(Some(60_000)), Ok(()));
+            // The flush may still be bounded; on a worker it may be over already.
+            let bounds = conn.set_deadline(Some(60_000));
+            assert!(
+                bounds == Ok(()) || consumer() != nativeport::runtime::Consumer::Callbacks,
+                "{bounds:?}"
+            );
         }
     });
     // Two batches in one piece: only the first is delivered.
