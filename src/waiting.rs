@@ -237,7 +237,7 @@ impl Waiting {
         self.accepters.wake();
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn count(&self) -> u64 {
         self.count.load(Ordering::SeqCst)
     }
