@@ -54,6 +54,17 @@ mod tests {
     }
 
     #[test]
+    fn a_turn_without_an_end_is_noticed() {
+        // A budget of one unit, and two empty frames.
+        let input = [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+        super::frame_decode(&input);
+        crate::simulation::set_canary(Some(crate::simulation::Canary::EndlessTurn));
+        let result = std::panic::catch_unwind(|| super::frame_decode(&input));
+        crate::simulation::set_canary(None);
+        assert!(result.is_err());
+    }
+
+    #[test]
     fn frames_come_out_as_the_reference_says_however_they_are_cut() {
         replay("frame_decode", super::frame_decode);
     }
