@@ -259,16 +259,19 @@ static int frames(int fd) {
     return echo(fd, large, 3) && echo(fd, large, 0) && echo(fd, large, sizeof large);
 }
 
-/* The handle of the connection whose peer has this port. */
+/* The handle of the connection between these ports. Connections to two listeners may come from the
+ * same port. */
 struct search {
     uint32_t port;
+    uint32_t local_port;
     np_conn found;
 };
 
 static int32_t look(void *user_data, np_conn conn) {
     struct search *search = user_data;
     np_conn_info info = NP_CONN_INFO_INIT;
-    if (np_conn_get_info(conn, &info) == NP_OK && info.peer.port == search->port) {
+    if (np_conn_get_info(conn, &info) == NP_OK && info.peer.port == search->port
+        && info.local.port == search->local_port) {
         search->found = conn;
         return 1;
     }
@@ -286,13 +289,16 @@ static void release(void *release_data, const uint8_t *data, size_t len) {
  * and one that is lent. */
 static int sent_to(int fd) {
     static const uint8_t copied[7] = "foreign", lent[20000] = "lent";
-    struct sockaddr_in own;
-    socklen_t len = sizeof own;
-    struct search search = {0, {0}};
+    struct sockaddr_in own, other;
+    socklen_t len = sizeof own, other_len = sizeof other;
+    struct search search = {0, 0, {0}};
     np_status status;
     if (getsockname(fd, (struct sockaddr *)&own, &len) != 0)
         give_up(4, "getsockname: %s", strerror(errno));
+    if (getpeername(fd, (struct sockaddr *)&other, &other_len) != 0)
+        give_up(4, "getpeername: %s", strerror(errno));
     search.port = ntohs(own.sin_port);
+    search.local_port = ntohs(other.sin_port);
     status = np_runtime_each_conn(runtime, look, &search);
     if (status != NP_OK)
         give_up(5, "np_runtime_each_conn: %s", np_status_message(status));
