@@ -60,6 +60,11 @@ fn counting(keys: &str, rest: &str) -> (Server, Arc<Counts>) {
     (server, counts)
 }
 
+/// How many entries a folder of this process has: `fd` or `task`.
+fn count(what: &str) -> usize {
+    std::fs::read_dir(format!("/proc/self/{what}")).map_or(0, Iterator::count)
+}
+
 /// Clients that send frames and read the echoes until they are ended.
 fn pumping(address: SocketAddr, count: usize) -> Vec<JoinHandle<()>> {
     (0..count)
@@ -613,8 +618,6 @@ fn a_runtime_that_is_gone_leaves_no_descriptor_and_no_thread_behind() {
     if !is_alone("a_runtime_that_is_gone_leaves_no_descriptor_and_no_thread_behind") {
         return;
     }
-    let count =
-        |what: &str| std::fs::read_dir(format!("/proc/self/{what}")).map_or(0, Iterator::count);
     let once = || {
         let (server, _counts) = counting("", "");
         let mut client = framed(server.address);
@@ -662,6 +665,21 @@ fn a_start_that_fails_leaves_a_polled_runtime_free_for_loops() {
     polled.retire().unwrap();
     let _polled = PollLoop::new(&runtime, Box::new(vec![0; 64 << 10])).unwrap();
     listener.start().unwrap();
+}
+
+#[test]
+fn a_start_that_fails_leaves_no_socket_behind() {
+    if !is_alone("a_start_that_fails_leaves_no_socket_behind") {
+        return;
+    }
+    let config = config("ioThreads=1", "", "");
+    let runtime = Runtime::with_consumer(&config, Consumer::Poll).unwrap();
+    let listener = Listener::new(&runtime, &config, 0).unwrap();
+    listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
+    let before = count("fd");
+    // It listens already when the missing loop is noticed.
+    assert_eq!(listener.start().unwrap_err().status, Status::State);
+    assert_eq!(count("fd"), before);
 }
 
 /// Runs the test of this name in a process of its own, in which no other test opens
