@@ -23,7 +23,8 @@ struct Folder(PathBuf);
 impl Folder {
     fn new() -> Folder {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("identities-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name =
+            format!("identities-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         fs::create_dir_all(&folder).unwrap();
         Folder(folder)
@@ -196,7 +197,11 @@ fn every_form_of_a_chain_is_read_whole() {
         // That others may read the key beside the chain is a warning.
         let (errors, warnings) = findings(&config);
         let expected = usize::from(name == "a key, too");
-        assert_eq!((errors.len(), warnings.len()), (0, expected), "{name}: {errors:?} {warnings:?}");
+        assert_eq!(
+            (errors.len(), warnings.len()),
+            (0, expected),
+            "{name}: {errors:?} {warnings:?}"
+        );
         assert_eq!(verified(&config, &pki.root), 2, "{name}");
     }
 }
@@ -251,8 +256,15 @@ fn a_chain_in_another_order_is_sorted_with_a_warning() {
         let (errors, warnings) = findings(&config);
         assert!(errors.is_empty(), "{name}: {errors:?}");
         assert_eq!(warnings.len(), 1, "{name}: {warnings:?}");
-        let at = format!("test.ini:7: [T] certificate: warning: {}/c.pem:{}: ", folder.0.display(), line(place, pems));
-        assert!(warnings[0].starts_with(&at) && warnings[0].contains(words), "{name}: {at} {warnings:?}");
+        let at = format!(
+            "test.ini:7: [T] certificate: warning: {}/c.pem:{}: ",
+            folder.0.display(),
+            line(place, pems)
+        );
+        assert!(
+            warnings[0].starts_with(&at) && warnings[0].contains(words),
+            "{name}: {at} {warnings:?}"
+        );
         assert_tells_nothing(&warnings[0], &pki.secrets());
         assert_eq!(verified(&config, root), sent, "{name}");
     }
@@ -282,41 +294,145 @@ fn each_broken_file_is_refused_with_place_cause_and_remedy() {
     let cases: Vec<(&str, Vec<u8>, Vec<u8>, String, &str)> = vec![
         ("no END", b(&open), b(key), "c.pem:1".into(), "has no END mark"),
         ("no END, second", b(&joined), b(key), format!("c.pem:{}", lines + 1), "has no END mark"),
-        ("BEGIN inside", b(&format!("{open}{intermediate}")), b(key), "c.pem:1".into(), "before the next BEGIN"),
-        ("END alone", b(&format!("{leaf}{end}")), b(key), format!("c.pem:{}", lines + 1), "has no BEGIN"),
-        ("four hyphens", b(&leaf.replace("TE-----\n", "TE----\n")), b(key), "c.pem:1".into(), "exactly five hyphens"),
-        ("dashes", b(&leaf.replace("-----", "\u{2014}\u{2014}\u{2014}")), b(key), "c.pem:1".into(), "exactly five hyphens"),
-        ("quoted", b(&format!("{leaf}> {}", intermediate.replace('\n', "\n> "))), b(key), format!("c.pem:{}", lines + 2), "no base64"),
+        (
+            "BEGIN inside",
+            b(&format!("{open}{intermediate}")),
+            b(key),
+            "c.pem:1".into(),
+            "before the next BEGIN",
+        ),
+        (
+            "END alone",
+            b(&format!("{leaf}{end}")),
+            b(key),
+            format!("c.pem:{}", lines + 1),
+            "has no BEGIN",
+        ),
+        (
+            "four hyphens",
+            b(&leaf.replace("TE-----\n", "TE----\n")),
+            b(key),
+            "c.pem:1".into(),
+            "exactly five hyphens",
+        ),
+        (
+            "dashes",
+            b(&leaf.replace("-----", "\u{2014}\u{2014}\u{2014}")),
+            b(key),
+            "c.pem:1".into(),
+            "exactly five hyphens",
+        ),
+        (
+            "quoted",
+            b(&format!("{leaf}> {}", intermediate.replace('\n', "\n> "))),
+            b(key),
+            format!("c.pem:{}", lines + 2),
+            "no base64",
+        ),
         ("a star", b(&leaf.replacen("MII", "MI*", 1)), b(key), "c.pem:2".into(), "no base64"),
         ("cut", b(&format!("{}\n{end}", &leaf[..302])), b(key), "c.pem:1".into(), ""),
-        ("empty", b(&format!("-----BEGIN CERTIFICATE-----\n{end}{leaf}")), b(key), "c.pem:1".into(), "is empty"),
+        (
+            "empty",
+            b(&format!("-----BEGIN CERTIFICATE-----\n{end}{leaf}")),
+            b(key),
+            "c.pem:1".into(),
+            "is empty",
+        ),
         ("escapes", b(&leaf.replace('\n', "\\n")), b(key), "c.pem:1".into(), "sed -i"),
         ("UTF-16", utf16(leaf), b(key), "c.pem".into(), "iconv"),
         ("swapped", b(key), b(leaf), "c.pem".into(), "exchange the two paths"),
         ("no certificate", b(key), b(key), "c.pem".into(), "found: PRIVATE KEY (line 1)"),
         ("no key", b(leaf), b(leaf), "k.pem".into(), "found: CERTIFICATE (line 1)"),
-        ("a request", b(&request), b(key), "c.pem".into(), "found: CERTIFICATE REQUEST (line 1); a request"),
+        (
+            "a request",
+            b(&request),
+            b(key),
+            "c.pem".into(),
+            "found: CERTIFICATE REQUEST (line 1); a request",
+        ),
         ("DER", der.clone(), b(key), "c.pem".into(), "openssl x509 -inform DER"),
         ("DER key", b(leaf), key_der.clone(), "k.pem".into(), "openssl pkey -inform DER"),
         ("DER key for a certificate", key_der, b(key), "c.pem".into(), "no certificate); convert"),
         ("DER certificate for a key", b(leaf), der, "k.pem".into(), "not a key); convert"),
-        ("PKCS#12", b"\x30\x82\x01\0\x02\x01\x03\x30\x82".to_vec(), b(key), "c.pem".into(), "openssl pkcs12"),
+        (
+            "PKCS#12",
+            b"\x30\x82\x01\0\x02\x01\x03\x30\x82".to_vec(),
+            b(key),
+            "c.pem".into(),
+            "openssl pkcs12",
+        ),
         ("keystore", b(leaf), b"\xfe\xed\xfe\xed\0\0".to_vec(), "k.pem".into(), "keytool"),
-        ("encoded again", b"LS0tLS1CRUdJTiBDRVJUSUZJ".to_vec(), b(key), "c.pem".into(), "base64 -d"),
-        ("public key", b(leaf), b(&format!("{parameters}{public}")), "k.pem".into(), "found: EC PARAMETERS (line 1), PUBLIC KEY (line 4)"),
-        ("OpenSSH", b(leaf), b(&key.replace("PRIVATE", "OPENSSH PRIVATE")), "k.pem:1".into(), "ssh-keygen -p"),
-        ("encrypted", b(leaf), b(&key.replace("PRIVATE", "ENCRYPTED PRIVATE")), "k.pem:1".into(), "openssl pkey -in"),
-        ("another key", b(leaf), b(&pki.stranger_key), "k.pem".into(), "does not belong to the certificate"),
-        ("key, no END", b(leaf), b(&key.replace("-----END PRIVATE KEY-----\n", "")), "k.pem:1".into(), "has no END mark"),
+        (
+            "encoded again",
+            b"LS0tLS1CRUdJTiBDRVJUSUZJ".to_vec(),
+            b(key),
+            "c.pem".into(),
+            "base64 -d",
+        ),
+        (
+            "public key",
+            b(leaf),
+            b(&format!("{parameters}{public}")),
+            "k.pem".into(),
+            "found: EC PARAMETERS (line 1), PUBLIC KEY (line 4)",
+        ),
+        (
+            "OpenSSH",
+            b(leaf),
+            b(&key.replace("PRIVATE", "OPENSSH PRIVATE")),
+            "k.pem:1".into(),
+            "ssh-keygen -p",
+        ),
+        (
+            "encrypted",
+            b(leaf),
+            b(&key.replace("PRIVATE", "ENCRYPTED PRIVATE")),
+            "k.pem:1".into(),
+            "openssl pkey -in",
+        ),
+        (
+            "another key",
+            b(leaf),
+            b(&pki.stranger_key),
+            "k.pem".into(),
+            "does not belong to the certificate",
+        ),
+        (
+            "key, no END",
+            b(leaf),
+            b(&key.replace("-----END PRIVATE KEY-----\n", "")),
+            "k.pem:1".into(),
+            "has no END mark",
+        ),
         ("key, escapes", b(leaf), b(&key.replace('\n', "\\n")), "k.pem:1".into(), "sed -i"),
-        ("key, a star", b(leaf), b(&format!("{}*{}", &key[..60], &key[61..])), "k.pem:2".into(), "no base64"),
-        ("key text under an unknown label", b(leaf), b(&key.replace("PRIVATE KEY", &key[40..60])), "k.pem".into(), "found: a block of another kind (line 1)"),
-        ("key in one line for the certificate", b(&key.replace('\n', " ")), b(key), "c.pem".into(), "no certificate in this file"),
+        (
+            "key, a star",
+            b(leaf),
+            b(&format!("{}*{}", &key[..60], &key[61..])),
+            "k.pem:2".into(),
+            "no base64",
+        ),
+        (
+            "key text under an unknown label",
+            b(leaf),
+            b(&key.replace("PRIVATE KEY", &key[40..60])),
+            "k.pem".into(),
+            "found: a block of another kind (line 1)",
+        ),
+        (
+            "key in one line for the certificate",
+            b(&key.replace('\n', " ")),
+            b(key),
+            "c.pem".into(),
+            "no certificate in this file",
+        ),
     ];
     for (name, certificate, key, place, words) in cases {
         let error = only_error(&files(&folder, certificate, key), &pki.secrets());
-        let (line, ini_key) = if place.starts_with('c') { (7, "certificate") } else { (8, "privateKey") };
-        let place = format!("test.ini:{line}: [T] {ini_key}: error: {}/{place}: ", folder.0.display());
+        let (line, ini_key) =
+            if place.starts_with('c') { (7, "certificate") } else { (8, "privateKey") };
+        let place =
+            format!("test.ini:{line}: [T] {ini_key}: error: {}/{place}: ", folder.0.display());
         assert!(error.starts_with(&place) && error.contains(words), "{name}: {place} {error}");
         // Cause, and remedy.
         assert!(error.contains("; "), "{name}: {error}");
@@ -358,7 +474,8 @@ fn a_key_in_place_of_a_path_is_not_shown() {
 fn key_permissions_decide_about_keys_that_others_can_read() {
     let (folder, pki) = (Folder::new(), Pki::new());
     let certificate = folder.write("c.pem", format!("{}{}", pki.leaf, pki.intermediate), 0o644);
-    for (mode, all) in [(0o600, false), (0o400, false), (0o444, true), (0o644, true), (0o602, true)] {
+    for (mode, all) in [(0o600, false), (0o400, false), (0o444, true), (0o644, true), (0o602, true)]
+    {
         let key = folder.write("k.pem", &pki.key, mode);
         let keys = format!("certificate={certificate}\nprivateKey={key}\n");
         for (line, is_strict) in
@@ -400,21 +517,37 @@ fn kinds_of_keys_that_tls_does_not_take_are_named_with_a_remedy() {
     };
     let ec = "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:";
     let cases: [(&str, String, &str); 16] = [
-        ("rsa1024", "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:1024".into(), "an RSA key of 1024 bits is too short"),
+        (
+            "rsa1024",
+            "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:1024".into(),
+            "an RSA key of 1024 bits is too short",
+        ),
         ("rsa2048", "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048".into(), ""),
-        ("pss", "genpkey -algorithm RSA-PSS -pkeyopt rsa_keygen_bits:2048".into(), "this is an RSASSA-PSS key"),
+        (
+            "pss",
+            "genpkey -algorithm RSA-PSS -pkeyopt rsa_keygen_bits:2048".into(),
+            "this is an RSASSA-PSS key",
+        ),
         ("p256", format!("{ec}P-256"), ""),
         ("p384", format!("{ec}P-384"), ""),
         ("p521", format!("{ec}P-521"), ""),
         ("p224", format!("{ec}P-224"), "curve P-224"),
         ("k1", format!("{ec}secp256k1"), "curve secp256k1"),
         ("brainpool", format!("{ec}brainpoolP256r1"), "curve brainpoolP256r1"),
-        ("explicit", "ecparam -name prime256v1 -param_enc explicit -genkey -noout".into(), "explicit parameters"),
+        (
+            "explicit",
+            "ecparam -name prime256v1 -param_enc explicit -genkey -noout".into(),
+            "explicit parameters",
+        ),
         ("sec1-224", "ecparam -name secp224r1 -genkey -noout".into(), "curve P-224"),
         ("sec1", "ecparam -name prime256v1 -genkey".into(), ""),
         ("ed25519", "genpkey -algorithm ED25519".into(), ""),
         ("ed448", "genpkey -algorithm ED448".into(), "Ed448 keys are not supported"),
-        ("dsa", "genpkey -genparam -algorithm DSA -pkeyopt dsa_paramgen_bits:1024".into(), "DSA keys"),
+        (
+            "dsa",
+            "genpkey -genparam -algorithm DSA -pkeyopt dsa_paramgen_bits:1024".into(),
+            "DSA keys",
+        ),
         ("v1", format!("{ec}P-256"), "is X.509 version 1"),
     ];
     for (name, command, words) in cases {
@@ -431,9 +564,13 @@ fn kinds_of_keys_that_tls_does_not_take_are_named_with_a_remedy() {
         let made = match name {
             "v1" => {
                 run(&format!("req -new -key {key} -subj /CN=localhost -out v1.csr"))
-                    && run(&format!("x509 -req -in v1.csr -signkey {key} -days 30 -out {certificate}"))
+                    && run(&format!(
+                        "x509 -req -in v1.csr -signkey {key} -days 30 -out {certificate}"
+                    ))
             }
-            _ => run(&format!("req -new -x509 -key {key} -subj /CN=localhost -days 30 -out {certificate}")),
+            _ => run(&format!(
+                "req -new -x509 -key {key} -subj /CN=localhost -days 30 -out {certificate}"
+            )),
         };
         assert!(made, "{name}");
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();

@@ -3,7 +3,6 @@
 
 mod support;
 
-use nativeport::config::Config;
 use nativeport::listener::Listener;
 use rcgen::{CertificateParams, KeyPair};
 use std::fs;
@@ -11,7 +10,6 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 use support::*;
 
 /// In a process of its own: loads what the environment names, says so, and waits to be told.
@@ -19,7 +17,8 @@ use support::*;
 fn the_process_with_the_key() {
     let Ok(keys) = std::env::var("NP_SECRETS") else { return };
     let (how, keys) = keys.split_once(';').unwrap();
-    let config = config("ioThreads=1", "sslSection=T", &format!("[T]\n{}", keys.replace(';', "\n")));
+    let config =
+        config("ioThreads=1", "sslSection=T", &format!("[T]\n{}", keys.replace(';', "\n")));
     // What a search must find.
     let kept = (how == "kept").then(|| {
         let (settings, _) = config.resolve();
@@ -36,7 +35,7 @@ fn the_process_with_the_key() {
     println!("\nloaded");
     std::io::stdin().read_line(&mut String::new()).unwrap();
     if let Ok(listener) = &listener {
-        listener.stop(Some(Duration::ZERO));
+        listener.stop(0);
     }
     drop(kept);
 }
@@ -111,7 +110,8 @@ fn write(name: &str, content: &str) -> String {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let path = folder.join(format!("secrets-{}-{name}", std::process::id()));
     let _ = fs::remove_file(&path);
-    let mut file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path).unwrap();
+    let mut file =
+        fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path).unwrap();
     file.write_all(content.as_bytes()).unwrap();
     path.to_str().unwrap().to_owned()
 }
@@ -139,7 +139,10 @@ fn text_and_bytes_of_a_key_are_wiped_after_loading() {
         // Errors wipe, too.
         ("refused", files("mismatch", &unusable, &pem)),
         ("refused", files("open", &certificate, &pem.replace("-----END PRIVATE KEY-----", ""))),
-        ("refused", files("broken", &certificate, &format!("{pem}-----BEGIN X-----\n*\n-----END X-----"))),
+        (
+            "refused",
+            files("broken", &certificate, &format!("{pem}-----BEGIN X-----\n*\n-----END X-----")),
+        ),
         ("refused", files("swapped", &pem, &certificate)),
     ] {
         let counts = Loaded::new(how, &keys).count(&patterns);

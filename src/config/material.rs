@@ -28,9 +28,8 @@ pub(crate) fn load_tls(settings: &TlsSettings) -> Result<(Acceptor, Vec<Finding>
     };
     match Acceptor::load(&options) {
         Ok((acceptor, warnings)) => {
-            let finding = |LoadError { key, message }| {
-                finding(settings, Severity::Warning, key, message)
-            };
+            let finding =
+                |LoadError { key, message }| finding(settings, Severity::Warning, key, message);
             // `resolve` warns of a self-signed identity already.
             let warnings = warnings.into_iter().filter(|_| settings.self_signed.is_empty());
             Ok((acceptor, warnings.map(finding).collect()))

@@ -93,7 +93,8 @@ impl Identity {
         let has_key = |blocks: &[Block]| blocks.iter().any(|block| block.label.is_private_key());
         let has_certificate =
             |blocks: &[Block]| blocks.iter().any(|block| block.label.is_certificate());
-        if !has_certificate(&chain_blocks) && has_certificate(&key_blocks) && has_key(&chain_blocks) {
+        if !has_certificate(&chain_blocks) && has_certificate(&key_blocks) && has_key(&chain_blocks)
+        {
             return Err(certificate.error(format!(
                 "this file holds a private key, and {} the certificate; exchange the two paths",
                 private_key.place
@@ -105,7 +106,10 @@ impl Identity {
         if !has_key(&key_blocks) {
             return Err(private_key.error(no_key(&key_blocks, private_key)));
         }
-        if has_key(&chain_blocks) && certificate.is_open_to_all() && certificate.place != private_key.place {
+        if has_key(&chain_blocks)
+            && certificate.is_open_to_all()
+            && certificate.place != private_key.place
+        {
             warnings.push(certificate.error(format!(
                 "this file holds a private key too, and every user can read or change it; remove the key from it, or run: chmod 600 {}",
                 certificate.place
@@ -137,7 +141,9 @@ impl Identity {
                 };
                 Err(certificate.error_at(
                     all[leaf].line,
-                    format!("the TLS library cannot use this certificate ({reason}); make it again"),
+                    format!(
+                        "the TLS library cannot use this certificate ({reason}); make it again"
+                    ),
                 ))
             }
         }
@@ -442,29 +448,43 @@ fn no_pem(file: &Source, of_pkcs12: &str, of_der: &str) -> Option<String> {
     let (text, place) = (&file.text, &file.place);
     let head = &text[..text.len().min(32)];
     Some(if text.starts_with(b"\xfe\xed\xfe\xed") || text.starts_with(b"\xce\xce\xce\xce") {
-        format!("this is a Java keystore, not PEM; make a PKCS#12 file of it with keytool -importkeystore -srckeystore {place} -destkeystore NEWFILE.p12 -deststoretype PKCS12, then PEM with: openssl pkcs12 -in NEWFILE.p12 {of_pkcs12} -out NEWFILE")
+        format!(
+            "this is a Java keystore, not PEM; make a PKCS#12 file of it with keytool -importkeystore -srckeystore {place} -destkeystore NEWFILE.p12 -deststoretype PKCS12, then PEM with: openssl pkcs12 -in NEWFILE.p12 {of_pkcs12} -out NEWFILE"
+        )
     } else if text.trim_ascii_start().starts_with(b"LS0tLS1C") {
-        format!("this is PEM text that was encoded as base64 again; decode it with: base64 -d {place}")
+        format!(
+            "this is PEM text that was encoded as base64 again; decode it with: base64 -d {place}"
+        )
     } else if !text.starts_with(b"\x30") {
         return None;
     } else if contains(head, b"\x02\x01\x03\x30") {
-        format!("this is PKCS#12, not PEM; convert it with: openssl pkcs12 -in {place} {of_pkcs12} -out NEWFILE")
+        format!(
+            "this is PKCS#12, not PEM; convert it with: openssl pkcs12 -in {place} {of_pkcs12} -out NEWFILE"
+        )
     } else if contains(head, b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02") {
-        format!("this is PKCS#7, not PEM; convert it with: openssl pkcs7 -inform DER -in {place} -print_certs -out NEWFILE")
+        format!(
+            "this is PKCS#7, not PEM; convert it with: openssl pkcs7 -inform DER -in {place} -print_certs -out NEWFILE"
+        )
     } else if X509Certificate::from_der(text).is_ok() {
         let right = match of_der {
             "x509" => String::new(),
             _ => " (and it is a certificate, not a key)".to_owned(),
         };
-        format!("this is a certificate in DER, not PEM{right}; convert it with: openssl x509 -inform DER -in {place} -out NEWFILE")
+        format!(
+            "this is a certificate in DER, not PEM{right}; convert it with: openssl x509 -inform DER -in {place} -out NEWFILE"
+        )
     } else if is_private_key(text) {
         let right = match of_der {
             "pkey" => String::new(),
             _ => " (and it is a private key, no certificate)".to_owned(),
         };
-        format!("this is a private key in DER, not PEM{right}; convert it with: openssl pkey -inform DER -in {place} -out NEWFILE")
+        format!(
+            "this is a private key in DER, not PEM{right}; convert it with: openssl pkey -inform DER -in {place} -out NEWFILE"
+        )
     } else {
-        format!("this is a binary file, not PEM; if it is DER, convert it with: openssl {of_der} -inform DER -in {place} -out NEWFILE")
+        format!(
+            "this is a binary file, not PEM; if it is DER, convert it with: openssl {of_der} -inform DER -in {place} -out NEWFILE"
+        )
     })
 }
 
@@ -533,10 +553,7 @@ mod tests {
         load_files(&certificate, &key)
     }
 
-    fn load_files(
-        certificate: &Path,
-        key: &Path,
-    ) -> Result<(Identity, Vec<LoadError>), LoadError> {
+    fn load_files(certificate: &Path, key: &Path) -> Result<(Identity, Vec<LoadError>), LoadError> {
         Identity::load(certificate, key, KeyPermissions::Strict)
     }
 
@@ -650,7 +667,10 @@ mod tests {
             "privateKey",
             "not available in this version",
         );
-        let dsa = pem("DSA PRIVATE KEY", b"0\x0f\x02\x01\0\x02\x01\x01\x02\x01\x01\x02\x01\x01\x02\x01\x01");
+        let dsa = pem(
+            "DSA PRIVATE KEY",
+            b"0\x12\x02\x01\0\x02\x01\x01\x02\x01\x01\x02\x01\x01\x02\x01\x01\x02\x01\x01",
+        );
         refused(load(&folder, certificate, &dsa), "privateKey", "DSA keys do not exist in TLS 1.3");
     }
 

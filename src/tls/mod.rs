@@ -38,11 +38,11 @@ pub use acceptor::Acceptor;
 pub use client_hello::{ClientHello, MAX_HELLO, MAX_RECORDS, Peek, peek};
 pub use engine::{Engine, Facts, MAX_HANDSHAKE, SealError};
 pub use failure::TlsError;
+#[cfg(any(test, fuzzing))]
+pub(crate) use identity::Source;
 pub use identity::{Identity, Validity};
 pub use options::{KeyPermissions, LoadError, TlsOptions, Version};
 #[cfg(any(test, fuzzing))]
-pub(crate) use identity::Source;
-#[cfg(any(test, fuzzing))]
 pub(crate) use pem::certificates;
-pub(crate) use pem::{looks_like_secret, shown_path};
+pub(crate) use pem::shown_path;
 pub use policy::Policy;

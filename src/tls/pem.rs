@@ -232,7 +232,7 @@ fn marks<'a>(text: &'a [u8], looks: &mut usize) -> Result<Vec<Mark<'a>>, PemErro
         *looks += MAX_LABEL + 2 * MAX_DASHES;
         let (before, behind) = (&text[..at], &text[at + word.len()..]);
         let is_exact = before.ends_with(HYPHENS) && written == word && behind.starts_with(b" ");
-        if let (true, Some(label)) = (is_exact, label(behind)) {
+        if is_exact && let Some(label) = label(behind) {
             let end = at + word.len() + 1 + label.len() + HYPHENS.len();
             let start = at - HYPHENS.len();
             // Two marks that share their hyphens.
@@ -309,7 +309,8 @@ fn block(text: &[u8], begin: &Mark, end: &Mark, looks: &mut usize) -> Result<Blo
     let label = Label::of(begin.label);
     let content = &text[..end.start];
     *looks += 3 * (end.start - begin.end);
-    if contains(&content[begin.end..], b"Proc-Type:") && contains(&content[begin.end..], b"ENCRYPTED")
+    if contains(&content[begin.end..], b"Proc-Type:")
+        && contains(&content[begin.end..], b"ENCRYPTED")
     {
         return Ok(Block { label, line: begin.line, content: Content::Encrypted });
     }
@@ -359,7 +360,8 @@ pub(crate) fn looks_like_secret(value: &str) -> bool {
     }
     // Line ends may be real, or two characters.
     let value = value.replace("\\n", "").replace("\\r", "");
-    let is_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | ' ' | '\n' | '\r');
+    let is_base64 =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | ' ' | '\n' | '\r');
     value.split(|c| !is_base64(c)).any(|run| {
         let run: Vec<u8> = run.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
         let has = |class: fn(&u8) -> bool| run.iter().any(class);
@@ -474,7 +476,11 @@ mod tests {
             ("-----BEGIN X-----BEGIN X-----".to_owned(), 1, Fault::Mark),
             (dashes("\u{2014}\u{2014}\u{2014}"), 1, Fault::Mark),
             (dashes("\u{2014}-"), 1, Fault::Mark),
-            (format!("x\r\ny\r{}", dashes("\u{2010}\u{2010}\u{2010}\u{2010}\u{2010}")), 3, Fault::Mark),
+            (
+                format!("x\r\ny\r{}", dashes("\u{2010}\u{2010}\u{2010}\u{2010}\u{2010}")),
+                3,
+                Fault::Mark,
+            ),
             (one.replace(BODY, ""), 1, Fault::Empty),
             (one.replace(BODY, "===="), 1, Fault::Cut(3)),
             (one.replace("bmF0", "bm\n*0"), 3, Fault::Character),
@@ -510,7 +516,8 @@ mod tests {
 
     #[test]
     fn an_encrypted_block_is_told_from_its_header() {
-        let text = pem("RSA PRIVATE KEY", &format!("Proc-Type: 4,ENCRYPTED\nDEK-Info: X,00\n\n{BODY}"));
+        let text =
+            pem("RSA PRIVATE KEY", &format!("Proc-Type: 4,ENCRYPTED\nDEK-Info: X,00\n\n{BODY}"));
         for text in [text.replace('\n', " "), text] {
             assert!(matches!(read(text.as_bytes()).unwrap()[0].content, Content::Encrypted));
         }

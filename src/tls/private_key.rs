@@ -7,9 +7,7 @@
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
-use rustls::pki_types::{
-    PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
-};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
 use rustls::sign::SigningKey;
 use x509_parser::asn1_rs::{Any, Class, FromDer, Tag};
 
@@ -124,9 +122,10 @@ impl Shape {
                 shape(Format::Pkcs8, Kind::of_algorithm(second.data, inside)?)
             }
             Tag::Integer if version == [0] => match integers(rest)? {
-                // p, q, g, y, x follow the version of DSA, more numbers that of RSA.
+                // Behind the first of them DSA has q, g, y, x, and RSA seven or more.
                 4 => shape(Format::Dsa, Kind::Dsa),
-                _ => shape(Format::Pkcs1, Kind::Rsa(bits(second.data))),
+                7.. => shape(Format::Pkcs1, Kind::Rsa(bits(second.data))),
+                _ => None,
             },
             Tag::OctetString if version == [1] => {
                 let kind = match Any::from_der(rest) {
@@ -163,31 +162,36 @@ impl Kind {
 
     /// Why a key of this kind cannot be used, if it is for its kind.
     fn reason(self, place: &str) -> Option<String> {
-        const EC: &str = "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out NEWFILE";
-        const RSA: &str = "openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072 -out NEWFILE";
+        const EC: &str =
+            "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out NEWFILE";
+        const RSA: &str =
+            "openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072 -out NEWFILE";
         let new = |what: &str, command: &str| {
             Some(format!(
                 "{what}; make a new key with: {command}, and get a new certificate for it"
             ))
         };
         match self {
-            Kind::Rsa(bits @ ..2048) => {
-                new(&format!("an RSA key of {bits} bits is too short, 2048 to 8192 are supported"), RSA)
-            }
-            Kind::Rsa(bits @ 8193..) => {
-                new(&format!("an RSA key of {bits} bits is too long, 2048 to 8192 are supported"), RSA)
-            }
+            Kind::Rsa(bits @ ..2048) => new(
+                &format!("an RSA key of {bits} bits is too short, 2048 to 8192 are supported"),
+                RSA,
+            ),
+            Kind::Rsa(bits @ 8193..) => new(
+                &format!("an RSA key of {bits} bits is too long, 2048 to 8192 are supported"),
+                RSA,
+            ),
             Kind::RsaPss => new(
                 "this is an RSASSA-PSS key, which the TLS library does not support; TLS makes PSS signatures with ordinary RSA keys (rsaEncryption)",
                 RSA,
             ),
             Kind::Dsa => new("DSA keys do not exist in TLS 1.3 and are not supported", EC),
-            Kind::Curve(Some(name @ ("P-256" | "P-384" | "P-521"))) => {
-                Some(format!("this {name} key is damaged; copy it again, or make a new one with: {EC}"))
-            }
-            Kind::Curve(Some(name)) => {
-                new(&format!("keys on the curve {name} are not supported, only P-256, P-384 and P-521"), EC)
-            }
+            Kind::Curve(Some(name @ ("P-256" | "P-384" | "P-521"))) => Some(format!(
+                "this {name} key is damaged; copy it again, or make a new one with: {EC}"
+            )),
+            Kind::Curve(Some(name)) => new(
+                &format!("keys on the curve {name} are not supported, only P-256, P-384 and P-521"),
+                EC,
+            ),
             Kind::Curve(None) => new(
                 "this is an elliptic curve key on an unknown curve; P-256, P-384 and P-521 are supported",
                 EC,
