@@ -3,8 +3,8 @@
 //! Promises: an error of `tls` comes back as a finding at the line of the key at fault.
 
 use super::finding::{Finding, Origin, Severity};
-use super::settings::{TlsSettings, TlsVersion};
-use crate::tls::{Acceptor, LoadError, TlsOptions, Version};
+use super::settings::{KeyPermissions, TlsSettings, TlsVersion};
+use crate::tls::{self, Acceptor, LoadError, TlsOptions, Version};
 
 /// Makes what a TLS section describes, with warnings.
 pub(crate) fn load_tls(settings: &TlsSettings) -> Result<(Acceptor, Vec<Finding>), Box<Finding>> {
@@ -15,6 +15,10 @@ pub(crate) fn load_tls(settings: &TlsSettings) -> Result<(Acceptor, Vec<Finding>
     let options = TlsOptions {
         certificate: settings.certificate.clone(),
         private_key: settings.private_key.clone(),
+        key_permissions: match settings.key_permissions {
+            KeyPermissions::Strict => tls::KeyPermissions::Strict,
+            KeyPermissions::Warn => tls::KeyPermissions::Warn,
+        },
         self_signed: settings.self_signed.clone(),
         min_version: version(settings.min_version),
         max_version: version(settings.max_version),
@@ -24,7 +28,8 @@ pub(crate) fn load_tls(settings: &TlsSettings) -> Result<(Acceptor, Vec<Finding>
     };
     match Acceptor::load(&options) {
         Ok((acceptor, warnings)) => {
-            let finding = |text| finding(settings, Severity::Warning, "privateKey", text);
+            let finding =
+                |LoadError { key, message }| finding(settings, Severity::Warning, key, message);
             // `resolve` warns of a self-signed identity already.
             let warnings = warnings.into_iter().filter(|_| settings.self_signed.is_empty());
             Ok((acceptor, warnings.map(finding).collect()))
