@@ -7,6 +7,7 @@ use std::ffi::{c_char, c_void};
 use std::net::{IpAddr, SocketAddr};
 
 use super::ptr;
+use crate::bind::without_port;
 use crate::handles::Conn;
 
 /// A connection: a number, not a pointer. It may be copied and kept at will, and any value
@@ -41,16 +42,14 @@ pub struct np_address {
     pub family: u32,
     /// TCP port.
     pub port: u32,
-    /// The address alone, "192.0.2.1", "2001:db8::1", "fe80::1%3".
+    /// The address alone, "192.0.2.1", "2001:db8::1"; a link-local one with the number of its
+    /// interface, "fe80::1%3", as getaddrinfo takes it.
     pub host: [c_char; 64],
 }
 
 impl np_address {
     pub(super) fn of(address: SocketAddr) -> np_address {
-        let host = match address {
-            SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
-            _ => address.ip().to_string(),
-        };
+        let host = without_port(address);
         let family = match address.ip() {
             IpAddr::V4(_) => 4,
             IpAddr::V6(_) => 6,

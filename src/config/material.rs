@@ -4,6 +4,7 @@
 
 use super::finding::{Finding, Origin, Severity};
 use super::settings::{TlsSettings, TlsVersion};
+use crate::expiry;
 use crate::tls::{Acceptor, LoadError, TlsOptions, Version};
 
 /// Makes what a TLS section describes, with warnings.
@@ -27,7 +28,11 @@ pub(crate) fn load_tls(settings: &TlsSettings) -> Result<(Acceptor, Vec<Finding>
             let finding = |text| finding(settings, Severity::Warning, "privateKey", text);
             // `resolve` warns of a self-signed identity already.
             let warnings = warnings.into_iter().filter(|_| settings.self_signed.is_empty());
-            Ok((acceptor, warnings.map(finding).collect()))
+            let mut findings: Vec<Finding> = warnings.map(finding).collect();
+            let dates = expiry::warning(acceptor.validity(), expiry::unix_now_s());
+            let of_dates = |text| self::finding(settings, Severity::Warning, "certificate", text);
+            findings.extend(dates.map(of_dates));
+            Ok((acceptor, findings))
         }
         Err(LoadError { key, message }) => {
             Err(Box::new(finding(settings, Severity::Error, key, message)))
