@@ -9,9 +9,7 @@ use crate::status::{Error, Status};
 use crate::sys;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::io;
-use std::net::{
-    IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, ToSocketAddrs,
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, ToSocketAddrs};
 use std::time::Duration;
 
 /// So much the system takes beyond what is on its way to the peer: otherwise one that reads nothing
@@ -136,8 +134,7 @@ fn own_listener(wanted: SocketAddr) -> Option<IpAddr> {
         rows.into_iter().partition(|(ip, _)| ip.is_ipv4() == wanted_ip.is_ipv4());
     let candidates = if certain.is_empty() { possible } else { certain };
     let descriptors = std::fs::read_dir("/proc/self/fd").ok()?;
-    let own: Vec<_> =
-        descriptors.filter_map(|entry| entry.ok()?.path().read_link().ok()).collect();
+    let own: Vec<_> = descriptors.filter_map(|entry| entry.ok()?.path().read_link().ok()).collect();
     let is_own = |inode: &str| own.iter().any(|file| file.as_os_str() == inode);
     candidates.into_iter().find_map(|(ip, inode)| is_own(&inode).then_some(ip))
 }
@@ -196,7 +193,9 @@ fn resolve(settings: &PortSettings) -> Result<Vec<Wanted>, Error> {
             }
             Ok(BindAddress::Name(name)) => {
                 let found = (name.as_str(), 0).to_socket_addrs().map_err(|error| {
-                    let why = format!("{error}; valid: an address of this machine, or a name that resolves to one");
+                    let why = format!(
+                        "{error}; valid: an address of this machine, or a name that resolves to one"
+                    );
                     failed(error.raw_os_error().unwrap_or(0), why)
                 })?;
                 (found.map(canonical).collect(), true)
@@ -302,8 +301,7 @@ pub(crate) fn without_port(address: SocketAddr) -> String {
 
 /// All IPv6 addresses take the IPv4 ones too if `dual`.
 fn listen(settings: &PortSettings, address: SocketAddr, dual: bool) -> io::Result<TcpListener> {
-    let socket =
-        Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(!(dual && address.ip().is_unspecified()))?;
     }
@@ -537,9 +535,24 @@ mod tests {
         // Numbers are asked of the system when it binds.
         let error = bind(&settings("bindAddress=fe80::1%999999")).unwrap_err();
         assert_eq!(error.status, Status::AddressNotAvailable);
-        let told = "server.ini:3: [Port] bindAddress: error: cannot listen on fe80::1%999999 port 0: ";
+        let told =
+            "server.ini:3: [Port] bindAddress: error: cannot listen on fe80::1%999999 port 0: ";
         assert!(error.message.starts_with(told), "{}", error.message);
         assert!(error.message.ends_with("(`ip link` lists them)"), "{}", error.message);
+    }
+
+    #[test]
+    fn mapped_addresses_are_ipv4_and_link_local_ones_keep_their_interface() {
+        let shown = |address: SocketAddr| canonical(address).to_string();
+        assert_eq!(shown("[::ffff:192.0.2.1]:80".parse().unwrap()), "192.0.2.1:80");
+        assert_eq!(shown("192.0.2.1:80".parse().unwrap()), "192.0.2.1:80");
+        let link_local = SocketAddrV6::new("fe80::1".parse().unwrap(), 80, 9, 3).into();
+        assert_eq!(shown(link_local), "[fe80::1%3]:80");
+        // The flow is of no address: equal ones are equal.
+        assert_eq!(
+            canonical(link_local),
+            SocketAddrV6::new("fe80::1".parse().unwrap(), 80, 0, 3).into()
+        );
     }
 
     #[test]

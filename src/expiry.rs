@@ -235,7 +235,12 @@ mod tests {
     }
 
     /// Looks as a listener would for so many days; gives the days of what was told.
-    fn told(validity: Validity, from_day: i64, for_days: u64, jump: impl Fn(u64) -> i64) -> Vec<f64> {
+    fn told(
+        validity: Validity,
+        from_day: i64,
+        for_days: u64,
+        jump: impl Fn(u64) -> i64,
+    ) -> Vec<f64> {
         let start_ms = 5_000;
         let mut now_ms = start_ms;
         let unix_s = |now_ms: u64| from_day * DAY_S + ((now_ms - start_ms) / 1000) as i64;
@@ -263,9 +268,10 @@ mod tests {
         // From the first moment of its last 14 days on.
         let from_75: Vec<f64> = told(days(0, 90), 75, 3, still);
         assert_eq!(from_75, [1.0, 2.0, 3.0]);
-        // Its end is told within a second, then a day later.
+        // In its last second, when it has ended, and then a day later.
         let second = 1.0 / 86_400.0;
-        assert_eq!(told(days(0, 4), 3, 2, still), [1.0 + second]);
+        let ends = [1.0, 1.0 + second, 2.0 + second];
+        assert_eq!(told(days(0, 4), 3, 3, still), ends);
         // Valid after a day, which is nothing to tell of.
         assert_eq!(told(days(2, 90), 1, 3, still), [0.0; 0]);
         assert_eq!(told(days(9, 90), 1, 2, still), [1.0, 2.0]);

@@ -273,9 +273,8 @@ pub(crate) fn prometheus(ports: &[(PortLabels, Stats)], runtime: &Stats) -> Stri
     family("closes_total", "counter", "Connections ended, by reason.", closes);
     // Only of ports with TLS.
     let of_certificates = |value: fn(&Stats) -> Option<i64>| {
-        let line = |(labels, stats): &(&str, &Stats)| {
-            Some((labels.to_string(), value(stats)?.into()))
-        };
+        let line =
+            |(labels, stats): &(&str, &Stats)| Some((labels.to_string(), value(stats)?.into()));
         stats.iter().filter_map(line).collect::<Vec<_>>()
     };
     let days = of_certificates(|s| s.certificate_days_left);

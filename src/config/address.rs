@@ -66,8 +66,7 @@ fn name(text: &str) -> String {
     text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase()
 }
 
-const NO_INTERFACE: &str =
-    "has no interface after '%'; write its name or number, as fe80::1%eth0";
+const NO_INTERFACE: &str = "has no interface after '%'; write its name or number, as fe80::1%eth0";
 
 /// As Linux takes it.
 fn is_interface(name: &str) -> bool {
@@ -136,7 +135,9 @@ mod tests {
         for text in ["127.0.0.1", "0.0.0.0", "::", "::1", "2001:db8::1", "::1:80"] {
             assert_eq!(BindAddress::parse(text), ip(text), "{text}");
         }
-        for text in ["localhost", "a.example.org", "my_host", "bücher.example", "10.example", "web.1"] {
+        for text in
+            ["localhost", "a.example.org", "my_host", "bücher.example", "10.example", "web.1"]
+        {
             assert_eq!(BindAddress::parse(text), named(text), "{text}");
         }
         assert_eq!(BindAddress::parse("[::1]"), ip("::1"));
@@ -151,9 +152,8 @@ mod tests {
 
     #[test]
     fn link_local_addresses_have_an_interface_and_no_others_do() {
-        let link = |zone: &str| {
-            Ok(BindAddress::LinkLocal("fe80::1".parse().unwrap(), zone.to_owned()))
-        };
+        let link =
+            |zone: &str| Ok(BindAddress::LinkLocal("fe80::1".parse().unwrap(), zone.to_owned()));
         assert_eq!(BindAddress::parse("fe80::1%eth0"), link("eth0"));
         assert_eq!(BindAddress::parse("[FE80::1%2]"), link("2"));
         for (text, words) in [
@@ -163,7 +163,10 @@ mod tests {
             ("fe80::1%0", "has no interface after '%'"),
             ("fe80::1%a b", "has no interface after '%'"),
             ("fe80::1%sixteen-bytes-xx", "has no interface after '%'"),
-            ("::1%lo", "has an interface on an address that is not link-local; write it without '%'"),
+            (
+                "::1%lo",
+                "has an interface on an address that is not link-local; write it without '%'",
+            ),
             ("::1%1", "has an interface on an address that is not link-local"),
             ("127.0.0.1%lo", "has an interface on an address that is not link-local"),
         ] {

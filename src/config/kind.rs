@@ -157,10 +157,7 @@ fn items(text: &str) -> Result<Value, &'static str> {
 }
 
 /// The items, or what is wrong with one of them.
-fn all(
-    text: &str,
-    wrong: impl Fn(&str) -> Option<&'static str>,
-) -> Result<Value, &'static str> {
+fn all(text: &str, wrong: impl Fn(&str) -> Option<&'static str>) -> Result<Value, &'static str> {
     let items = units::list(text).ok_or("has an empty item")?;
     match items.iter().find_map(|item| wrong(item)) {
         Some(wrong) => Err(wrong),

@@ -66,12 +66,10 @@ impl Taken {
         };
         let excluded_by = match (same, extent(&owner.address, has_all_ipv4)) {
             (Some(same), _) => Some(same),
-            (None, Err(family)) => {
-                self.all.get(&family).filter(|other| excludes(family, other))
-            }
-            (None, Ok(families)) => families.iter().find_map(|family| {
-                self.any.get(family).filter(|other| excludes(*family, other))
-            }),
+            (None, Err(family)) => self.all.get(&family).filter(|other| excludes(family, other)),
+            (None, Ok(families)) => families
+                .iter()
+                .find_map(|family| self.any.get(family).filter(|other| excludes(*family, other))),
         };
         if excluded_by.is_some() {
             return excluded_by.cloned();
@@ -126,17 +124,13 @@ pub(super) fn find(ports: &[(&Section, &PortSettings)], findings: &mut Vec<Findi
 }
 
 /// That the section of `owner` cannot have it, beside what `other` has.
-fn finding(
-    owner: &Owner,
-    other: &Owner,
-    ports: &[(&Section, &PortSettings)],
-) -> Option<Finding> {
+fn finding(owner: &Owner, other: &Owner, ports: &[(&Section, &PortSettings)]) -> Option<Finding> {
     let (section, settings) = ports.get(owner.section)?;
     let (other_section, other_settings) = ports.get(other.section)?;
     let is_ipv4 = |owner: &Owner| matches!(owner.address, BindAddress::Ip(IpAddr::V4(_)));
     let is_written_ipv6 = |owner: &Owner| owner.address == ALL && owner.shown.starts_with('\'');
-    let both_families = is_ipv4(owner) && is_written_ipv6(other)
-        || is_written_ipv6(owner) && is_ipv4(other);
+    let both_families =
+        is_ipv4(owner) && is_written_ipv6(other) || is_written_ipv6(owner) && is_ipv4(other);
     let because = if both_families { "; '::' takes the IPv4 addresses too" } else { "" };
     let valid = "addresses that do not include one another";
     let (key, message, valid) = if owner.section == other.section {
@@ -182,9 +176,8 @@ mod tests {
 
     /// Of one port with these addresses.
     fn list(addresses: &str) -> Vec<String> {
-        let found_at = |port: u16| {
-            found(&format!("[Port]\nport={port}\nbindAddress={addresses}\n"))
-        };
+        let found_at =
+            |port: u16| found(&format!("[Port]\nport={port}\nbindAddress={addresses}\n"));
         // The first address picks, and the others must have that number.
         assert_eq!(found_at(0), found_at(9110), "{addresses}");
         found_at(0)
@@ -194,19 +187,25 @@ mod tests {
     fn sections_with_one_number_and_address_are_found_with_both_places() {
         assert_eq!(
             beside("", ""),
-            ["t.ini:4: [Port.b] port: error: port 9110 of all addresses is taken by [Port.a] in t.ini:2; \
-              valid: another port, or addresses that do not include one another"]
+            [
+                "t.ini:4: [Port.b] port: error: port 9110 of all addresses is taken by [Port.a] in t.ini:2; \
+              valid: another port, or addresses that do not include one another"
+            ]
         );
         assert_eq!(
             beside("127.0.0.1", "0.0.0.0"),
-            ["t.ini:6: [Port.b] port: error: port 9110 of '0.0.0.0' is taken by [Port.a] in t.ini:2, \
-              which listens on '127.0.0.1'; valid: another port, or addresses that do not include one another"]
+            [
+                "t.ini:6: [Port.b] port: error: port 9110 of '0.0.0.0' is taken by [Port.a] in t.ini:2, \
+              which listens on '127.0.0.1'; valid: another port, or addresses that do not include one another"
+            ]
         );
         assert_eq!(
             beside("::", "0.0.0.0"),
-            ["t.ini:6: [Port.b] port: error: port 9110 of '0.0.0.0' is taken by [Port.a] in t.ini:2, \
+            [
+                "t.ini:6: [Port.b] port: error: port 9110 of '0.0.0.0' is taken by [Port.a] in t.ini:2, \
               which listens on '::'; '::' takes the IPv4 addresses too; \
-              valid: another port, or addresses that do not include one another"]
+              valid: another port, or addresses that do not include one another"
+            ]
         );
         for (first, second) in [
             ("", "127.0.0.1"),
@@ -307,7 +306,8 @@ mod tests {
     /// A file of a megabyte with one number everywhere: as many findings as sections, in one go.
     #[test]
     fn each_of_very_many_sections_has_one_finding() {
-        let text: String = (0..2000).map(|n| format!("[Port.{n}]\nport=1\nbindAddress=::1, ::2, ::3\n")).collect();
+        let text: String =
+            (0..2000).map(|n| format!("[Port.{n}]\nport=1\nbindAddress=::1, ::2, ::3\n")).collect();
         assert_eq!(found(&text).len(), 1999);
     }
 }

@@ -18,6 +18,7 @@ use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::options::LoadError;
 
@@ -32,6 +33,16 @@ const MAX_FILE: u64 = 1024 * 1024;
 #[derive(Clone)]
 pub struct Identity {
     pub(super) key: Arc<CertifiedKey>,
+    validity: Validity,
+}
+
+/// When certificates can be used, in seconds since 1970-01-01 UTC, both inclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// The first second.
+    pub not_before_s: i64,
+    /// The last second.
+    pub not_after_s: i64,
 }
 
 impl Identity {
@@ -88,7 +99,13 @@ impl Identity {
         .map_err(|error| LoadError::new(SELF_SIGNED, error.to_string()))?;
         let warning =
             format!("self-signed identity for {}, for trying things out", names.join(", "));
-        Ok((Identity { key: Arc::new(key) }, warning))
+        let validity = validity(&key.cert);
+        Ok((Identity { key: Arc::new(key), validity }, warning))
+    }
+
+    /// When all certificates of the chain that is sent are valid.
+    pub fn validity(&self) -> Validity {
+        self.validity
     }
 
     fn check(
@@ -114,7 +131,8 @@ impl Identity {
         let key = CertifiedKey::new(chain, signer);
         match key.keys_match() {
             Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
-                Ok(Identity { key: Arc::new(key) })
+                let validity = validity(&key.cert);
+                Ok(Identity { key: Arc::new(key), validity })
             }
             Err(Error::InconsistentKeys(_)) => Err(LoadError::new(
                 PRIVATE_KEY,
@@ -140,6 +158,18 @@ impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Identity({} certificates)", self.key.cert.len())
     }
+}
+
+fn validity(chain: &[CertificateDer<'_>]) -> Validity {
+    let mut all = Validity { not_before_s: i64::MIN, not_after_s: i64::MAX };
+    for certificate in chain {
+        if let Ok((_, certificate)) = X509Certificate::from_der(certificate) {
+            let validity = certificate.validity();
+            all.not_before_s = all.not_before_s.max(validity.not_before.timestamp());
+            all.not_after_s = all.not_after_s.min(validity.not_after.timestamp());
+        }
+    }
+    all
 }
 
 fn is_name(name: &str) -> bool {
@@ -423,6 +453,21 @@ mod tests {
         refused(Identity::load(&folder.path("none.pem"), &key), "certificate", "does not exist");
         std::fs::create_dir(folder.path("dir.pem")).unwrap();
         refused(Identity::load(&folder.path("dir.pem"), &key), "certificate", "not a regular file");
+    }
+
+    #[test]
+    fn the_validity_is_that_of_all_certificates_of_the_chain() {
+        let made = |years: (i32, i32)| {
+            let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+            let mut params = CertificateParams::new(vec!["host.example".to_string()]).unwrap();
+            params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
+            params.not_after = rcgen::date_time_ymd(years.1, 1, 1);
+            (params.self_signed(&key).unwrap().pem(), pem("PRIVATE KEY", &key.serialize_der()))
+        };
+        let ((leaf, key), (issuer, _)) = (made((2001, 2030)), made((2000, 2020)));
+        let (identity, _) = load(&Folder::new(), &(leaf + &issuer), &key).unwrap();
+        let expected = Validity { not_before_s: 978_307_200, not_after_s: 1_577_836_800 };
+        assert_eq!(identity.validity(), expected);
     }
 
     #[test]

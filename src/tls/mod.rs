@@ -32,6 +32,6 @@ pub use acceptor::Acceptor;
 pub use client_hello::{ClientHello, MAX_HELLO, MAX_RECORDS, Peek, peek};
 pub use engine::{Engine, Facts, MAX_HANDSHAKE, SealError};
 pub use failure::TlsError;
-pub use identity::Identity;
+pub use identity::{Identity, Validity};
 pub use options::{LoadError, TlsOptions, Version};
 pub use policy::Policy;
