@@ -223,6 +223,7 @@ const PORT: &[Key] = keys! {
 const TLS: &[Key] = keys! {
     "certificate", built, Kind::Path, Nothing, "PEM chain, the server's own certificate first";
     "privateKey", built, Kind::Path, Nothing, "PEM key of the certificate";
+    "keyPermissions", built, Kind::Choice(&["strict", "warn"]), Text("strict"), "`strict` refuses a private key that every user can read or change; `warn` takes it with a warning, see below";
     "keyPassword", planned, Kind::Secret, Nothing, "password of an encrypted private key";
     "keyPasswordFile", planned, Kind::Path, Nothing, "file that holds it";
     "keyPasswordEnv", planned, TEXT, Nothing, "environment variable that holds it";

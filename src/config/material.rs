@@ -3,9 +3,9 @@
 //! Promises: an error of `tls` comes back as a finding at the line of the key at fault.
 
 use super::finding::{Finding, Origin, Severity};
-use super::settings::{TlsSettings, TlsVersion};
+use super::settings::{KeyPermissions, TlsSettings, TlsVersion};
 use crate::expiry;
-use crate::tls::{Acceptor, LoadError, TlsOptions, Version};
+use crate::tls::{self, Acceptor, LoadError, TlsOptions, Version};
 
 /// Makes what a TLS section describes, with warnings.
 pub(crate) fn load_tls(settings: &TlsSettings) -> Result<(Acceptor, Vec<Finding>), Box<Finding>> {
@@ -16,6 +16,10 @@ pub(crate) fn load_tls(settings: &TlsSettings) -> Result<(Acceptor, Vec<Finding>
     let options = TlsOptions {
         certificate: settings.certificate.clone(),
         private_key: settings.private_key.clone(),
+        key_permissions: match settings.key_permissions {
+            KeyPermissions::Strict => tls::KeyPermissions::Strict,
+            KeyPermissions::Warn => tls::KeyPermissions::Warn,
+        },
         self_signed: settings.self_signed.clone(),
         min_version: version(settings.min_version),
         max_version: version(settings.max_version),
@@ -25,13 +29,13 @@ pub(crate) fn load_tls(settings: &TlsSettings) -> Result<(Acceptor, Vec<Finding>
     };
     match Acceptor::load(&options) {
         Ok((acceptor, warnings)) => {
-            let finding = |text| finding(settings, Severity::Warning, "privateKey", text);
+            let finding =
+                |LoadError { key, message }| finding(settings, Severity::Warning, key, message);
             // `resolve` warns of a self-signed identity already.
             let warnings = warnings.into_iter().filter(|_| settings.self_signed.is_empty());
-            let mut findings: Vec<Finding> = warnings.map(finding).collect();
             let dates = expiry::warning(acceptor.validity(), expiry::unix_now_s());
-            let of_dates = |text| self::finding(settings, Severity::Warning, "certificate", text);
-            findings.extend(dates.map(of_dates));
+            let dates = dates.map(|message| LoadError { key: "certificate", message });
+            let findings = warnings.chain(dates).map(finding).collect();
             Ok((acceptor, findings))
         }
         Err(LoadError { key, message }) => {

@@ -10,8 +10,8 @@ use super::keys::{SectionType, looks_like};
 use super::name::{Name, fold, name_of};
 use super::overlap;
 use super::settings::{
-    AccepterPriority, Compression, LogLevel, PortSettings, RuntimeSettings, Settings, SslMode,
-    TlsSettings, TlsVersion,
+    AccepterPriority, Compression, KeyPermissions, LogLevel, PortSettings, RuntimeSettings,
+    Settings, SslMode, TlsSettings, TlsVersion,
 };
 use super::units::{show_duration, show_size};
 use std::collections::HashMap;
@@ -253,6 +253,7 @@ fn tls(section: &Section, values: &Values, findings: &mut Vec<Finding>) -> TlsSe
         places: values.places(section),
         certificate: certificate.map(path),
         private_key: private_key.map(path),
+        key_permissions: values.word("keyPermissions", KeyPermissions::from_word),
         min_version,
         max_version,
         cipher_suites: values.list("cipherSuites"),
@@ -352,6 +353,7 @@ mod tests {
                         "accepterPriority" => AccepterPriority::from_word(word).is_some(),
                         "ssl" => SslMode::from_word(word).is_some(),
                         "compression" => Compression::from_word(word).is_some(),
+                        "keyPermissions" => KeyPermissions::from_word(word).is_some(),
                         name => panic!("{name} has no enum"),
                     };
                     assert!(known, "{} = {word}", key.name);

@@ -6,6 +6,7 @@
 
 pub use super::finding::Origin;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 /// Everything.
@@ -117,7 +118,7 @@ pub struct PortSettings {
 }
 
 /// One TLS section.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct TlsSettings {
     /// The section's name as the file writes it.
     pub section: String,
@@ -127,6 +128,8 @@ pub struct TlsSettings {
     pub certificate: Option<PathBuf>,
     /// `privateKey`; there exactly if `self_signed` is empty.
     pub private_key: Option<PathBuf>,
+    /// `keyPermissions`.
+    pub key_permissions: KeyPermissions,
     /// `minVersion`, never above `max_version`.
     pub min_version: TlsVersion,
     /// `maxVersion`.
@@ -139,6 +142,26 @@ pub struct TlsSettings {
     pub alpn: Vec<String>,
     /// `selfSigned`: the names; empty = off.
     pub self_signed: Vec<String>,
+}
+
+impl fmt::Debug for TlsSettings {
+    /// Never shows a key that was given in place of a path.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = |path: &Option<PathBuf>| path.as_deref().map(crate::tls::shown_path);
+        f.debug_struct("TlsSettings")
+            .field("section", &self.section)
+            .field("places", &self.places)
+            .field("certificate", &path(&self.certificate))
+            .field("private_key", &path(&self.private_key))
+            .field("key_permissions", &self.key_permissions)
+            .field("min_version", &self.min_version)
+            .field("max_version", &self.max_version)
+            .field("cipher_suites", &self.cipher_suites)
+            .field("groups", &self.groups)
+            .field("alpn", &self.alpn)
+            .field("self_signed", &self.self_signed)
+            .finish()
+    }
 }
 
 /// Builds an enum of the words of a choice in `keys`.
@@ -194,6 +217,13 @@ words! {
     Raw = "raw", "Reads and writes raw deflate.";
     Off = "off", "Reads zlib and raw, never writes compressed.";
     Never = "never", "Refuses compressed frames, and never writes them.";
+}
+
+words! {
+    /// `keyPermissions`: what becomes of a private key that every user can read or change.
+    KeyPermissions:
+    Strict = "strict", "It is refused.";
+    Warn = "warn", "It is taken, with a warning.";
 }
 
 words! {

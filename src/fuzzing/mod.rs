@@ -7,12 +7,14 @@ mod client_hello;
 mod connection;
 mod framing;
 mod ini;
+mod pem;
 pub(crate) mod reference;
 
 pub use client_hello::{client_hello, identify};
 pub use connection::connection;
 pub use framing::{frame_decode, inflate, round_trip};
 pub use ini::ini;
+pub use pem::pem;
 
 #[cfg(fuzzing)]
 use crate::simulation::{Canary, set_canary};
@@ -92,6 +94,21 @@ mod tests {
     #[test]
     fn a_client_hello_is_read_as_the_tls_library_reads_it() {
         replay("client_hello", super::client_hello);
+    }
+
+    #[test]
+    fn any_bytes_are_an_identity_or_an_error_that_shows_none_of_them() {
+        replay("pem", super::pem);
+    }
+
+    #[test]
+    fn an_error_that_shows_pem_text_is_noticed() {
+        let input = b"-----BEGIN X-----bmF0aXZlcG9ydA==";
+        super::pem(input);
+        crate::simulation::set_canary(Some(crate::simulation::Canary::ToldText));
+        let result = std::panic::catch_unwind(|| super::pem(input));
+        crate::simulation::set_canary(None);
+        assert!(result.is_err());
     }
 
     #[test]

@@ -63,8 +63,9 @@ impl Acceptor {
         })
     }
 
-    /// Loads everything a TLS section names. The strings are warnings.
-    pub fn load(options: &TlsOptions) -> Result<(Acceptor, Vec<String>), LoadError> {
+    /// Loads everything a TLS section names. The second part holds warnings, with the key that
+    /// each is about.
+    pub fn load(options: &TlsOptions) -> Result<(Acceptor, Vec<LoadError>), LoadError> {
         let (identity, mut warnings) = match (&options.certificate, &options.private_key) {
             (Some(_), _) | (_, Some(_)) if !options.self_signed.is_empty() => {
                 return Err(LoadError::new(
@@ -72,7 +73,9 @@ impl Acceptor {
                     "selfSigned stands beside certificate or privateKey; keep one of them",
                 ));
             }
-            (Some(certificate), Some(private_key)) => Identity::load(certificate, private_key)?,
+            (Some(certificate), Some(private_key)) => {
+                Identity::load(certificate, private_key, options.key_permissions)?
+            }
             (Some(_), None) => {
                 return Err(LoadError::new(
                     "privateKey",
@@ -93,7 +96,7 @@ impl Acceptor {
             }
             (None, None) => {
                 let (identity, warning) = Identity::self_signed(&options.self_signed)?;
-                (identity, vec![warning])
+                (identity, vec![LoadError::new("selfSigned", warning)])
             }
         };
         let policy = Policy::new(options)?;
@@ -124,7 +127,7 @@ impl Acceptor {
 }
 
 /// TLS 1.2 suites name the kind of certificate; a list may exclude the one that is there.
-fn unusable_tls12(identity: &Identity, policy: &Policy) -> Option<String> {
+fn unusable_tls12(identity: &Identity, policy: &Policy) -> Option<LoadError> {
     let kind = match identity.key.key.algorithm() {
         rustls::SignatureAlgorithm::RSA => "_RSA_",
         _ => "_ECDSA_",
@@ -133,6 +136,6 @@ fn unusable_tls12(identity: &Identity, policy: &Policy) -> Option<String> {
     let tls12 = |name: &String| name.contains("_WITH_");
     let names = || policy.suites.iter().map(suite_name);
     (policy.min_version == Version::Tls12 && !names().filter(tls12).any(fits)).then(|| {
-        format!("cipherSuites has no TLSv1.2 suite for this kind of certificate (one with {kind}); clients of TLSv1.2 will be refused")
+        LoadError::new("cipherSuites", format!("cipherSuites has no TLSv1.2 suite for this kind of certificate (one with {kind}); clients of TLSv1.2 will be refused"))
     })
 }

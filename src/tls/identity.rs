@@ -1,26 +1,33 @@
 //! A certificate chain with its private key, from PEM files or made for trying things out.
 //!
-//! Promises: a loaded identity's key belongs to its certificate; a private key that every user
-//! of the machine can read or change is refused; each way in which a file can be wrong has its
-//! own one-line error with the file's name. Whether the certificate is still valid is not
-//! looked at: clients do that. Keystores and passwords are not available in this version.
+//! Promises: a loaded identity's key belongs to its certificate, which is sent first; every
+//! certificate of the file is sent once, or the file is refused; a private key that every user of
+//! the machine can read or change is refused, unless `keyPermissions` says else; each way in which
+//! a file can be wrong has its own one-line error with the file's name and line, without content
+//! of the file. The text and the bytes of a key are wiped after loading, also on errors.
+//! Whether a certificate is still valid is not looked at here (`validity` tells). Keystores and
+//! passwords are not available in this version.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair};
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::{PemObject, SectionKind};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
-use rustls::{Error, InconsistentKeys};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::sign::{CertifiedKey, SigningKey};
+use rustls::{CertificateError, Error, InconsistentKeys};
+use x509_parser::prelude::{FromDer, SubjectPublicKeyInfo, X509Certificate};
+use zeroize::Zeroizing;
 
-use super::options::LoadError;
+use super::chain::{self, Certificate};
+use super::options::{KeyPermissions, LoadError};
+use super::pem::{self, Block, Label, contains, looks_like_secret, shown};
+use super::private_key::{is_private_key, signer};
 
 const CERTIFICATE: &str = "certificate";
 const PRIVATE_KEY: &str = "privateKey";
@@ -28,6 +35,8 @@ const SELF_SIGNED: &str = "selfSigned";
 
 /// More than any chain or key needs; a wrong path must not fill the memory.
 const MAX_FILE: u64 = 1024 * 1024;
+/// Each one costs up to a millisecond.
+const MAX_KEYS: usize = 64;
 
 /// A certificate chain and its private key, ready to be used.
 #[derive(Clone)]
@@ -45,23 +54,99 @@ pub struct Validity {
     pub not_after_s: i64,
 }
 
+impl Validity {
+    fn of<'a>(chain: impl Iterator<Item = &'a X509Certificate<'a>>) -> Validity {
+        let mut all = Validity { not_before_s: i64::MIN, not_after_s: i64::MAX };
+        for certificate in chain {
+            let validity = certificate.validity();
+            all.not_before_s = all.not_before_s.max(validity.not_before.timestamp());
+            all.not_after_s = all.not_after_s.min(validity.not_after.timestamp());
+        }
+        all
+    }
+}
+
 impl Identity {
-    /// Loads a PEM chain and a PEM private key (PKCS#8, PKCS#1 or SEC1). The strings are
-    /// warnings. Both paths may name the same file.
+    /// Loads a PEM chain and a PEM private key (PKCS#8, PKCS#1 or SEC1). Both paths may name the
+    /// same file. The second part holds warnings, with the key that each is about.
     pub fn load(
         certificate: &Path,
         private_key: &Path,
-    ) -> Result<(Identity, Vec<String>), LoadError> {
-        let (text, _) = read(CERTIFICATE, certificate)?;
-        let chain = chain(certificate, &text)?;
-        let (mut text, mode) = read(PRIVATE_KEY, private_key)?;
-        let warning = check_mode(private_key, mode)?;
-        let key = key(private_key, &text);
-        // The text holds the key: wiped, and kept from being optimised away.
-        text.fill(0);
-        std::hint::black_box(&text);
-        let identity = Identity::check(chain, key?, certificate, private_key)?;
-        Ok((identity, warning.into_iter().collect()))
+        permissions: KeyPermissions,
+    ) -> Result<(Identity, Vec<LoadError>), LoadError> {
+        let mut warnings = Vec::new();
+        let chain = Source::open(CERTIFICATE, certificate)?;
+        let key = Source::open(PRIVATE_KEY, private_key)?;
+        warnings.extend(check_mode(&key, permissions)?);
+        let identity = Identity::from_pem(&chain, &key, &mut warnings)?;
+        Ok((identity, warnings))
+    }
+
+    /// The same from texts that were read before.
+    pub(crate) fn from_pem(
+        certificate: &Source,
+        private_key: &Source,
+        warnings: &mut Vec<LoadError>,
+    ) -> Result<Identity, LoadError> {
+        let chain_blocks = certificate.blocks()?;
+        let key_blocks = private_key.blocks()?;
+        let has_key = |blocks: &[Block]| blocks.iter().any(|block| block.label.is_private_key());
+        let has_certificate =
+            |blocks: &[Block]| blocks.iter().any(|block| block.label.is_certificate());
+        if !has_certificate(&chain_blocks) && has_certificate(&key_blocks) && has_key(&chain_blocks)
+        {
+            return Err(certificate.error(format!(
+                "this file holds a private key, and {} the certificate; exchange the two paths",
+                private_key.place
+            )));
+        }
+        if !has_certificate(&chain_blocks) {
+            return Err(certificate.error(no_certificate(&chain_blocks, certificate)));
+        }
+        if !has_key(&key_blocks) {
+            return Err(private_key.error(no_key(&key_blocks, private_key)));
+        }
+        if has_key(&chain_blocks)
+            && certificate.is_open_to_all()
+            && certificate.place != private_key.place
+        {
+            warnings.push(certificate.error(format!(
+                "this file holds a private key too, and every user can read or change it; remove the key from it, or run: chmod 600 {}",
+                certificate.place
+            )));
+        }
+        let mut all = Vec::new();
+        for block in chain_blocks.iter().filter(|block| block.label.is_certificate()) {
+            let read = Certificate::read(block);
+            all.push(read.map_err(|reason| certificate.error_at(block.line, reason))?);
+        }
+        let (leaf, key) = pair(&all, &key_blocks, certificate, private_key)?;
+        let sent = chain::order(&all, leaf);
+        for (line, text) in sent.warnings {
+            warnings.push(certificate.error_at(line, text));
+        }
+        let validity = Validity::of(sent.order.iter().map(|&at| &all[at].x509));
+        let key = CertifiedKey::new(chain::owned(&all, &sent.order), key);
+        match key.keys_match() {
+            Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
+                Ok(Identity { key: Arc::new(key), validity })
+            }
+            Err(error) => {
+                let reason = match error {
+                    Error::InvalidCertificate(CertificateError::BadEncoding) => {
+                        "its encoding is not strict DER".to_owned()
+                    }
+                    Error::InvalidCertificate(error) => format!("{error:?}"),
+                    _ => "it does not belong to the key".to_owned(),
+                };
+                Err(certificate.error_at(
+                    all[leaf].line,
+                    format!(
+                        "the TLS library cannot use this certificate ({reason}); make it again"
+                    ),
+                ))
+            }
+        }
     }
 
     /// Makes an ECDSA P-256 identity for DNS names and IP addresses. The string is a warning.
@@ -79,6 +164,7 @@ impl Identity {
             ));
         };
         if let Some(name) = names.iter().find(|name| !is_name(name)) {
+            let name = shown(name);
             return Err(LoadError::new(
                 SELF_SIGNED,
                 format!("\"{name}\" is neither a host name nor an IP address"),
@@ -87,89 +173,38 @@ impl Identity {
         let mut params = CertificateParams::new(names).map_err(failed)?;
         params.distinguished_name.push(DnType::CommonName, first);
         params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
-        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(failed)?;
-        let certificate = params.self_signed(&key).map_err(failed)?;
-        let key = PrivateKeyDer::try_from(key.serialize_der())
-            .map_err(|error| LoadError::new(SELF_SIGNED, error))?;
-        let key = CertifiedKey::from_der(
-            vec![certificate.der().clone()],
-            key,
-            &aws_lc_rs::default_provider(),
-        )
-        .map_err(|error| LoadError::new(SELF_SIGNED, error.to_string()))?;
+        let pair = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(failed)?;
+        // It keeps the key's bytes: wiped at the end of this function.
+        let pair = Zeroizing::new(pair);
+        let certificate = params.self_signed(&*pair).map_err(failed)?;
+        let unusable = |error: Error| LoadError::new(SELF_SIGNED, error.to_string());
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(pair.serialized_der()));
+        let key = any_supported_type(&key).map_err(unusable)?;
+        let der = certificate.der().clone();
+        let validity = Validity::of(X509Certificate::from_der(&der).iter().map(|(_, x509)| x509));
+        let key = CertifiedKey::new(vec![der.clone()], key);
+        key.keys_match().map_err(unusable)?;
         let warning =
             format!("self-signed identity for {}, for trying things out", names.join(", "));
-        let validity = validity(&key.cert);
         Ok((Identity { key: Arc::new(key), validity }, warning))
+    }
+
+    /// How many certificates are sent.
+    pub fn certificates(&self) -> usize {
+        self.key.cert.len()
     }
 
     /// When all certificates of the chain that is sent are valid.
     pub fn validity(&self) -> Validity {
         self.validity
     }
-
-    fn check(
-        chain: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
-        certificate: &Path,
-        private_key: &Path,
-    ) -> Result<Identity, LoadError> {
-        let provider = aws_lc_rs::default_provider();
-        let signer = provider.key_provider.load_private_key(key).map_err(|error| {
-            let reason = match error {
-                Error::General(reason) => reason,
-                other => other.to_string(),
-            };
-            LoadError::new(
-                PRIVATE_KEY,
-                format!(
-                    "{}: this key cannot be used ({reason}); use an RSA key of 2048 to 8192 bits, ECDSA P-256, P-384 or P-521, or Ed25519",
-                    private_key.display()
-                ),
-            )
-        })?;
-        let key = CertifiedKey::new(chain, signer);
-        match key.keys_match() {
-            Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
-                let validity = validity(&key.cert);
-                Ok(Identity { key: Arc::new(key), validity })
-            }
-            Err(Error::InconsistentKeys(_)) => Err(LoadError::new(
-                PRIVATE_KEY,
-                format!(
-                    "{}: the private key does not belong to the certificate in {}",
-                    private_key.display(),
-                    certificate.display()
-                ),
-            )),
-            Err(error) => Err(LoadError::new(
-                CERTIFICATE,
-                format!(
-                    "{}: the first certificate cannot be read ({error})",
-                    certificate.display()
-                ),
-            )),
-        }
-    }
 }
 
 impl std::fmt::Debug for Identity {
     /// Never shows the key.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Identity({} certificates)", self.key.cert.len())
+        write!(f, "Identity({} certificates)", self.certificates())
     }
-}
-
-fn validity(chain: &[CertificateDer<'_>]) -> Validity {
-    let mut all = Validity { not_before_s: i64::MIN, not_after_s: i64::MAX };
-    for certificate in chain {
-        if let Ok((_, certificate)) = X509Certificate::from_der(certificate) {
-            let validity = certificate.validity();
-            all.not_before_s = all.not_before_s.max(validity.not_before.timestamp());
-            all.not_after_s = all.not_after_s.min(validity.not_after.timestamp());
-        }
-    }
-    all
 }
 
 fn is_name(name: &str) -> bool {
@@ -177,99 +212,280 @@ fn is_name(name: &str) -> bool {
     name.parse::<IpAddr>().is_ok() || (1..=253).contains(&name.len()) && name.chars().all(plain)
 }
 
-/// The content and permissions of a file that is opened once, so that both belong together.
-fn read(key: &'static str, path: &Path) -> Result<(Vec<u8>, u32), LoadError> {
-    let place = path.display();
-    let failed = |error: io::Error| {
-        let reason = match error.kind() {
-            io::ErrorKind::NotFound => "the file does not exist".to_string(),
-            io::ErrorKind::PermissionDenied => {
-                "the user this process runs as may not read the file".to_string()
-            }
-            _ => format!("the file cannot be read ({error})"),
-        };
-        LoadError::new(key, format!("{place}: {reason}"))
-    };
-    // Non-blocking, since opening a pipe would otherwise wait for its writer.
-    let file =
-        File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
-    let about = file.metadata().map_err(failed)?;
-    if !about.is_file() {
-        return Err(LoadError::new(key, format!("{place}: this is not a regular file")));
-    }
-    if about.len() > MAX_FILE {
-        return Err(LoadError::new(
-            key,
-            format!("{place}: the file is larger than 1 MiB; is it PEM?"),
-        ));
-    }
-    // Room for all of it at once: a growing buffer would leave copies of a key behind.
-    let mut text = Vec::with_capacity(about.len() as usize + 1);
-    file.take(MAX_FILE).read_to_end(&mut text).map_err(failed)?;
-    if text.is_empty() {
-        return Err(LoadError::new(key, format!("{place}: the file is empty")));
-    }
-    Ok((text, about.permissions().mode()))
+/// A file that was read once, so that content and permissions belong together. Wiped when it is
+/// dropped, since it may hold a key.
+pub(crate) struct Source {
+    key: &'static str,
+    place: String,
+    text: Zeroizing<Vec<u8>>,
+    mode: u32,
 }
 
-fn check_mode(path: &Path, mode: u32) -> Result<Option<String>, LoadError> {
-    let place = path.display();
-    if mode & 0o006 != 0 {
-        return Err(LoadError::new(
-            PRIVATE_KEY,
-            format!(
-                "{place}: every user can read or change this private key; run: chmod 600 {place}"
-            ),
-        ));
+impl Source {
+    /// A text that is in no file; `key` is the key of the configuration that errors name.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn new(key: &'static str, place: &str, text: &[u8]) -> Source {
+        Source { key, place: place.to_owned(), text: Zeroizing::new(text.to_vec()), mode: 0o600 }
+    }
+
+    fn open(key: &'static str, path: &Path) -> Result<Source, LoadError> {
+        let value = path.as_os_str().as_bytes();
+        if looks_like_secret(&String::from_utf8_lossy(value)) {
+            return Err(LoadError::new(
+                key,
+                "the value is no path, it looks like a key or certificate (it is not shown); write it into a file that only this user can read (chmod 600), and set the path of the file",
+            ));
+        }
+        let place = path.display().to_string();
+        let failed = |error: io::Error| {
+            let reason = match error.kind() {
+                io::ErrorKind::NotFound => "the file does not exist".to_string(),
+                io::ErrorKind::PermissionDenied => {
+                    "the user this process runs as may not read the file".to_string()
+                }
+                _ => format!("the file cannot be read ({error})"),
+            };
+            LoadError::new(key, format!("{place}: {reason}"))
+        };
+        let fail = |reason: &str| Err(LoadError::new(key, format!("{place}: {reason}")));
+        // Non-blocking, since opening a pipe would otherwise wait for its writer.
+        let mut file =
+            File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
+        let about = file.metadata().map_err(failed)?;
+        if !about.is_file() {
+            return fail("this is not a regular file");
+        }
+        if about.len() > MAX_FILE {
+            return fail("the file is larger than 1 MiB; is it PEM?");
+        }
+        // As large as it will get: a growing buffer would leave copies of a key behind.
+        let mut text = Zeroizing::new(vec![0; about.len() as usize + 1]);
+        let mut len = 0;
+        loop {
+            match file.read(&mut text[len..]) {
+                Ok(0) => break,
+                Ok(more) => len += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        match len {
+            0 => return fail("the file is empty"),
+            len if len == text.len() => {
+                return fail("the file grew while it was read; try again when it is complete");
+            }
+            len => text.truncate(len),
+        }
+        Ok(Source { key, place, text, mode: about.permissions().mode() })
+    }
+
+    fn error(&self, reason: impl std::fmt::Display) -> LoadError {
+        LoadError::new(self.key, format!("{}: {reason}", self.place))
+    }
+
+    fn error_at(&self, line: u32, reason: impl std::fmt::Display) -> LoadError {
+        LoadError::new(self.key, format!("{}:{line}: {reason}", self.place))
+    }
+
+    fn blocks(&self) -> Result<Vec<Block>, LoadError> {
+        pem::read(&self.text).map_err(|error| {
+            let message = error.message(&self.place);
+            #[cfg(any(test, fuzzing))]
+            let message = told(message, &self.text);
+            LoadError::new(self.key, message)
+        })
+    }
+
+    fn is_open_to_all(&self) -> bool {
+        self.mode & 0o006 != 0
+    }
+}
+
+/// Shows the beginning of the first block, if that fault is switched on.
+#[cfg(any(test, fuzzing))]
+fn told(message: String, text: &[u8]) -> String {
+    use crate::simulation::{Canary, canary};
+
+    let text = String::from_utf8_lossy(text);
+    match text.split("-----").nth(2) {
+        Some(block) if canary(Canary::ToldText) => {
+            message + &block.chars().take(40).collect::<String>()
+        }
+        _ => message,
+    }
+}
+
+fn check_mode(key: &Source, permissions: KeyPermissions) -> Result<Option<LoadError>, LoadError> {
+    let (place, mode) = (&key.place, key.mode & 0o777);
+    if key.is_open_to_all() {
+        let found = format!("every user can read or change this private key (mode {mode:04o})");
+        let chmod = format!("run: chmod 600 {place}");
+        return match permissions {
+            KeyPermissions::Strict => Err(key.error(format!(
+                "{found}; {chmod}, or for a mounted secret (Kubernetes, Docker) set defaultMode: 0400 of the volume, or keyPermissions = warn"
+            ))),
+            KeyPermissions::Warn => Ok(Some(key.error(format!("{found}; {chmod}")))),
+        };
     }
     Ok((mode & 0o060 != 0).then(|| {
-        format!("{place}: the group can read or change this private key; to keep it to one user, run: chmod 600 {place}")
+        key.error(format!("the group can read or change this private key (mode {mode:04o}); to keep it to one user, run: chmod 600 {place}"))
     }))
 }
 
-fn chain(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, LoadError> {
-    let place = path.display();
-    let chain =
-        CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>().map_err(|error| {
-            LoadError::new(CERTIFICATE, format!("{place}: the PEM text is broken ({error})"))
-        })?;
-    if chain.is_empty() {
-        return Err(LoadError::new(
-            CERTIFICATE,
-            format!(
-                "{place}: there is no certificate in this file; a PEM one begins with -----BEGIN CERTIFICATE----- (from PKCS#12: openssl pkcs12 -in {place} -nokeys -out NEWFILE)"
-            ),
-        ));
+/// The server's own certificate, and the signer with its key.
+fn pair(
+    all: &[Certificate<'_>],
+    key_blocks: &[Block],
+    certificate: &Source,
+    private_key: &Source,
+) -> Result<(usize, Arc<dyn SigningKey>), LoadError> {
+    let blocks = key_blocks.iter().filter(|block| block.label.is_private_key());
+    let blocks: Vec<&Block> = blocks.collect();
+    if blocks.len() > MAX_KEYS {
+        return Err(private_key.error(format!(
+            "the file holds {} private keys, {MAX_KEYS} at most are tried; keep the one of the certificate",
+            blocks.len()
+        )));
     }
-    Ok(chain)
+    let mut unusable = None;
+    let mut usable = Vec::new();
+    // Certificate, and the key that it belongs to.
+    let mut matching = Vec::new();
+    for block in blocks {
+        match signer(block, &private_key.place) {
+            Ok(signer) => {
+                let public_key = signer.public_key().map(|der| der.to_vec()).unwrap_or_default();
+                if let Ok((_, public_key)) = SubjectPublicKeyInfo::from_der(&public_key) {
+                    let fits = |at: &usize| all[*at].has_key(&public_key);
+                    matching.extend((0..all.len()).filter(fits).map(|at| (at, usable.len())));
+                }
+                usable.push((block.line, public_key, signer));
+            }
+            Err(reason) => unusable = unusable.or(Some((block.line, reason))),
+        }
+    }
+    matching.sort_unstable();
+    let certificates: Vec<usize> = matching.iter().map(|(at, _)| *at).collect();
+    let Some(leaf) = chain::leaf_of(all, &certificates) else {
+        return Err(match (usable.as_slice(), unusable) {
+            ([], Some((line, reason))) => private_key.error_at(line, reason),
+            (usable, other) => {
+                let tried = chain::lines(usable.iter().map(|(line, ..)| *line));
+                let other = other.map_or_else(String::new, |(line, reason)| {
+                    format!(" (a further key in line {line} was not tried: {reason})")
+                });
+                let certificates = chain::lines(all.iter().map(|certificate| certificate.line));
+                private_key.error(format!(
+                    "the private key does not belong to the certificate in {}; keys in lines {tried}, certificates in lines {certificates}{other}; both must be of the same request",
+                    certificate.place
+                ))
+            }
+        });
+    };
+    let key = matching.iter().find(|(at, _)| *at == leaf).map_or(0, |(_, key)| *key);
+    let (_, public_key, signer) = usable.swap_remove(key);
+    // It was read before.
+    let public_key = SubjectPublicKeyInfo::from_der(&public_key);
+    if let Ok((_, public_key)) = public_key
+        && let Some(reason) = all[leaf].unusable(&public_key)
+    {
+        return Err(certificate.error_at(all[leaf].line, reason));
+    }
+    Ok((leaf, signer))
 }
 
-fn key(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, LoadError> {
-    let place = path.display();
-    let fail = |reason: String| Err(LoadError::new(PRIVATE_KEY, format!("{place}: {reason}")));
-    let has = |label: &str| text.windows(label.len()).any(|part| part == label.as_bytes());
-    // PKCS#1 and SEC1 keys may be encrypted too, which only a header inside tells.
-    if has("BEGIN ENCRYPTED PRIVATE KEY") || has("Proc-Type: 4,ENCRYPTED") {
-        return fail(format!(
-            "encrypted private keys are not available in this version; decrypt it with: openssl pkey -in {place} -out NEWFILE"
-        ));
+const MAX_FOUND: usize = 8;
+
+/// "; found: EC PARAMETERS (line 1)", or nothing.
+fn found(blocks: &[Block]) -> String {
+    if blocks.is_empty() {
+        return String::new();
     }
-    let mut sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(text);
-    let key = sections.find_map(|section| match section {
-        Ok((kind, der)) => PrivateKeyDer::from_pem(kind, der).map(Ok),
-        Err(error) => Some(Err(error)),
-    });
-    match key {
-        Some(Ok(key)) => Ok(key),
-        Some(Err(error)) => fail(format!("the PEM text is broken ({error})")),
-        None if has("PRIVATE KEY-----") => fail(format!(
-            "this kind of private key is not supported; convert it to PKCS#8 with: openssl pkey -in {place} -out NEWFILE"
-        )),
-        None => fail(
-            "there is no private key in this file; a PEM one begins with -----BEGIN PRIVATE KEY-----"
-                .into(),
-        ),
+    let name = |block: &Block| format!("{} (line {})", block.label.name(), block.line);
+    let names: Vec<String> = blocks.iter().take(MAX_FOUND).map(name).collect();
+    let more = match blocks.len().saturating_sub(MAX_FOUND) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("; found: {}{more}", names.join(", "))
+}
+
+fn no_certificate(blocks: &[Block], file: &Source) -> String {
+    let place = &file.place;
+    if blocks.is_empty()
+        && let Some(reason) = no_pem(file, "-nokeys", "x509")
+    {
+        return reason;
     }
+    let found = found(blocks);
+    let has = |labels: &[Label]| blocks.iter().any(|block| labels.contains(&block.label));
+    let remedy = if has(&[Label::CertificateRequest, Label::NewCertificateRequest]) {
+        "a request is no certificate yet: send it to a certificate authority and name what comes back".to_owned()
+    } else if has(&[Label::Pkcs7, Label::Cms]) {
+        format!("write its certificates with: openssl pkcs7 -in {place} -print_certs -out NEWFILE")
+    } else {
+        "a PEM certificate begins with -----BEGIN CERTIFICATE-----".to_owned()
+    };
+    format!("there is no certificate in this file{found}; {remedy}")
+}
+
+fn no_key(blocks: &[Block], file: &Source) -> String {
+    if blocks.is_empty()
+        && let Some(reason) = no_pem(file, "-nocerts -nodes", "pkey")
+    {
+        return reason;
+    }
+    let found = found(blocks);
+    let remedy = match blocks.iter().any(|block| block.label.is_certificate()) {
+        true => "set privateKey to the file of the key that was made for this certificate",
+        false => "a PEM private key begins with -----BEGIN PRIVATE KEY-----",
+    };
+    format!("there is no private key in this file{found}; {remedy}")
+}
+
+/// What a file without PEM text is.
+fn no_pem(file: &Source, of_pkcs12: &str, of_der: &str) -> Option<String> {
+    let (text, place) = (&file.text, &file.place);
+    let head = &text[..text.len().min(32)];
+    Some(if text.starts_with(b"\xfe\xed\xfe\xed") || text.starts_with(b"\xce\xce\xce\xce") {
+        format!(
+            "this is a Java keystore, not PEM; make a PKCS#12 file of it with keytool -importkeystore -srckeystore {place} -destkeystore NEWFILE.p12 -deststoretype PKCS12, then PEM with: openssl pkcs12 -in NEWFILE.p12 {of_pkcs12} -out NEWFILE"
+        )
+    } else if text.trim_ascii_start().starts_with(b"LS0tLS1C") {
+        format!(
+            "this is PEM text that was encoded as base64 again; decode it with: base64 -d {place}"
+        )
+    } else if !text.starts_with(b"\x30") {
+        return None;
+    } else if contains(head, b"\x02\x01\x03\x30") {
+        format!(
+            "this is PKCS#12, not PEM; convert it with: openssl pkcs12 -in {place} {of_pkcs12} -out NEWFILE"
+        )
+    } else if contains(head, b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02") {
+        format!(
+            "this is PKCS#7, not PEM; convert it with: openssl pkcs7 -inform DER -in {place} -print_certs -out NEWFILE"
+        )
+    } else if X509Certificate::from_der(text).is_ok() {
+        let right = match of_der {
+            "x509" => String::new(),
+            _ => " (and it is a certificate, not a key)".to_owned(),
+        };
+        format!(
+            "this is a certificate in DER, not PEM{right}; convert it with: openssl x509 -inform DER -in {place} -out NEWFILE"
+        )
+    } else if is_private_key(text) {
+        let right = match of_der {
+            "pkey" => String::new(),
+            _ => " (and it is a private key, no certificate)".to_owned(),
+        };
+        format!(
+            "this is a private key in DER, not PEM{right}; convert it with: openssl pkey -inform DER -in {place} -out NEWFILE"
+        )
+    } else {
+        format!(
+            "this is a binary file, not PEM; if it is DER, convert it with: openssl {of_der} -inform DER -in {place} -out NEWFILE"
+        )
+    })
 }
 
 #[cfg(test)]
@@ -331,18 +547,22 @@ mod tests {
         folder: &Folder,
         certificate: &str,
         key: &str,
-    ) -> Result<(Identity, Vec<String>), LoadError> {
+    ) -> Result<(Identity, Vec<LoadError>), LoadError> {
         let certificate = folder.write("cert.pem", certificate, 0o644);
         let key = folder.write("key.pem", key, 0o600);
-        Identity::load(&certificate, &key)
+        load_files(&certificate, &key)
+    }
+
+    fn load_files(certificate: &Path, key: &Path) -> Result<(Identity, Vec<LoadError>), LoadError> {
+        Identity::load(certificate, key, KeyPermissions::Strict)
     }
 
     #[track_caller]
-    fn refused(result: Result<(Identity, Vec<String>), LoadError>, key: &str, words: &str) {
+    fn refused(result: Result<(Identity, Vec<LoadError>), LoadError>, key: &str, words: &str) {
         let error = result.unwrap_err();
         assert_eq!(error.key, key, "{error}");
         assert!(error.message.contains(words), "{error}");
-        assert!(error.message.contains(".pem: ") && !error.message.contains('\n'), "{error}");
+        assert!(error.message.contains(".pem:") && !error.message.contains('\n'), "{error}");
     }
 
     #[test]
@@ -360,7 +580,7 @@ mod tests {
                     .to_string()
                     + &pem(label, der);
             let (_, warnings) = load(&folder, &pems.certificate, &key).unwrap();
-            assert_eq!(warnings, Vec::<String>::new(), "{label}");
+            assert!(warnings.is_empty(), "{label}: {warnings:?}");
         }
     }
 
@@ -370,7 +590,7 @@ mod tests {
         let pems = ecdsa();
         let both =
             folder.write("both.pem", &(pems.certificate + &pem("PRIVATE KEY", &pems.pkcs8)), 0o600);
-        Identity::load(&both, &both).unwrap();
+        load_files(&both, &both).unwrap();
     }
 
     #[test]
@@ -388,13 +608,22 @@ mod tests {
         let key = pem("PRIVATE KEY", &pems.pkcs8);
         let path = folder.write("key.pem", &key, 0o604);
         let remedy = format!("run: chmod 600 {}", path.display());
-        refused(Identity::load(&certificate, &path), "privateKey", &remedy);
+        refused(load_files(&certificate, &path), "privateKey", &remedy);
+        let error = load_files(&certificate, &path).unwrap_err();
+        for other in ["(mode 0604)", "defaultMode: 0400", "keyPermissions = warn"] {
+            assert!(error.message.contains(other), "{error}");
+        }
+        let (_, warnings) = Identity::load(&certificate, &path, KeyPermissions::Warn).unwrap();
+        assert_eq!((warnings.len(), warnings[0].key), (1, "privateKey"));
+        let warning = &warnings[0].message;
+        assert!(warning.contains("every user") && warning.contains(&remedy), "{warning}");
         let path = folder.write("key.pem", &key, 0o640);
-        let (_, warnings) = Identity::load(&certificate, &path).unwrap();
-        assert!(
-            warnings[0].contains("the group can read") && warnings[0].contains(&remedy),
-            "{warnings:?}"
-        );
+        for permissions in [KeyPermissions::Strict, KeyPermissions::Warn] {
+            let (_, warnings) = Identity::load(&certificate, &path, permissions).unwrap();
+            let warning = &warnings[0].message;
+            assert!(warning.contains("the group can read"), "{warning}");
+            assert!(warning.contains(&remedy), "{warning}");
+        }
     }
 
     #[test]
@@ -413,17 +642,17 @@ mod tests {
         refused(
             load(&folder, &pem("CERTIFICATE", b"noise"), &key),
             "certificate",
-            "cannot be read",
+            "cert.pem:1: this certificate is damaged",
         );
         refused(
             load(&folder, certificate, &pem("PRIVATE KEY", b"noise")),
             "privateKey",
-            "cannot be used",
+            "key.pem:1: this private key is damaged",
         );
         refused(
-            load(&folder, certificate, "-----BEGIN PRIVATE KEY-----\n!\n"),
+            load(&folder, certificate, "-----BEGIN PRIVATE KEY-----\n!\n-----END PRIVATE KEY-----"),
             "privateKey",
-            "PEM text is broken",
+            "key.pem:2: the PEM text is broken",
         );
         let encrypted = pem("ENCRYPTED PRIVATE KEY", b"noise");
         refused(
@@ -438,21 +667,20 @@ mod tests {
             "privateKey",
             "not available in this version",
         );
-        let dsa = pem("DSA PRIVATE KEY", b"noise");
-        refused(
-            load(&folder, certificate, &dsa),
-            "privateKey",
-            "kind of private key is not supported",
+        let dsa = pem(
+            "DSA PRIVATE KEY",
+            b"0\x12\x02\x01\0\x02\x01\x01\x02\x01\x01\x02\x01\x01\x02\x01\x01\x02\x01\x01",
         );
+        refused(load(&folder, certificate, &dsa), "privateKey", "DSA keys do not exist in TLS 1.3");
     }
 
     #[test]
     fn a_missing_file_and_a_folder_are_named() {
         let folder = Folder::new();
         let key = folder.write("key.pem", "x", 0o600);
-        refused(Identity::load(&folder.path("none.pem"), &key), "certificate", "does not exist");
+        refused(load_files(&folder.path("none.pem"), &key), "certificate", "does not exist");
         std::fs::create_dir(folder.path("dir.pem")).unwrap();
-        refused(Identity::load(&folder.path("dir.pem"), &key), "certificate", "not a regular file");
+        refused(load_files(&folder.path("dir.pem"), &key), "certificate", "not a regular file");
     }
 
     #[test]

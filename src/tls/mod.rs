@@ -4,6 +4,9 @@
 //! | --- | --- |
 //! | `options` | what a TLS section of the configuration says, and the error that names its key |
 //! | `identity` | certificate chain and private key, from files or made for trying things out |
+//! | `pem` | the blocks of PEM text |
+//! | `private_key` | the kind of a private key, and the signer made of it |
+//! | `chain` | which certificate of a file is the server's own, and the order in which all are sent |
 //! | `policy` | versions, suites, groups and ALPN, checked |
 //! | `acceptor` | identity and policy made ready; shared by all connections of a port |
 //! | `client_hello` | a bounded look at the first message |
@@ -15,12 +18,15 @@
 //! connection machine. Nothing is global: the crypto provider belongs to each acceptor.
 
 mod acceptor;
+mod chain;
 mod client_hello;
 mod engine;
 mod failure;
 mod identity;
 mod options;
+mod pem;
 mod policy;
+mod private_key;
 #[cfg(any(test, fuzzing))]
 #[cfg_attr(fuzzing, allow(dead_code))]
 pub(crate) mod test_peer;
@@ -32,6 +38,11 @@ pub use acceptor::Acceptor;
 pub use client_hello::{ClientHello, MAX_HELLO, MAX_RECORDS, Peek, peek};
 pub use engine::{Engine, Facts, MAX_HANDSHAKE, SealError};
 pub use failure::TlsError;
+#[cfg(any(test, fuzzing))]
+pub(crate) use identity::Source;
 pub use identity::{Identity, Validity};
-pub use options::{LoadError, TlsOptions, Version};
+pub use options::{KeyPermissions, LoadError, TlsOptions, Version};
+#[cfg(any(test, fuzzing))]
+pub(crate) use pem::certificates;
+pub(crate) use pem::shown_path;
 pub use policy::Policy;

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::pem::shown_path;
+
 /// A version of TLS. Older ones do not exist here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
@@ -25,13 +27,25 @@ impl Version {
     }
 }
 
+/// `keyPermissions`: what becomes of a private key that every user can read or change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyPermissions {
+    /// It is refused.
+    #[default]
+    Strict,
+    /// It is taken, with a warning.
+    Warn,
+}
+
 /// The keys of a TLS section. Empty lists mean the defaults of this library.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct TlsOptions {
     /// `certificate`: PEM chain, the server's own certificate first.
     pub certificate: Option<PathBuf>,
     /// `privateKey`: PEM key; may be the same file.
     pub private_key: Option<PathBuf>,
+    /// `keyPermissions`.
+    pub key_permissions: KeyPermissions,
     /// `selfSigned`: names and addresses for an identity made on the spot.
     pub self_signed: Vec<String>,
     /// `minVersion`.
@@ -51,6 +65,7 @@ impl Default for TlsOptions {
         TlsOptions {
             certificate: None,
             private_key: None,
+            key_permissions: KeyPermissions::Strict,
             self_signed: Vec::new(),
             min_version: Version::Tls12,
             max_version: Version::Tls13,
@@ -61,7 +76,25 @@ impl Default for TlsOptions {
     }
 }
 
-/// Why a TLS section cannot be used.
+impl fmt::Debug for TlsOptions {
+    /// Never shows a key that was given in place of a path.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = |path: &Option<PathBuf>| path.as_deref().map(shown_path);
+        f.debug_struct("TlsOptions")
+            .field("certificate", &path(&self.certificate))
+            .field("private_key", &path(&self.private_key))
+            .field("key_permissions", &self.key_permissions)
+            .field("self_signed", &self.self_signed)
+            .field("min_version", &self.min_version)
+            .field("max_version", &self.max_version)
+            .field("cipher_suites", &self.cipher_suites)
+            .field("groups", &self.groups)
+            .field("alpn", &self.alpn)
+            .finish()
+    }
+}
+
+/// Why a TLS section cannot be used, or a warning about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadError {
     /// The INI key at fault, for example `privateKey`.

@@ -612,14 +612,15 @@ fn an_rsa_identity_from_files_serves_both_versions() {
         ..options
     };
     let (_, warnings) = Acceptor::load(&options).unwrap();
-    assert!(warnings[0].contains("one with _RSA_"), "{warnings:?}");
+    assert_eq!(warnings[0].key, "cipherSuites");
+    assert!(warnings[0].message.contains("one with _RSA_"), "{warnings:?}");
     // Without TLS 1.2 the list needs no such suite.
     let options = TlsOptions {
         cipher_suites: vec!["TLS_AES_128_GCM_SHA256".into()],
         min_version: Version::Tls13,
         ..options
     };
-    assert_eq!(Acceptor::load(&options).unwrap().1, [""; 0]);
+    assert!(Acceptor::load(&options).unwrap().1.is_empty());
 }
 
 #[test]

@@ -1,0 +1,567 @@
+//! PEM text: where its blocks are, and their bytes.
+//!
+//! Promises: every mark (`-----BEGIN X-----`) becomes a block, or the text is refused with the
+//! line; none is skipped. No error holds anything of the text: only lines, and labels of a list
+//! that stands here. What was decoded is wiped when it is dropped. The work is linear.
+//! Byte order marks, line ends of any kind, blanks, indentation and text between blocks are
+//! accepted. What the bytes mean is left to `chain` and `private_key`.
+
+use std::path::Path;
+
+use base64ct::{Base64, Encoding};
+use zeroize::Zeroizing;
+
+/// Text between two marks.
+pub(super) struct Block {
+    pub label: Label,
+    /// Of the BEGIN mark, counted from 1.
+    pub line: u32,
+    pub content: Content,
+}
+
+/// What a block holds.
+pub(super) enum Content {
+    Der(Zeroizing<Vec<u8>>),
+    /// An RFC 1421 header says that it is encrypted; it was not decoded.
+    Encrypted,
+}
+
+/// Lists the labels that messages may show.
+macro_rules! labels {
+    ($($label:ident = $text:literal,)*) => {
+        /// What stands behind BEGIN.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Label { $(#[doc = $text] $label,)* #[doc = "Any other."] Other }
+
+        impl Label {
+            fn of(text: &[u8]) -> Label {
+                $(if text == $text.as_bytes() { return Label::$label; })*
+                Label::Other
+            }
+
+            /// The label in messages.
+            pub(super) fn name(self) -> &'static str {
+                match self { $(Label::$label => $text,)* Label::Other => "a block of another kind" }
+            }
+
+            /// Whether a mark that is written wrong has this label.
+            fn is_meant(text: &[u8]) -> bool {
+                $(text.eq_ignore_ascii_case($text.as_bytes()))||*
+            }
+        }
+    };
+}
+
+labels! {
+    Certificate = "CERTIFICATE",
+    X509Certificate = "X509 CERTIFICATE",
+    TrustedCertificate = "TRUSTED CERTIFICATE",
+    CertificateRequest = "CERTIFICATE REQUEST",
+    NewCertificateRequest = "NEW CERTIFICATE REQUEST",
+    PrivateKey = "PRIVATE KEY",
+    RsaPrivateKey = "RSA PRIVATE KEY",
+    EcPrivateKey = "EC PRIVATE KEY",
+    DsaPrivateKey = "DSA PRIVATE KEY",
+    AnyPrivateKey = "ANY PRIVATE KEY",
+    EncryptedPrivateKey = "ENCRYPTED PRIVATE KEY",
+    OpenSshPrivateKey = "OPENSSH PRIVATE KEY",
+    PublicKey = "PUBLIC KEY",
+    RsaPublicKey = "RSA PUBLIC KEY",
+    EcParameters = "EC PARAMETERS",
+    DsaParameters = "DSA PARAMETERS",
+    DhParameters = "DH PARAMETERS",
+    Crl = "X509 CRL",
+    Pkcs7 = "PKCS7",
+    Cms = "CMS",
+}
+
+impl Label {
+    pub(super) fn is_certificate(self) -> bool {
+        matches!(self, Label::Certificate | Label::X509Certificate | Label::TrustedCertificate)
+    }
+
+    pub(super) fn is_private_key(self) -> bool {
+        self.name().ends_with("PRIVATE KEY")
+    }
+}
+
+/// Why a text is refused, and in which line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PemError {
+    /// 0 where the whole file is meant.
+    pub line: u32,
+    pub fault: Fault,
+}
+
+/// What is wrong with a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// UTF-16 or UTF-32.
+    Wide,
+    /// The mark has other characters than five hyphens on each side.
+    Mark,
+    /// No END until the end of the file.
+    NoEnd,
+    /// No END before the BEGIN in this line.
+    BeginInside(u32),
+    /// The END in this line has another label.
+    EndOfAnother(u32),
+    /// An END without a BEGIN.
+    NoBegin,
+    /// Nothing between the marks.
+    Empty,
+    /// A character that base64 does not have.
+    Character,
+    /// Line ends are written as backslash and letter.
+    Escapes,
+    /// Characters are missing, or too many; the END is in this line.
+    Cut(u32),
+}
+
+impl PemError {
+    /// One line; `place` is the file as messages show it.
+    pub(super) fn message(self, place: &str) -> String {
+        let at = match self.line {
+            0 => place.to_owned(),
+            line => format!("{place}:{line}"),
+        };
+        let reason = match self.fault {
+            Fault::Wide => format!(
+                "the file is UTF-16 or UTF-32, not plain text; save it as ASCII or UTF-8, for example with: iconv -f UTF-16 -t UTF-8 {place}"
+            ),
+            Fault::Mark => "a BEGIN or END mark is written wrong; it needs exactly five hyphens on each side, as in -----BEGIN CERTIFICATE-----".to_owned(),
+            Fault::NoEnd => "the block that begins here has no END mark; the file is cut, copy it again".to_owned(),
+            Fault::BeginInside(line) => format!(
+                "the block that begins here has no END mark before the next BEGIN in line {line}; copy this block again"
+            ),
+            Fault::EndOfAnother(line) => format!(
+                "the block that begins here ends with another label in line {line}; copy this block again"
+            ),
+            Fault::NoBegin => "this END mark has no BEGIN mark; copy the block again".to_owned(),
+            Fault::Empty => "the block that begins here is empty; remove it, or copy it again".to_owned(),
+            Fault::Character => "the PEM text is broken: this line has a character that is no base64; copy the block again".to_owned(),
+            Fault::Escapes => format!(
+                "line ends are written as the two characters \\n; write real ones, for example with: sed -i 's/\\\\n/\\n/g' {place}"
+            ),
+            Fault::Cut(line) => format!(
+                "the PEM text is broken: the base64 of the block that begins here is incomplete at its end in line {line}; copy the block again"
+            ),
+        };
+        format!("{at}: {reason}")
+    }
+}
+
+/// All blocks of a text.
+pub(super) fn read(text: &[u8]) -> Result<Vec<Block>, PemError> {
+    read_counted(text, &mut 0)
+}
+
+/// The same; adds how many bytes were looked at.
+pub(super) fn read_counted(text: &[u8], looks: &mut usize) -> Result<Vec<Block>, PemError> {
+    let error = |line, fault| Err(PemError { line, fault });
+    *looks += text.len();
+    // Hyphens of marks as they are in UTF-16 and UTF-32, in either byte order.
+    if contains(text, b"-\0-\0-\0-\0-") || contains(text, b"-\0\0\0-\0\0\0-\0\0\0-") {
+        return error(0, Fault::Wide);
+    }
+    let mut blocks = Vec::new();
+    let mut begin: Option<Mark> = None;
+    for mark in marks(text, looks)? {
+        match (begin.take(), mark.is_end) {
+            (None, false) => begin = Some(mark),
+            (None, true) => return error(mark.line, Fault::NoBegin),
+            (Some(open), false) => return error(open.line, Fault::BeginInside(mark.line)),
+            (Some(open), true) if open.label != mark.label => {
+                return error(open.line, Fault::EndOfAnother(mark.line));
+            }
+            (Some(open), true) => blocks.push(block(text, &open, &mark, looks)?),
+        }
+    }
+    match begin {
+        Some(open) => error(open.line, Fault::NoEnd),
+        None => Ok(blocks),
+    }
+}
+
+/// The bytes of the certificates of a text, or its error, and how many bytes were looked at.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn certificates(text: &[u8]) -> (Result<Vec<Vec<u8>>, String>, usize) {
+    let mut looks = 0;
+    let blocks = read_counted(text, &mut looks).map_err(|error| error.message("c.pem"));
+    let certificates = blocks.map(|blocks| {
+        let some = blocks.into_iter().filter(|block| block.label.is_certificate());
+        some.map(|block| match block.content {
+            Content::Der(der) => der.to_vec(),
+            Content::Encrypted => Vec::new(),
+        })
+        .collect()
+    });
+    (certificates, looks)
+}
+
+struct Mark<'a> {
+    /// Of its first and behind its last hyphen.
+    start: usize,
+    end: usize,
+    is_end: bool,
+    label: &'a [u8],
+    line: u32,
+}
+
+const HYPHENS: &[u8] = b"-----";
+/// Longer labels are not in use.
+const MAX_LABEL: usize = 64;
+/// More hyphens or dashes than this are not counted.
+const MAX_DASHES: usize = 8;
+
+fn marks<'a>(text: &'a [u8], looks: &mut usize) -> Result<Vec<Mark<'a>>, PemError> {
+    let (mut found, mut line) = (Vec::new(), 1);
+    for at in 0..text.len() {
+        if is_line_end(text, at) {
+            line += 1;
+        }
+        let word = match text[at] {
+            b'B' | b'b' => b"BEGIN".as_slice(),
+            b'E' | b'e' => b"END",
+            _ => continue,
+        };
+        let Some(written) = text.get(at..at + word.len()) else { continue };
+        if !written.eq_ignore_ascii_case(word) {
+            continue;
+        }
+        *looks += MAX_LABEL + 2 * MAX_DASHES;
+        let (before, behind) = (&text[..at], &text[at + word.len()..]);
+        let is_exact = before.ends_with(HYPHENS) && written == word && behind.starts_with(b" ");
+        if is_exact && let Some(label) = label(behind) {
+            let end = at + word.len() + 1 + label.len() + HYPHENS.len();
+            let start = at - HYPHENS.len();
+            // Two marks that share their hyphens.
+            if found.last().is_some_and(|before: &Mark| before.end > start) {
+                return Err(PemError { line, fault: Fault::Mark });
+            }
+            found.push(Mark { start, end, is_end: word == b"END", label, line });
+        } else if is_exact || is_almost(before, behind) {
+            return Err(PemError { line, fault: Fault::Mark });
+        }
+    }
+    Ok(found)
+}
+
+/// The label of an exact mark, with a blank before and hyphens behind it.
+fn label(behind: &[u8]) -> Option<&[u8]> {
+    let behind = &behind[1..];
+    let end = behind.iter().take(MAX_LABEL + 1).position(|&byte| byte == b'-')?;
+    let (label, rest) = behind.split_at(end);
+    let plain = |byte: &u8| matches!(byte, b' '..=b'~');
+    let trimmed = !label.starts_with(b" ") && !label.ends_with(b" ");
+    (trimmed && label.iter().all(plain) && rest.starts_with(HYPHENS)).then_some(label)
+}
+
+/// Whether somebody meant a mark: a known label, and hyphens or dashes on one side.
+fn is_almost(before: &[u8], behind: &[u8]) -> bool {
+    let before = before.strip_suffix(b" ").unwrap_or(before);
+    let mut left = 0;
+    let mut rest = before;
+    while let Some(shorter) = DASHES.iter().find_map(|dash| rest.strip_suffix(*dash)) {
+        rest = shorter;
+        left += 1;
+        if left == MAX_DASHES {
+            break;
+        }
+    }
+    let behind = &behind[..behind.len().min(MAX_LABEL)];
+    let is_dash = |at: usize| DASHES.iter().any(|dash| behind[at..].starts_with(dash));
+    let stop = |at: &usize| matches!(behind[*at], b'\r' | b'\n') || is_dash(*at);
+    let end = (0..behind.len()).find(stop).unwrap_or(behind.len());
+    let right = behind.len() > end && is_dash(end);
+    (left >= 2 || right) && Label::is_meant(behind[..end].trim_ascii())
+}
+
+/// A hyphen, and what word processors make of it: in UTF-8, and in Windows-1252.
+const DASHES: &[&[u8]] = &[
+    b"-",
+    "\u{2010}".as_bytes(),
+    "\u{2011}".as_bytes(),
+    "\u{2012}".as_bytes(),
+    "\u{2013}".as_bytes(),
+    "\u{2014}".as_bytes(),
+    "\u{2015}".as_bytes(),
+    "\u{2212}".as_bytes(),
+    "\u{fe58}".as_bytes(),
+    "\u{fe63}".as_bytes(),
+    "\u{ff0d}".as_bytes(),
+    "\u{ad}".as_bytes(),
+    b"\x96",
+    b"\x97",
+];
+
+/// LF, CR LF and CR are one line end each.
+fn is_line_end(text: &[u8], at: usize) -> bool {
+    match text[at] {
+        b'\n' => true,
+        b'\r' => text.get(at + 1) != Some(&b'\n'),
+        _ => false,
+    }
+}
+
+fn block(text: &[u8], begin: &Mark, end: &Mark, looks: &mut usize) -> Result<Block, PemError> {
+    let error = |line, fault| Err(PemError { line, fault });
+    let label = Label::of(begin.label);
+    let content = &text[..end.start];
+    *looks += 3 * (end.start - begin.end);
+    if contains(&content[begin.end..], b"Proc-Type:")
+        && contains(&content[begin.end..], b"ENCRYPTED")
+    {
+        return Ok(Block { label, line: begin.line, content: Content::Encrypted });
+    }
+    let mut line = begin.line;
+    let mut base64 = Zeroizing::new(Vec::with_capacity(end.start - begin.end));
+    for at in begin.end..end.start {
+        match content[at] {
+            b'\r' | b'\n' if is_line_end(text, at) => line += 1,
+            b'\r' | b' ' | b'\t' | 0x0b | 0x0c => {}
+            b'\\' if matches!(content.get(at + 1), Some(b'n' | b'r')) => {
+                return error(line, Fault::Escapes);
+            }
+            byte @ (b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/')
+                if base64.last() != Some(&b'=') =>
+            {
+                base64.push(byte);
+            }
+            b'=' => base64.push(b'='),
+            _ => return error(line, Fault::Character),
+        }
+    }
+    if base64.is_empty() {
+        return error(begin.line, Fault::Empty);
+    }
+    let mut der = Zeroizing::new(vec![0; base64.len() / 4 * 3]);
+    let Ok(len) = Base64::decode(base64.as_slice(), &mut der).map(<[u8]>::len) else {
+        return error(begin.line, Fault::Cut(end.line));
+    };
+    der.truncate(len);
+    if der.is_empty() {
+        return error(begin.line, Fault::Empty);
+    }
+    Ok(Block { label, line: begin.line, content: Content::Der(der) })
+}
+
+pub(super) fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+/// Whether a value may be a key, a certificate or a part of one, so that no message may show it.
+/// Made for values where a path or a name belongs.
+pub(crate) fn looks_like_secret(value: &str) -> bool {
+    // The first bytes of PEM text in base64, as in a secret of Kubernetes.
+    let marked = ["-----BEGIN", "-----END", "PRIVATE KEY", "LS0tLS1CRUdJTi"];
+    if marked.iter().any(|mark| value.contains(mark)) {
+        return true;
+    }
+    // Line ends may be real, or two characters.
+    let value = value.replace("\\n", "").replace("\\r", "");
+    let is_base64 =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | ' ' | '\n' | '\r');
+    value.split(|c| !is_base64(c)).any(|run| {
+        let run: Vec<u8> = run.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        let has = |class: fn(&u8) -> bool| run.iter().any(class);
+        let slashes = run.iter().filter(|&&byte| byte == b'/').count();
+        // A path has capital letters and digits too, but more slashes than one character of 64.
+        run.len() >= MIN_SECRET
+            && has(u8::is_ascii_uppercase)
+            && has(u8::is_ascii_lowercase)
+            && has(u8::is_ascii_digit)
+            && slashes * 16 <= run.len() + 32
+    })
+}
+
+/// A value as messages show it: not at all if it may be a key.
+pub(crate) fn shown(value: &str) -> &str {
+    if looks_like_secret(value) { "(not shown: it looks like a key or certificate)" } else { value }
+}
+
+/// The same of a path.
+pub(crate) fn shown_path(path: &Path) -> String {
+    shown(&path.to_string_lossy()).to_owned()
+}
+
+/// Half of the base64 of the shortest private key, Ed25519.
+const MIN_SECRET: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// "nativeport": 10 bytes, 16 characters.
+    const BODY: &str = "bmF0aXZlcG9ydA==";
+
+    fn pem(label: &str, body: &str) -> String {
+        format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n")
+    }
+
+    fn blocks(text: impl AsRef<[u8]>) -> Vec<(Label, u32, Vec<u8>)> {
+        let blocks = read(text.as_ref()).unwrap_or_else(|error| panic!("{error:?}"));
+        let plain = |block: Block| match block.content {
+            Content::Der(der) => (block.label, block.line, der.to_vec()),
+            Content::Encrypted => panic!("encrypted"),
+        };
+        blocks.into_iter().map(plain).collect()
+    }
+
+    #[test]
+    fn every_common_form_gives_the_same_bytes() {
+        let one = pem("CERTIFICATE", "bmF0aXZl\ncG9ydA==");
+        let indented = one.lines().map(|line| format!("    {line}\n")).collect::<String>();
+        for (text, lines) in [
+            (one.repeat(2), [1, 5]),
+            (one.replace('\n', "\r\n").repeat(2), [1, 5]),
+            (one.replace('\n', "\r").repeat(2), [1, 5]),
+            (one.replace('\n', " \t\n").repeat(2), [1, 5]),
+            (one.replace('\n', "\n\n").repeat(2), [1, 9]),
+            (one.replace('\n', " ").repeat(2), [1, 1]),
+            (one.replace('\n', "").repeat(2), [1, 1]),
+            (one.trim_end().repeat(2), [1, 4]),
+            (format!("{}\r{one}", one.trim_end()), [1, 5]),
+            (format!("\u{feff}{one}\u{feff}{one}"), [1, 5]),
+            (indented.repeat(2), [1, 5]),
+            (format!("Bag Attributes\n  a: b\n{one}subject=CN = x -- END\n{one}"), [3, 8]),
+            (format!("{} > {one}", one.trim_end()), [1, 4]),
+        ] {
+            let expected = lines.map(|line| (Label::Certificate, line, b"nativeport".to_vec()));
+            assert_eq!(blocks(&text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn text_that_is_not_utf_8_may_stand_between_blocks() {
+        let one = pem("CERTIFICATE", BODY);
+        let text = [b"# Gr\xfc\xdfe \xff\n", one.as_bytes()].concat();
+        assert_eq!(blocks(text)[0].1, 2);
+    }
+
+    #[test]
+    fn labels_are_told_apart_and_unknown_ones_are_not_shown() {
+        for (label, certificate, key) in [
+            ("CERTIFICATE", true, false),
+            ("X509 CERTIFICATE", true, false),
+            ("TRUSTED CERTIFICATE", true, false),
+            ("CERTIFICATE REQUEST", false, false),
+            ("RSA PRIVATE KEY", false, true),
+            ("ENCRYPTED PRIVATE KEY", false, true),
+            ("PUBLIC KEY", false, false),
+        ] {
+            let (found, ..) = blocks(pem(label, BODY))[0];
+            assert_eq!(found.name(), label);
+            assert_eq!((found.is_certificate(), found.is_private_key()), (certificate, key));
+        }
+        assert_eq!(blocks(pem("SOMETHING", BODY))[0].0.name(), "a block of another kind");
+    }
+
+    #[test]
+    fn each_broken_text_is_refused_with_its_line() {
+        let one = pem("CERTIFICATE", BODY);
+        let dashes = |dash: &str| one.replace("-----", dash);
+        for (text, line, fault) in [
+            (one.replace("-----END CERTIFICATE-----", ""), 1, Fault::NoEnd),
+            (one.replace("-----END CERTIFICATE-----", "") + &one, 1, Fault::BeginInside(4)),
+            (one.replace("END CERTIFICATE", "END X"), 1, Fault::EndOfAnother(3)),
+            (one.clone() + "\n-----END CERTIFICATE-----", 5, Fault::NoBegin),
+            (one.replace("END CERTIFICATE-----", "END CERTIFICATE----"), 3, Fault::Mark),
+            (one.replace("-----END CERTIFICATE", "----END CERTIFICATE"), 3, Fault::Mark),
+            (one.replace("-----BEGIN", "---- BEGIN"), 1, Fault::Mark),
+            (one.replace("BEGIN CERTIFICATE", "BEGIN CERTIFICATE "), 1, Fault::Mark),
+            (one.replace("BEGIN", "Begin"), 1, Fault::Mark),
+            (one.replace("BEGIN CERTIFICATE-----", "BEGIN CERTIFICATE"), 1, Fault::Mark),
+            ("\n-----BEGIN X-----END X-----".to_owned(), 2, Fault::Mark),
+            ("-----BEGIN X-----BEGIN X-----".to_owned(), 1, Fault::Mark),
+            (dashes("\u{2014}\u{2014}\u{2014}"), 1, Fault::Mark),
+            (dashes("\u{2014}-"), 1, Fault::Mark),
+            (
+                format!("x\r\ny\r{}", dashes("\u{2010}\u{2010}\u{2010}\u{2010}\u{2010}")),
+                3,
+                Fault::Mark,
+            ),
+            (one.replace(BODY, ""), 1, Fault::Empty),
+            (one.replace(BODY, "===="), 1, Fault::Cut(3)),
+            (one.replace("bmF0", "bm\n*0"), 3, Fault::Character),
+            (one.replace("bmF0", "b=F0"), 2, Fault::Character),
+            (one.replace("bmF0", "> bmF0"), 2, Fault::Character),
+            (one.replace("bmF0", "bmF"), 1, Fault::Cut(3)),
+            (one.replace("==", "="), 1, Fault::Cut(3)),
+            (one.replace("==", ""), 1, Fault::Cut(3)),
+            (one.replace('\n', "\\n"), 1, Fault::Escapes),
+            (one.replace('\n', "\\r\\n"), 1, Fault::Escapes),
+        ] {
+            let error = read(text.as_bytes()).map(drop).expect_err(&text);
+            assert_eq!(error, PemError { line, fault }, "{text:?}");
+            let message = error.message("dir/c.pem");
+            assert!(message.starts_with(&format!("dir/c.pem:{line}: ")), "{message}");
+            assert!(message.contains(';') && !message.contains('\n'), "{message}");
+        }
+    }
+
+    #[test]
+    fn utf_16_and_utf_32_are_named() {
+        let one = pem("CERTIFICATE", BODY);
+        let units = one.encode_utf16();
+        let little: Vec<u8> = units.clone().flat_map(u16::to_le_bytes).collect();
+        let big: Vec<u8> = units.flat_map(u16::to_be_bytes).collect();
+        let wider: Vec<u8> = one.chars().flat_map(|c| u32::from(c).to_le_bytes()).collect();
+        for text in [little, big, wider] {
+            let error = read(&text).map(drop).unwrap_err();
+            assert_eq!(error, PemError { line: 0, fault: Fault::Wide });
+            assert!(error.message("c.pem").starts_with("c.pem: the file is UTF-16"));
+        }
+    }
+
+    #[test]
+    fn an_encrypted_block_is_told_from_its_header() {
+        let text =
+            pem("RSA PRIVATE KEY", &format!("Proc-Type: 4,ENCRYPTED\nDEK-Info: X,00\n\n{BODY}"));
+        for text in [text.replace('\n', " "), text] {
+            assert!(matches!(read(text.as_bytes()).unwrap()[0].content, Content::Encrypted));
+        }
+    }
+
+    #[test]
+    fn the_work_is_linear() {
+        for part in ["-----BEGIN ", "END", "-", "-----END X-----", "\u{2014}", "\\", "="] {
+            let text = part.repeat(50_000);
+            let mut looks = 0;
+            let _ = read_counted(text.as_bytes(), &mut looks);
+            assert!(looks <= 64 * text.len(), "{part}: {looks}");
+        }
+        let (text, mut looks) = (pem("CERTIFICATE", BODY).repeat(10_000), 0);
+        assert_eq!(read_counted(text.as_bytes(), &mut looks).map(|all| all.len()), Ok(10_000));
+        assert!(looks <= 64 * text.len(), "{looks}");
+    }
+
+    #[test]
+    fn a_value_that_may_be_a_key_is_told_from_a_path() {
+        let body = "MC4CAQAwBQYDK2VwBCIEIJ+DYvh6SEqVTm50DFtMDoQikTmiCqirVv9mWG9qfSnF";
+        for secret in [
+            pem("PRIVATE KEY", body),
+            pem("PRIVATE KEY", body).replace('\n', "\\n"),
+            body.to_owned(),
+            format!("\"{body}\""),
+            format!("/etc/{body}"),
+            format!("{}\\n{}", &body[..20], &body[20..]),
+            format!("{}\n{}", &body[..20], &body[20..]),
+            "LS0tLS1CRUdJTiBQUklW".to_owned(),
+        ] {
+            assert!(looks_like_secret(&secret), "{secret}");
+        }
+        for path in [
+            "",
+            "k.pem",
+            "/etc/letsencrypt/live/www.example.com/privkey.pem",
+            "/var/lib/docker/overlay2/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef/merged/k.pem",
+            "/home/Admin/Documents/Work2024/certs/Server/live/current/key",
+            "C:\\Program Files\\Server 2019\\certificates\\new\\server.key",
+            "/srv/Certificates 2026/Web Server 01/www/live/server.key",
+            "/run/secrets/kubernetes.io/serviceaccount/..2026_11_30_12_00_00.123456789/tls.key",
+        ] {
+            assert!(!looks_like_secret(path), "{path}");
+        }
+    }
+}
