@@ -5,6 +5,7 @@
 mod support;
 
 use nativeport::config::{Config, Severity};
+use nativeport::event::Protocol;
 use nativeport::listener::Listener;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
@@ -149,6 +150,7 @@ fn files(folder: &Folder, certificate: impl AsRef<[u8]>, key: impl AsRef<[u8]>) 
 fn verified(config: &Config, root: &str) -> usize {
     let runtime = runtime_of(config);
     let listener = Listener::new(&runtime, config, 0).unwrap();
+    listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
     listener.start().unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(root.as_bytes()).unwrap()).unwrap();
@@ -257,7 +259,7 @@ fn a_chain_in_another_order_is_sorted_with_a_warning() {
         assert!(errors.is_empty(), "{name}: {errors:?}");
         assert_eq!(warnings.len(), 1, "{name}: {warnings:?}");
         let at = format!(
-            "test.ini:7: [T] certificate: warning: {}/c.pem:{}: ",
+            "test.ini:8: [T] certificate: warning: {}/c.pem:{}: ",
             folder.0.display(),
             line(place, pems)
         );
@@ -430,7 +432,7 @@ fn each_broken_file_is_refused_with_place_cause_and_remedy() {
     for (name, certificate, key, place, words) in cases {
         let error = only_error(&files(&folder, certificate, key), &pki.secrets());
         let (line, ini_key) =
-            if place.starts_with('c') { (7, "certificate") } else { (8, "privateKey") };
+            if place.starts_with('c') { (8, "certificate") } else { (9, "privateKey") };
         let place =
             format!("test.ini:{line}: [T] {ini_key}: error: {}/{place}: ", folder.0.display());
         assert!(error.starts_with(&place) && error.contains(words), "{name}: {place} {error}");
@@ -445,7 +447,6 @@ fn a_key_in_place_of_a_path_is_not_shown() {
     let path = folder.write("f.pem", &pki.leaf, 0o600);
     let body: String = pki.key.lines().filter(|line| !line.starts_with('-')).collect();
     let values = [
-        pki.key.clone(),
         pki.key.replace('\n', " "),
         pki.key.replace('\n', "\\n"),
         body.clone(),
@@ -488,7 +489,7 @@ fn key_permissions_decide_about_keys_that_others_can_read() {
             assert_eq!(told.len(), usize::from(all), "{mode:o} {line}: {errors:?} {warnings:?}");
             for message in told {
                 let remedy = format!("run: chmod 600 {key}");
-                assert!(message.contains("test.ini:8: [T] privateKey: "), "{message}");
+                assert!(message.contains("test.ini:9: [T] privateKey: "), "{message}");
                 assert!(message.contains(&remedy), "{message}");
                 let is_told = ["defaultMode: 0400", "keyPermissions = warn"]
                     .map(|remedy| message.contains(remedy));

@@ -3,6 +3,7 @@
 
 mod support;
 
+use nativeport::event::Protocol;
 use nativeport::listener::Listener;
 use rcgen::{CertificateParams, KeyPair};
 use std::fs;
@@ -10,6 +11,7 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use support::*;
 
 /// In a process of its own: loads what the environment names, says so, and waits to be told.
@@ -30,12 +32,13 @@ fn the_process_with_the_key() {
     let listener = Listener::new(&runtime, &config, 0);
     assert_eq!(listener.is_ok(), how != "refused", "{findings:?}");
     if let Ok(listener) = &listener {
+        listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
         listener.start().unwrap();
     }
     println!("\nloaded");
     std::io::stdin().read_line(&mut String::new()).unwrap();
     if let Ok(listener) = &listener {
-        listener.stop(0);
+        let _ = listener.stop(0);
     }
     drop(kept);
 }
