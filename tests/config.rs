@@ -608,7 +608,7 @@ fn bind_addresses_are_addresses_or_host_names_without_a_port() {
     assert!(port("bindAddress=").bind_addresses.is_empty());
     for (text, wrong) in [
         ("a b", "has an item that is no address or host name"),
-        ("*", "has '*'; to listen on all addresses leave bindAddress out"),
+        ("*", "has the item *; to listen on all addresses leave bindAddress out"),
         ("localhost, 127.0.0.1:80", "has a port in bindAddress; write it with the key port"),
         (
             "fe80::1",

@@ -85,7 +85,7 @@ fn fault(text: &str) -> &'static str {
         port.parse::<u16>().is_ok() && is_host
     });
     match text {
-        "*" => "has '*'; to listen on all addresses leave bindAddress out",
+        "*" => "has the item *; to listen on all addresses leave bindAddress out",
         _ if text.contains("://") => "has a URL; write its host alone",
         _ if text.starts_with("unix:") => "has a Unix socket, which this version cannot listen on",
         _ if text.contains('/') => "has a path or a range; write one address",
