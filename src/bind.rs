@@ -88,6 +88,8 @@ fn cannot(
     let mut failed =
         Error::io(format!("{place}: error: cannot listen on {shown} port {port}"), error);
     let remedy = match (failed.status, failed.os_error) {
+        // With any port others are tried, which is not told.
+        (Status::AddressInUse, _) if settings.port == 0 => "; set a port".to_owned(),
         (Status::AddressInUse, _) => match own_listener(address) {
             Some(ip) => format!(
                 "; this process itself listens on {ip} port {port}: stop that listener, or set another port"
@@ -191,8 +193,9 @@ fn resolve(settings: &PortSettings) -> Result<Vec<Wanted>, Error> {
                 })?;
                 (vec![SocketAddrV6::new(ip, 0, 0, number).into()], false)
             }
-            Ok(BindAddress::Name(name)) => {
-                let found = (name.as_str(), 0).to_socket_addrs().map_err(|error| {
+            // As it is written: a dot at its end means something to the resolver.
+            Ok(BindAddress::Name(_)) => {
+                let found = (written.as_str(), 0).to_socket_addrs().map_err(|error| {
                     let why = format!(
                         "{error}; valid: an address of this machine, or a name that resolves to one"
                     );
