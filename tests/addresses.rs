@@ -24,7 +24,11 @@ fn is_in_a_namespace(test: &str) -> bool {
     if std::env::var_os("NP_NAMESPACE").is_some() {
         return true;
     }
-    let set_up = format!("ip link set lo up && ip -6 address add {LINK_LOCAL}/64 dev lo nodad");
+    // The system makes the route to an address somewhat later.
+    let set_up = format!(
+        "ip link set lo up && ip -6 address add {LINK_LOCAL}/64 dev lo nodad && \
+         until ip -6 route show table local | grep -q {LINK_LOCAL}; do sleep 0.01; done"
+    );
     let within = |script: &str| {
         let mut command = Command::new("unshare");
         command.args(["--user", "--map-root-user", "--net", "sh", "-c", script]);
