@@ -1,5 +1,5 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(init: nativeport::fuzzing::pemt(), |input: &[u8]| {
+libfuzzer_sys::fuzz_target!(init: nativeport::fuzzing::init(), |input: &[u8]| {
     nativeport::fuzzing::pem(input);
 });
