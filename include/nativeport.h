@@ -101,7 +101,8 @@
 #define NP_CONN_INFO_INIT \
     {sizeof(np_conn_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0, 0, {0}}, {0, 0, {0}}, \
      {0}, {0}, {0}, {0}, {0}}
-#define NP_STATS_INIT {sizeof(np_stats), 0, 0, 0, {0}, {0}, 0, 0, 0, 0, 0, 0, {0}, 0, 0, 0, 0, 0}
+#define NP_STATS_INIT {sizeof(np_stats), 0, 0, 0, {0}, {0}, 0, 0, 0, 0, 0, 0, {0}, 0, 0, 0, 0, 0, \
+                       NP_NO_CERTIFICATE}
 
 #ifdef __cplusplus
 extern "C" {
@@ -617,7 +618,10 @@ typedef struct np_address {
     uint32_t family;
     /** TCP port. */
     uint32_t port;
-    /** The address alone, "192.0.2.1", "2001:db8::1", "fe80::1%3". */
+    /**
+     * The address alone, "192.0.2.1", "2001:db8::1"; a link-local one with the number of its
+     * interface, "fe80::1%3", as getaddrinfo takes it.
+     */
     char host[64];
 } np_address;
 
@@ -1663,9 +1667,12 @@ np_status np_loop_free(np_loop *loop);
 /** Size of the array by close reason in np_stats. */
 #define NP_STATS_REASONS 128
 
+/** In certificate_days_left: there is no certificate. */
+#define NP_NO_CERTIFICATE INT64_MIN
+
 /**
  * Counters. They only grow, except open, unidentified, connections,
- * memory_bytes and loops_held_up. Each is right, but they are not
+ * memory_bytes, loops_held_up and certificate_days_left. Each is right, but they are not
  * all of the same instant, and what a connection did is counted at the end of its loop's
  * turn: a peer may see a moment earlier what is counted. Set struct_size (NP_STATS_INIT does).
  */
@@ -1719,6 +1726,12 @@ typedef struct np_stats {
      * itself could not send, as to connections that never get a handle.
      */
     uint64_t bytes_unsent;
+    /**
+     * Whole days until the certificate chain that is sent expires, at this moment: 0 on its last
+     * day, negative after it; NP_NO_CERTIFICATE without TLS. Of a runtime, the smallest of its started
+     * listeners.
+     */
+    int64_t certificate_days_left;
 } np_stats;
 
 /**

@@ -6,8 +6,10 @@
 //! these, so that it need not wait for the accepters. It does not shut them down, as another
 //! process may share them.
 
+use crate::bind::canonical;
 use crate::conn::Newcomer;
 use crate::dispatch;
+use crate::expiry::Watch;
 #[cfg(test)]
 use crate::faults::Stage as FaultStage;
 use crate::listener::Port;
@@ -181,6 +183,8 @@ pub(crate) struct Accepter {
     crowded_ms: Option<u64>,
     /// Errors of accept since the last connection.
     errors: u32,
+    /// Of the port's certificate, with the time of its next look: in one of its accepters.
+    watch: Option<(Watch, u64)>,
 }
 
 impl Accepter {
@@ -201,7 +205,32 @@ impl Accepter {
             back_off_ms,
             crowded_ms,
             errors,
+            watch: None,
         })
+    }
+
+    /// It is the one that warns of the dates of the port's certificate.
+    pub fn watches_certificate(&mut self) {
+        let (port, core) = (&self.port, &self.port.core);
+        self.watch = port.acceptor.as_ref().map(|acceptor| {
+            let now_ms = core.now_ms();
+            (Watch::new(acceptor.validity(), now_ms, core.unix_s()), now_ms)
+        });
+    }
+
+    /// Warns if it is time for that. Gives the milliseconds until the next look.
+    fn look_at_certificate(&mut self) -> Option<u64> {
+        let (watch, next_ms) = self.watch.as_mut()?;
+        let validity = self.port.acceptor.as_ref()?.validity();
+        let now_ms = self.port.core.now_ms();
+        if now_ms >= *next_ms {
+            let (text, again_ms) = watch.look(validity, now_ms, self.port.core.unix_s());
+            *next_ms = now_ms + again_ms;
+            if let Some(text) = text {
+                self.port.log.warn("tls", format!("{}: {text}", self.port.name()));
+            }
+        }
+        Some(*next_ms - now_ms.min(*next_ms))
     }
 
     /// It will run: the switch of its port wakes it from here on.
@@ -227,7 +256,8 @@ impl Accepter {
                 }
             }
             let back_off_ms = (self.back_off_ms > 0).then_some(self.back_off_ms);
-            let timeout = back_off_ms.or(self.crowded_ms).map(Duration::from_millis);
+            let until_ms = [back_off_ms.or(self.crowded_ms), self.look_at_certificate()];
+            let timeout = until_ms.into_iter().flatten().min().map(Duration::from_millis);
             if self.port.switch.is(Mode::Stop) {
                 break;
             }
@@ -456,7 +486,7 @@ impl Port {
     /// Judges the limits for a new connection. Over them it is closed at once and counted.
     pub fn admit(self: &Arc<Port>, transport: Transport, peer: SocketAddr) -> Option<Newcomer> {
         // A dual-stack socket shows IPv4 peers as mapped addresses.
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let peer = canonical(peer);
         let entered = self.gate.enter(peer.ip()).and_then(|()| {
             if self.core.descriptors.enter(peer.ip()) {
                 return Ok(());
@@ -699,6 +729,49 @@ mod tests {
         }
         // A running port and its core hold one another.
         port.stop(0);
+    }
+
+    /// The first record of the log that is not a debug record, and the text of it.
+    fn told(port: &Port) -> Vec<String> {
+        std::iter::from_fn(|| port.log.next_record()).map(|record| record.text).collect()
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "it has sockets and files")]
+    fn the_accepter_warns_of_an_expired_certificate_once_a_day() {
+        const DAY_MS: u64 = 86_400_000;
+        let (identity, _) = crate::tls::Identity::self_signed(&["localhost".to_owned()]).unwrap();
+        let end_ms = identity.validity().not_after_s as u64 * 1000;
+        let mut config = Config::new();
+        let text = b"[Port]\nport = 0\nsslSection = T\n[T]\nselfSigned = localhost\n";
+        config.load_string(text, "test").unwrap();
+        let (settings, _) = config.resolve();
+        let now_ms = Arc::new(AtomicU64::new(end_ms - DAY_MS / 2));
+        let clock = Clock::Simulated(now_ms.clone());
+        let (core, _parts) = Core::assemble(&settings.runtime, Consumer::Poll, clock).unwrap();
+        core.log.set_level(Level::Warn);
+        let port = Port::new(core, settings.ports.into_iter().next().unwrap(), 0).unwrap();
+        let port = Arc::new(port);
+        let mut accepter = Accepter::new(port.clone()).unwrap();
+        assert_eq!(accepter.look_at_certificate(), None);
+        accepter.watches_certificate();
+        // It was told when it was loaded, by the real clock: that it is for trying things out.
+        told(&port);
+        let mut told_in = |ms: u64| {
+            let until = now_ms.load(Ordering::SeqCst) + ms;
+            while let left_ms @ 1.. = until - now_ms.load(Ordering::SeqCst) {
+                let again_ms = accepter.look_at_certificate().unwrap().min(left_ms);
+                now_ms.fetch_add(again_ms.max(1), Ordering::SeqCst);
+            }
+            accepter.look_at_certificate();
+            told(&port)
+        };
+        let [end] = &told_in(DAY_MS)[..] else { panic!("its end is told") };
+        let words = "[Port] port 0: the certificate chain expired on 4096-01-01 00:00 UTC, 1 second ago: clients refuse it";
+        assert!(end.starts_with(words), "{end}");
+        let days: Vec<String> = told_in(3 * DAY_MS);
+        assert_eq!(days.len(), 3, "{days:?}");
+        assert!(days[2].contains("UTC, 3 days ago: clients refuse it; renew it"), "{}", days[2]);
     }
 
     fn gate(connections: u64, connections_per_address: u64) -> Gate {

@@ -4,11 +4,12 @@
 //! restart binds over connections in TIME_WAIT; SO_REUSEPORT is not: a second server must
 //! get "address in use". Options set here are inherited by accepted sockets on Linux.
 
-use crate::config::PortSettings;
+use crate::config::{BindAddress, PortSettings};
 use crate::status::{Error, Status};
+use crate::sys;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, ToSocketAddrs};
 use std::time::Duration;
 
 /// So much the system takes beyond what is on its way to the peer: otherwise one that reads nothing
@@ -35,21 +36,21 @@ pub(crate) fn bind(settings: &PortSettings) -> Result<(Vec<TcpListener>, Vec<Str
         ));
     }
     if settings.bind_addresses.is_empty() {
-        let listener =
-            match listen(settings, IpAddr::V6(Ipv6Addr::UNSPECIFIED), settings.port, true) {
-                // A machine without IPv6.
-                Err(error)
-                    if matches!(
-                        error.raw_os_error(),
-                        Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)
-                    ) =>
-                {
-                    listen(settings, IpAddr::V4(Ipv4Addr::UNSPECIFIED), settings.port, false)
-                }
-                result => result,
-            };
-        let listener =
-            listener.map_err(|error| cannot(settings, "port", "*", settings.port, &error))?;
+        let all = |ip: IpAddr| listen(settings, SocketAddr::new(ip, settings.port), true);
+        let listener = match all(Ipv6Addr::UNSPECIFIED.into()) {
+            // A machine without IPv6.
+            Err(error)
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)
+                ) =>
+            {
+                all(Ipv4Addr::UNSPECIFIED.into())
+            }
+            result => result,
+        };
+        let all = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), settings.port);
+        let listener = listener.map_err(|error| cannot(settings, "port", "*", all, &error))?;
         return Ok((vec![listener], warnings));
     }
     let addresses = resolve(settings)?;
@@ -75,35 +76,102 @@ pub(crate) fn place(settings: &PortSettings, key: &str) -> String {
     }
 }
 
+/// `shown` is the address as the message shows it.
 fn cannot(
     settings: &PortSettings,
     key: &str,
-    address: &str,
-    port: u16,
+    shown: &str,
+    address: SocketAddr,
     error: &io::Error,
 ) -> Error {
-    let place = place(settings, key);
+    let (place, port) = (place(settings, key), address.port());
     let mut failed =
-        Error::io(format!("{place}: error: cannot listen on {address} port {port}"), error);
-    let remedy = match failed.status {
-        Status::AddressInUse => {
-            "; another program listens there (`ss -ltnp` names it): end that, or set another port"
+        Error::io(format!("{place}: error: cannot listen on {shown} port {port}"), error);
+    let remedy = match (failed.status, failed.os_error) {
+        // With any port others are tried, which is not told.
+        (Status::AddressInUse, _) if settings.port == 0 => "; set a port".to_owned(),
+        (Status::AddressInUse, _) => match own_listener(address) {
+            Some(ip) => format!(
+                "; this process itself listens on {ip} port {port}: stop that listener, or set another port"
+            ),
+            None => "; another program listens there (`ss -ltnp` names it): end that, or set another port".to_owned(),
+        },
+        (Status::AddressNotAvailable, _) => {
+            "; valid: an address of this machine (`ip address`)".to_owned()
         }
-        Status::AddressNotAvailable => "; valid: an address of this machine (`ip address`)",
-        Status::PermissionDenied if port < 1024 => {
+        (Status::PermissionDenied, _) if port < 1024 => {
             "; ports below 1024 need CAP_NET_BIND_SERVICE, or net.ipv4.ip_unprivileged_port_start"
+                .to_owned()
         }
-        _ => "",
+        (_, libc::ENODEV) => {
+            failed.status = Status::AddressNotAvailable;
+            "; valid: an interface of this machine (`ip link` lists them)".to_owned()
+        }
+        (_, libc::EAFNOSUPPORT) => {
+            "; this machine has no IPv6: set IPv4 addresses, or leave bindAddress out".to_owned()
+        }
+        _ => String::new(),
     };
-    failed.message.push_str(remedy);
+    failed.message.push_str(&remedy);
     failed
+}
+
+/// The address on which a listener of this process excludes this one, if there is one.
+#[cfg(target_os = "linux")]
+fn own_listener(wanted: SocketAddr) -> Option<IpAddr> {
+    let wanted_ip = wanted.ip();
+    let includes = |all: IpAddr, ip: IpAddr| {
+        all == ip || all.is_unspecified() && (all.is_ipv6() || ip.is_ipv4())
+    };
+    let rows: Vec<(IpAddr, String)> = ["tcp", "tcp6"]
+        .into_iter()
+        .filter_map(|table| std::fs::read_to_string(format!("/proc/self/net/{table}")).ok())
+        .flat_map(|table| table.lines().filter_map(listening).collect::<Vec<_>>())
+        .filter(|(address, _)| address.port() == wanted.port())
+        .map(|(address, inode)| (address.ip(), inode))
+        .filter(|(ip, _)| includes(*ip, wanted_ip) || includes(wanted_ip, *ip))
+        .collect();
+    // All IPv6 addresses include the IPv4 ones or not: those of the same family exclude for certain.
+    let (certain, possible): (Vec<_>, Vec<_>) =
+        rows.into_iter().partition(|(ip, _)| ip.is_ipv4() == wanted_ip.is_ipv4());
+    let candidates = if certain.is_empty() { possible } else { certain };
+    let descriptors = std::fs::read_dir("/proc/self/fd").ok()?;
+    let own: Vec<_> = descriptors.filter_map(|entry| entry.ok()?.path().read_link().ok()).collect();
+    let is_own = |inode: &str| own.iter().any(|file| file.as_os_str() == inode);
+    candidates.into_iter().find_map(|(ip, inode)| is_own(&inode).then_some(ip))
+}
+
+/// A row of the system's table of sockets, if that one listens: its address, and its name among
+/// the descriptors of its process.
+#[cfg(target_os = "linux")]
+fn listening(row: &str) -> Option<(SocketAddr, String)> {
+    const LISTEN: &str = "0A";
+    let columns: Vec<&str> = row.split_whitespace().collect();
+    let (words, port) = columns.get(1)?.split_once(':')?;
+    let (state, inode) = (*columns.get(3)?, columns.get(9)?);
+    // Words of 32 bits in the order of this machine, as 0100007F.
+    let word = |word: &[u8]| u32::from_str_radix(std::str::from_utf8(word).ok()?, 16).ok();
+    let bytes: Option<Vec<[u8; 4]>> =
+        words.as_bytes().chunks(8).map(|eight| Some(word(eight)?.to_ne_bytes())).collect();
+    let ip = match bytes?.concat() {
+        four if four.len() == 4 => IpAddr::from(<[u8; 4]>::try_from(four).ok()?),
+        bytes => IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?).to_canonical(),
+    };
+    let address = SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?);
+    (state == LISTEN).then(|| (address, format!("socket:[{inode}]")))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn own_listener(_: SocketAddr) -> Option<IpAddr> {
+    None
 }
 
 /// An address as written and what it stands for. A name stands for several, of which some
 /// may be unavailable.
 struct Wanted {
     written: String,
-    addresses: Vec<IpAddr>,
+    /// Without a port.
+    addresses: Vec<SocketAddr>,
     is_name: bool,
 }
 
@@ -111,17 +179,32 @@ fn resolve(settings: &PortSettings) -> Result<Vec<Wanted>, Error> {
     let mut seen = Vec::new();
     let mut wanted = Vec::new();
     for written in &settings.bind_addresses {
-        let bare = written.trim_start_matches('[').trim_end_matches(']');
-        let (mut addresses, is_name) = match bare.parse::<IpAddr>() {
-            Ok(address) => (vec![address], false),
-            Err(_) => {
-                let found = (bare, 0).to_socket_addrs().map_err(|error| {
-                    let message = format!("{}: error: {written}: {error}; valid: an address of this machine, or a name that resolves to one", place(settings, "bindAddress"));
-                    let os_error = error.raw_os_error().unwrap_or(0);
-                    Error { status: Status::AddressNotAvailable, os_error, tls_alert: -1, message }
+        let failed = |os_error, why: String| {
+            let place = place(settings, "bindAddress");
+            let message = format!("{place}: error: {written}: {why}");
+            Error { status: Status::AddressNotAvailable, os_error, tls_alert: -1, message }
+        };
+        let (mut addresses, is_name) = match BindAddress::parse(written) {
+            Ok(BindAddress::Ip(ip)) => (vec![SocketAddr::new(ip, 0)], false),
+            Ok(BindAddress::LinkLocal(ip, interface)) => {
+                let number = sys::interface_number(&interface).ok_or_else(|| {
+                    let why = format!("there is no interface {interface:?} here; valid: an interface of this machine (`ip link` lists them)");
+                    failed(libc::ENODEV, why)
                 })?;
-                (found.map(|address| address.ip()).collect(), true)
+                (vec![SocketAddrV6::new(ip, 0, 0, number).into()], false)
             }
+            // As it is written: a dot at its end means something to the resolver.
+            Ok(BindAddress::Name(_)) => {
+                let found = (written.as_str(), 0).to_socket_addrs().map_err(|error| {
+                    let why = format!(
+                        "{error}; valid: an address of this machine, or a name that resolves to one"
+                    );
+                    failed(error.raw_os_error().unwrap_or(0), why)
+                })?;
+                (found.map(canonical).collect(), true)
+            }
+            // `check` finds it first.
+            Err(wrong) => return Err(failed(0, wrong.to_owned())),
         };
         addresses.retain(|address| {
             let new = !seen.contains(address);
@@ -130,11 +213,31 @@ fn resolve(settings: &PortSettings) -> Result<Vec<Wanted>, Error> {
             }
             new
         });
-        if !addresses.is_empty() {
-            wanted.push(Wanted { written: written.clone(), addresses, is_name });
-        }
+        wanted.push(Wanted { written: written.clone(), addresses, is_name });
     }
+    // What a name stands for may be among all addresses of the list.
+    let all = |ip: IpAddr| seen.contains(&SocketAddr::new(ip, 0));
+    let (all_ipv6, all_ipv4) =
+        (all(Ipv6Addr::UNSPECIFIED.into()), all(Ipv4Addr::UNSPECIFIED.into()));
+    for name in wanted.iter_mut().filter(|name| name.is_name) {
+        name.addresses.retain(|address| {
+            let among_all = if address.is_ipv4() { all_ipv4 || all_ipv6 } else { all_ipv6 };
+            !among_all || address.ip().is_unspecified()
+        });
+    }
+    wanted.retain(|name| !name.addresses.is_empty());
     Ok(wanted)
+}
+
+/// IPv4 addresses as such, also those that an IPv6 socket or a resolver shows as mapped. The
+/// interface of a link-local address stays.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_none() => {
+            SocketAddrV6::new(*v6.ip(), v6.port(), 0, v6.scope_id()).into()
+        }
+        other => SocketAddr::new(other.ip().to_canonical(), other.port()),
+    }
 }
 
 fn bind_all(
@@ -143,6 +246,8 @@ fn bind_all(
     warnings: &mut Vec<String>,
 ) -> Result<Vec<TcpListener>, Error> {
     let mut listeners: Vec<TcpListener> = Vec::new();
+    let all_ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    let has_all_ipv4 = wanted.iter().any(|name| name.addresses.contains(&all_ipv4));
     for name in wanted {
         let mut skipped = None;
         let before = listeners.len();
@@ -152,7 +257,9 @@ fn bind_all(
                 Some(first) => first.local_addr().map_or(settings.port, |first| first.port()),
                 None => settings.port,
             };
-            match listen(settings, address, port, false) {
+            let mut address = address;
+            address.set_port(port);
+            match listen(settings, address, !has_all_ipv4) {
                 Ok(listener) => listeners.push(listener),
                 Err(error) => {
                     let key = match error.kind() {
@@ -160,12 +267,17 @@ fn bind_all(
                         io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => "port",
                         _ => "bindAddress",
                     };
-                    let failure = cannot(settings, key, &address.to_string(), port, &error);
-                    if !name.is_name || failure.status != Status::AddressNotAvailable {
+                    let shown = without_port(address);
+                    let failure = cannot(settings, key, &shown, address, &error);
+                    // The system refuses a link-local address without an interface, which a resolver
+                    // may give.
+                    let is_unavailable = failure.status == Status::AddressNotAvailable
+                        || error.kind() == io::ErrorKind::InvalidInput;
+                    if !name.is_name || !is_unavailable {
                         return Err(failure);
                     }
                     warnings.push(format!(
-                        "{}: {address} of {} is skipped: {error}",
+                        "{}: {shown} of {} is skipped: {error}",
                         place(settings, "bindAddress"),
                         name.written
                     ));
@@ -182,19 +294,19 @@ fn bind_all(
     Ok(listeners)
 }
 
-fn listen(
-    settings: &PortSettings,
-    address: IpAddr,
-    port: u16,
-    dual: bool,
-) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address((address, port).into()),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+/// The address alone; a link-local one with the number of its interface.
+pub(crate) fn without_port(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
+        other => other.ip().to_string(),
+    }
+}
+
+/// All IPv6 addresses take the IPv4 ones too if `dual`.
+fn listen(settings: &PortSettings, address: SocketAddr, dual: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
-        socket.set_only_v6(!dual)?;
+        socket.set_only_v6(!(dual && address.ip().is_unspecified()))?;
     }
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
@@ -211,7 +323,7 @@ fn listen(
     // Accepted sockets inherit it.
     #[cfg(target_os = "linux")]
     socket.set_tcp_notsent_lowat(UNSENT_BYTES)?;
-    socket.bind(&SocketAddr::new(address, port).into())?;
+    socket.bind(&address.into())?;
     socket.listen(i32::try_from(settings.queue_length).unwrap_or(i32::MAX))?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
@@ -239,7 +351,7 @@ mod tests {
     }
 
     fn name_of(addresses: &[Ipv4Addr], is_name: bool) -> Wanted {
-        let addresses = addresses.iter().map(|&address| address.into()).collect();
+        let addresses = addresses.iter().map(|&ip| (ip, 0).into()).collect();
         Wanted { written: "the.name".to_owned(), addresses, is_name }
     }
 
@@ -327,7 +439,131 @@ mod tests {
         let told =
             format!("server.ini:2: [Port] port: error: cannot listen on 127.0.0.1 port {port}: ");
         assert!(error.message.starts_with(&told), "{}", error.message);
-        assert!(error.message.ends_with("end that, or set another port"), "{}", error.message);
+        // It is this very process.
+        let remedy = format!(
+            "; this process itself listens on 127.0.0.1 port {port}: stop that listener, or set another port"
+        );
+        let remedy = if cfg!(target_os = "linux") { &remedy } else { "set another port" };
+        assert!(error.message.ends_with(remedy), "{}", error.message);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_listener_of_this_process_is_found_by_what_it_excludes() {
+        let bound = |address: &str, dual: bool| {
+            let settings = settings("");
+            listen(&settings, address.parse().unwrap(), dual).unwrap()
+        };
+        let own = |address: &str, port: u16| {
+            own_listener(SocketAddr::new(address.parse().unwrap(), port)).map(|ip| ip.to_string())
+        };
+        let listener = bound("127.0.0.1:0", false);
+        let port = listener.local_addr().unwrap().port();
+        assert_eq!(own("127.0.0.1", port).as_deref(), Some("127.0.0.1"));
+        assert_eq!(own("0.0.0.0", port).as_deref(), Some("127.0.0.1"));
+        assert_eq!(own("::", port).as_deref(), Some("127.0.0.1"));
+        assert_eq!((own("127.0.0.2", port), own("::1", port)), (None, None));
+        drop(listener);
+        assert_eq!(own("127.0.0.1", port), None);
+        if std::net::TcpListener::bind("[::1]:0").is_err() {
+            eprintln!("skipped: there is no IPv6 on this machine");
+            return;
+        }
+        let listener = bound("[::]:0", true);
+        let port = listener.local_addr().unwrap().port();
+        for address in ["127.0.0.1", "::1", "0.0.0.0", "::"] {
+            assert_eq!(own(address, port).as_deref(), Some("::"), "{address}");
+        }
+        // Where both families have one, that of the other family does not matter.
+        drop(listener);
+        let listener = bound(&format!("[::]:{port}"), false);
+        let other = std::process::Command::new("python3")
+            .args(["-c", PYTHON_LISTENS, &port.to_string()])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn();
+        let Ok(mut other) = other else {
+            eprintln!("skipped: python3 is not installed");
+            return;
+        };
+        let mut ready = [0; 1];
+        std::io::Read::read_exact(other.stdout.as_mut().unwrap(), &mut ready).unwrap();
+        assert_eq!(own("0.0.0.0", port), None);
+        assert_eq!(own("::1", port).as_deref(), Some("::"));
+        drop((listener, other.stdin.take()));
+        other.wait().unwrap();
+    }
+
+    /// Another program that listens on all IPv4 addresses until its input ends.
+    #[cfg(target_os = "linux")]
+    const PYTHON_LISTENS: &str = "import socket, sys\n\
+        s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n\
+        s.bind(('0.0.0.0', int(sys.argv[1]))); s.listen(); print(end='r', flush=True)\n\
+        sys.stdin.read()";
+
+    #[test]
+    fn addresses_of_a_name_that_all_addresses_of_the_list_include_are_left_out() {
+        let bound = |keys: &str| {
+            let (listeners, _) = bind(&settings(keys)).unwrap();
+            listeners.iter().map(|l| l.local_addr().unwrap().ip().to_string()).collect::<Vec<_>>()
+        };
+        let localhost = bound("bindAddress=localhost");
+        for keys in ["bindAddress=0.0.0.0, localhost", "bindAddress=localhost, 0.0.0.0"] {
+            let mut bound = bound(keys);
+            bound.sort();
+            let mut expected: Vec<_> =
+                localhost.iter().filter(|ip| ip.contains(':')).cloned().collect();
+            expected.push("0.0.0.0".to_owned());
+            expected.sort();
+            assert_eq!(bound, expected, "{keys}");
+        }
+        if localhost.iter().any(|ip| ip.contains(':')) {
+            assert_eq!(bound("bindAddress=localhost, ::"), ["::"]);
+        }
+    }
+
+    #[test]
+    fn an_interface_that_does_not_exist_is_named_with_the_remedy() {
+        let error = bind(&settings("bindAddress=127.0.0.1, fe80::1%no-such")).unwrap_err();
+        assert_eq!((error.status, error.os_error), (Status::AddressNotAvailable, libc::ENODEV));
+        assert_eq!(
+            error.message,
+            "server.ini:3: [Port] bindAddress: error: fe80::1%no-such: there is no interface \"no-such\" here; \
+             valid: an interface of this machine (`ip link` lists them)"
+        );
+        if std::net::TcpListener::bind("[::1]:0").is_err() {
+            eprintln!("skipped: there is no IPv6 on this machine");
+            return;
+        }
+        // Numbers are asked of the system when it binds.
+        let error = bind(&settings("bindAddress=fe80::1%999999")).unwrap_err();
+        assert_eq!(error.status, Status::AddressNotAvailable);
+        let told =
+            "server.ini:3: [Port] bindAddress: error: cannot listen on fe80::1%999999 port 0: ";
+        assert!(error.message.starts_with(told), "{}", error.message);
+        assert!(error.message.ends_with("(`ip link` lists them)"), "{}", error.message);
+    }
+
+    #[test]
+    fn mapped_addresses_are_ipv4_and_link_local_ones_keep_their_interface() {
+        let shown = |address: SocketAddr| canonical(address).to_string();
+        assert_eq!(shown("[::ffff:192.0.2.1]:80".parse().unwrap()), "192.0.2.1:80");
+        assert_eq!(shown("192.0.2.1:80".parse().unwrap()), "192.0.2.1:80");
+        let link_local = SocketAddrV6::new("fe80::1".parse().unwrap(), 80, 9, 3).into();
+        assert_eq!(shown(link_local), "[fe80::1%3]:80");
+        // The flow is of no address: equal ones are equal.
+        assert_eq!(
+            canonical(link_local),
+            SocketAddrV6::new("fe80::1".parse().unwrap(), 80, 0, 3).into()
+        );
+    }
+
+    #[test]
+    fn what_a_system_without_ipv6_says_has_its_remedy() {
+        let error = io::Error::from_raw_os_error(libc::EAFNOSUPPORT);
+        let address = (Ipv6Addr::UNSPECIFIED, 80).into();
+        let message = cannot(&settings(""), "bindAddress", "::", address, &error).message;
+        assert!(message.ends_with("set IPv4 addresses, or leave bindAddress out"), "{message}");
     }
 
     #[test]
@@ -364,8 +600,12 @@ mod tests {
         };
         assert_eq!(reached(""), (1, true, true));
         assert_eq!(reached("bindAddress=0.0.0.0"), (1, true, false));
-        assert_eq!(reached("bindAddress=::"), (1, false, true));
+        assert_eq!(reached("bindAddress=::1"), (1, false, true));
+        assert_eq!(reached("bindAddress=::"), (1, true, true));
         assert_eq!(reached("bindAddress=[::], 0.0.0.0"), (2, true, true));
+        assert_eq!(reached("bindAddress=0.0.0.0, ::"), (2, true, true));
+        assert_eq!(reached("bindAddress=::ffff:127.0.0.1"), (1, true, false));
+        assert_eq!(reached("bindAddress=::ffff:127.0.0.1, 127.0.0.1"), (1, true, false));
     }
 
     #[test]
@@ -387,7 +627,9 @@ mod tests {
     #[test]
     fn a_low_port_without_the_right_names_the_right() {
         let error = io::Error::from_raw_os_error(libc::EACCES);
-        let told = |port| cannot(&settings(""), "port", "*", port, &error).message;
+        let told = |port| {
+            cannot(&settings(""), "port", "*", (Ipv4Addr::UNSPECIFIED, port).into(), &error).message
+        };
         assert!(told(1023).contains("; ports below 1024 need CAP_NET_BIND_SERVICE"));
         assert!(!told(1024).contains("CAP_NET_BIND_SERVICE"));
     }

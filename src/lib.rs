@@ -44,6 +44,7 @@ mod buffers;
 mod conn;
 mod descriptors;
 mod dispatch;
+mod expiry;
 #[cfg(test)]
 mod faults;
 mod frame;

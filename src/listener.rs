@@ -235,10 +235,13 @@ impl Listener {
         if !port.listening.open(listeners) {
             return Err(port.stopped_while_starting());
         }
-        let accepters = (0..port.settings.accepter_threads)
+        let mut accepters = (0..port.settings.accepter_threads)
             .map(|_| Accepter::new(port.clone()))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| failed("making an accepter", &error))?;
+        if let Some(first) = accepters.first_mut() {
+            first.watches_certificate();
+        }
         let number = addresses.first().map_or(0, SocketAddr::port);
         let scheduling =
             if port.core.raise_accepters { Scheduling::Raised } else { Scheduling::Batch };
@@ -334,6 +337,7 @@ impl Listener {
     pub fn stats(&self) -> Stats {
         let mut stats = Stats::empty();
         stats.add(&self.port);
+        stats.note_certificate(&self.port);
         stats.note_runtime(&self.port.core);
         stats
     }

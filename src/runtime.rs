@@ -8,6 +8,7 @@ use crate::buffers;
 use crate::config::{AccepterPriority, Config, LogLevel, RuntimeSettings, Severity};
 use crate::descriptors::Descriptors;
 use crate::dispatch;
+use crate::expiry;
 use crate::frame::compressors::Compressors;
 use crate::handles;
 use crate::listener::Port;
@@ -270,6 +271,15 @@ impl Core {
         }
     }
 
+    /// The wall clock: seconds since 1970-01-01 UTC.
+    pub fn unix_s(&self) -> i64 {
+        match &self.clock {
+            Clock::Real(_) => expiry::unix_now_s(),
+            #[cfg(any(test, fuzzing))]
+            Clock::Simulated(now_ms) => (now_ms.load(Ordering::SeqCst) / 1000) as i64,
+        }
+    }
+
     /// A runtime without threads: its core, and its loops for whoever drives them, in the
     /// order of their counters.
     pub fn assemble(
@@ -468,7 +478,7 @@ impl Core {
         let ports = self.ports.lock();
         let mut all = ports.ended.clone();
         for (labels, port) in &ports.running {
-            count_under(&mut all, labels.clone(), port);
+            count_under(&mut all, labels.clone(), port).note_certificate(port);
         }
         all
     }
@@ -667,15 +677,18 @@ impl Drop for Runtime {
     }
 }
 
-fn count_under(all: &mut Vec<(PortLabels, Stats)>, labels: PortLabels, port: &Port) {
-    match all.iter_mut().find(|(other, _)| *other == labels) {
-        Some((_, stats)) => stats.add(port),
-        None => {
-            let mut stats = Stats::empty();
-            stats.add(port);
-            all.push((labels, stats));
-        }
-    }
+fn count_under<'a>(
+    all: &'a mut Vec<(PortLabels, Stats)>,
+    labels: PortLabels,
+    port: &Port,
+) -> &'a mut Stats {
+    let known = all.iter().position(|(other, _)| *other == labels);
+    let at = known.unwrap_or_else(|| {
+        all.push((labels, Stats::empty()));
+        all.len() - 1
+    });
+    all[at].1.add(port);
+    &mut all[at].1
 }
 
 /// Starts one of the library's threads.

@@ -2,6 +2,7 @@
 //! somebody asks.
 
 use crate::event::Protocol;
+use crate::expiry;
 use crate::listener::Port;
 use crate::runtime::Core;
 use crate::status::CloseReason;
@@ -85,6 +86,11 @@ pub struct Stats {
     /// Bytes that sends had accepted and that had not reached the operating system when their
     /// connections ended, ever. With `bytes_out` and what is queued they are all bytes that were to be sent.
     pub bytes_unsent: u64,
+    /// Until when the certificate chain is valid, in seconds since 1970-01-01 UTC: its last second. Of several
+    /// listeners that are started the earliest; `None` without TLS.
+    pub certificate_not_after_s: Option<i64>,
+    /// Whole days until then, now: 0 on the last day, negative after it.
+    pub certificate_days_left: Option<i64>,
 }
 
 impl Stats {
@@ -106,7 +112,26 @@ impl Stats {
             connections: 0,
             accept_errors: 0,
             bytes_unsent: 0,
+            certificate_not_after_s: None,
+            certificate_days_left: None,
         }
+    }
+
+    /// Notes the dates of a port's certificate.
+    pub(crate) fn note_certificate(&mut self, port: &Port) {
+        let Some(acceptor) = &port.acceptor else { return };
+        let validity = acceptor.validity();
+        self.certificate_ends(
+            Some(validity.not_after_s),
+            Some(expiry::days_left(validity, port.core.unix_s())),
+        );
+    }
+
+    /// Of several the first end counts.
+    fn certificate_ends(&mut self, not_after_s: Option<i64>, days_left: Option<i64>) {
+        let first = |one: Option<i64>, other: Option<i64>| one.into_iter().chain(other).min();
+        self.certificate_not_after_s = first(self.certificate_not_after_s, not_after_s);
+        self.certificate_days_left = first(self.certificate_days_left, days_left);
     }
 
     /// Sets what is of the whole runtime.
@@ -129,6 +154,7 @@ impl Stats {
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
         self.bytes_unsent += other.bytes_unsent;
+        self.certificate_ends(other.certificate_not_after_s, other.certificate_days_left);
         let sums = self.open.iter_mut().chain(&mut self.opened).chain(&mut self.closes);
         let more = other.open.iter().chain(&other.opened).chain(&other.closes);
         sums.zip(more).for_each(|(sum, more)| *sum += more);
@@ -189,7 +215,7 @@ pub(crate) fn prometheus(ports: &[(PortLabels, Stats)], runtime: &Stats) -> Stri
     let stats: Vec<(&str, &Stats)> =
         ports.iter().map(|(labels, stats)| (labels.0.as_str(), stats)).collect();
     let mut text = String::new();
-    let mut family = |name: &str, kind: &str, help: &str, lines: Vec<(String, u64)>| {
+    let mut family = |name: &str, kind: &str, help: &str, lines: Vec<(String, i128)>| {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "# HELP nativeport_{name} {help}\n# TYPE nativeport_{name} {kind}");
         for (labels, value) in lines {
@@ -200,14 +226,15 @@ pub(crate) fn prometheus(ports: &[(PortLabels, Stats)], runtime: &Stats) -> Stri
         }
     };
     let each = |value: fn(&Stats) -> u64| {
-        stats.iter().map(|(labels, stats)| (labels.to_string(), value(stats))).collect::<Vec<_>>()
+        let line = |(labels, stats): &(&str, &Stats)| (labels.to_string(), value(stats).into());
+        stats.iter().map(line).collect::<Vec<_>>()
     };
     let by_protocol = |value: fn(&Stats, usize) -> u64| {
         let mut lines = Vec::new();
         for (labels, stats) in &stats {
             for protocol in Protocol::ALL {
                 let labels = format!("{labels},protocol=\"{}\"", protocol.name());
-                lines.push((labels, value(stats, protocol.index())));
+                lines.push((labels, value(stats, protocol.index()).into()));
             }
         }
         lines
@@ -240,11 +267,25 @@ pub(crate) fn prometheus(ports: &[(PortLabels, Stats)], runtime: &Stats) -> Stri
     for (labels, stats) in &stats {
         for &reason in CloseReason::ALL {
             let labels = format!("{labels},reason=\"{}\"", reason.name());
-            closes.push((labels, stats.closes[reason.code() as usize]));
+            closes.push((labels, stats.closes[reason.code() as usize].into()));
         }
     }
     family("closes_total", "counter", "Connections ended, by reason.", closes);
-    let whole = |value: u64| vec![(String::new(), value)];
+    // Only of ports with TLS.
+    let of_certificates = |value: fn(&Stats) -> Option<i64>| {
+        let line =
+            |(labels, stats): &(&str, &Stats)| Some((labels.to_string(), value(stats)?.into()));
+        stats.iter().filter_map(line).collect::<Vec<_>>()
+    };
+    let days = of_certificates(|s| s.certificate_days_left);
+    if !days.is_empty() {
+        let help = "Whole days until the certificate chain expires, negative after that.";
+        family("certificate_days_left", "gauge", help, days);
+        let help = "When the certificate chain expires, in seconds since 1970.";
+        let ends = of_certificates(|s| s.certificate_not_after_s);
+        family("certificate_not_after_timestamp_seconds", "gauge", help, ends);
+    }
+    let whole = |value: u64| vec![(String::new(), value.into())];
     let memory_bytes = whole(runtime.memory_bytes);
     family("memory_bytes", "gauge", "Bytes that count against memoryLimit.", memory_bytes);
     let log_dropped = whole(runtime.log_dropped);

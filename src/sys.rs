@@ -68,6 +68,16 @@ pub(crate) fn join_if_gone(thread: JoinHandle<()>) -> Option<JoinHandle<()>> {
     (!thread.is_finished()).then_some(thread)
 }
 
+/// The number of a network interface, by its name or number.
+pub(crate) fn interface_number(interface: &str) -> Option<u32> {
+    let name = std::ffi::CString::new(interface).ok()?;
+    // SAFETY: a text that ends with NUL; it is only read.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => interface.parse().ok().filter(|&number| number != 0),
+        number => Some(number),
+    }
+}
+
 /// Sets the scheduling of the calling thread, one of ours, as far as the system allows it.
 pub(crate) fn prepare_thread(scheduling: Scheduling) {
     #[cfg(target_os = "linux")]

@@ -77,6 +77,7 @@ fn every_struct_has_the_same_layout_in_c_and_no_padding() {
             struct_size, reserved, accepted, unidentified, open, opened,
             frames_in, frames_out, bytes_in, bytes_out, memory_bytes, log_dropped, closes,
             loops_held_up, slow_turns, connections, accept_errors, bytes_unsent,
+            certificate_days_left,
         }
     );
     c.push_str("    return 0;\n}\n");

@@ -606,11 +606,19 @@ fn bind_addresses_are_addresses_or_host_names_without_a_port() {
     let text = "0.0.0.0, [::1], fe80::1%eth0, www.example.org";
     assert_eq!(port(&format!("bindAddress={text}")).bind_addresses.len(), 4);
     assert!(port("bindAddress=").bind_addresses.is_empty());
-    for text in ["*", "127.0.0.1:80", "[::1]:80", "1.2.3.999", "a b"] {
+    for (text, wrong) in [
+        ("a b", "has an item that is no address or host name"),
+        ("*", "has the item *; to listen on all addresses leave bindAddress out"),
+        ("localhost, 127.0.0.1:80", "has a port in bindAddress; write it with the key port"),
+        (
+            "fe80::1",
+            "has a link-local address without its interface; write it as fe80::1%eth0 (`ip -6 address` shows both)",
+        ),
+    ] {
         assert_eq!(
             port_message(&format!("bindAddress={text}")),
             format!(
-                "t.ini:3: [Port] bindAddress: error: '{text}' has an item that is no address or host name; \
+                "t.ini:3: [Port] bindAddress: error: '{text}' {wrong}; \
                  valid: addresses or host names without a port, with commas"
             )
         );

@@ -585,6 +585,16 @@ fn status_json_counts_what_happened() {
     assert_eq!(status.text("ports.0.tls"), "auto");
     assert_eq!(status.text("ports.1.addresses.0"), address.to_string());
     assert_eq!(status.number("ports.0.open"), 0);
+    // What selfSigned makes ends in 4096.
+    assert!(status.number("ports.0.certificate_days_left") > 365_000);
+    assert_eq!(*status.at("ports.1.certificate_days_left"), Json::Word("null".to_owned()));
+    let days = status.number("ports.0.certificate_days_left");
+    assert_eq!(status.number("certificate_days_left"), days);
+    let page = get(address, "/").body;
+    let left = format!(
+        "<small data-days=\"ports.0.certificate_days_left\">certificate: {days} days left</small>"
+    );
+    assert!(page.contains(&left) && page.matches("<small data-days").count() == 1, "{page}");
     assert!(status.number("ports.1.open") >= 2);
     let Json::List(history) = status.at("history.bytes_sent") else { panic!() };
     assert_eq!(history.len(), 300);

@@ -64,6 +64,18 @@ static void add_live_size(struct text *html, const char *path, uint64_t bytes) {
     text_add(html, "</span>");
 }
 
+/* Nothing without TLS. */
+static void add_live_days(struct text *html, const char *path, int64_t days) {
+    if (days == NP_NO_CERTIFICATE)
+        return;
+    text_format(html, "<br><small data-days=\"%s\">", path);
+    if (days < 0)
+        text_add(html, "certificate expired");
+    else
+        text_format(html, "certificate: %" PRId64 " days left", days);
+    text_add(html, "</small>");
+}
+
 /* ---- the page from top to bottom ---- */
 
 static void add_head(struct text *html, const struct snapshot *now) {
@@ -91,7 +103,7 @@ static void add_ports(struct text *html, const struct status *status) {
         const struct port *port = &status->ports.list[i];
         np_stats stats = NP_STATS_INIT;
         np_address address;
-        char path[32];
+        char path[64];
         (void)np_listener_get_stats(port->listener, &stats);
         text_add(html, "<tr><td>");
         text_html(html, port->section);
@@ -100,7 +112,10 @@ static void add_ports(struct text *html, const struct status *status) {
             ports_address(html, &address);
             text_add(html, "</small>");
         }
-        text_format(html, "</td><td>%s</td><td>", port->tls);
+        text_format(html, "</td><td>%s", port->tls);
+        (void)snprintf(path, sizeof path, "ports.%" PRIu32 ".certificate_days_left", i);
+        add_live_days(html, path, stats.certificate_days_left);
+        text_add(html, "</td><td>");
         (void)snprintf(path, sizeof path, "ports.%" PRIu32 ".open", i);
         add_live_count(html, path, status_open(&stats));
         text_add(html, "</td></tr>\n");

@@ -29,7 +29,7 @@ const char page_style[] =
     ".lost section{opacity:.45}#lost{display:none}.lost #lost{display:block;color:var(--out)}\n"
     "@media(max-width:30rem){body{padding:.75rem}section{padding:.8rem}}\n";
 
-/* Elements name the member of /status.json that they show: data-count, data-size and
+/* Elements name the member of /status.json that they show: data-count, data-size, data-days and
  * data-duration by how it is written, data-line for the points of a line in the picture
  * data-picture. The forms are those of page.c. */
 const char page_script[] =
@@ -41,10 +41,11 @@ const char page_script[] =
     "const duration=s=>{const d=Math.floor(s/86400),h=Math.floor(s/3600)%24,"
     "m=Math.floor(s/60)%60;\n"
     "  return d?d+' d '+h+' h':h?h+' h '+m+' min':m?m+' min '+s%60+' s':s+' s'};\n"
+    "const days=n=>n<0?'certificate expired':'certificate: '+n+' days left';\n"
     "const each=(name,show)=>document.querySelectorAll('[data-'+name+']')"
     ".forEach(e=>show(e,e.dataset[name]));\n"
     "const show=now=>{\n"
-    "  for(const [name,form] of Object.entries({count,size,duration}))\n"
+    "  for(const [name,form] of Object.entries({count,size,days,duration}))\n"
     "    each(name,(e,path)=>{e.textContent=form(at(now,path))});\n"
     "  each('reason',(e,name)=>{e.hidden=!now.closes[name]});\n"
     "  each('picture',svg=>{\n"

@@ -62,6 +62,16 @@ static void add_number(struct text *json, const char *key, uint64_t number, cons
     text_format(json, "\"%s\":%" PRIu64 "%s", key, number, behind);
 }
 
+/* null without TLS. */
+static void add_days_left(struct text *json, int64_t days, const char *behind) {
+    text_add(json, "\"certificate_days_left\":");
+    if (days == NP_NO_CERTIFICATE)
+        text_add(json, "null");
+    else
+        text_format(json, "%" PRId64, days);
+    text_add(json, behind);
+}
+
 static void add_protocols(struct text *json, const char *key, const uint64_t *numbers) {
     text_format(json, "\"%s\":{", key);
     for (int i = 0; i < PROTOCOLS; i++)
@@ -86,6 +96,7 @@ static void add_port(struct text *json, const struct port *port) {
     text_add(json, "],");
     add_number(json, "accepted", stats.accepted, ",");
     add_number(json, "unidentified", stats.unidentified, ",");
+    add_days_left(json, stats.certificate_days_left, ",");
     add_number(json, "open", status_open(&stats), "}");
 }
 
@@ -140,6 +151,7 @@ void status_json(struct text *json, struct status *status) {
     add_number(json, series_names[BYTES_SENT], now.all.bytes_out, ",");
     add_number(json, "bytes_unsent", now.all.bytes_unsent, "},");
     add_number(json, "memory_bytes", now.all.memory_bytes, ",");
+    add_days_left(json, now.all.certificate_days_left, ",");
     add_closes(json, &now.all);
     text_add(json, ",");
     add_rates(json, &now.series);

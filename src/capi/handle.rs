@@ -7,6 +7,7 @@ use std::ffi::{c_char, c_void};
 use std::net::{IpAddr, SocketAddr};
 
 use super::ptr;
+use crate::bind::without_port;
 use crate::handles::Conn;
 
 /// A connection: a number, not a pointer. It may be copied and kept at will, and any value
@@ -41,16 +42,14 @@ pub struct np_address {
     pub family: u32,
     /// TCP port.
     pub port: u32,
-    /// The address alone, "192.0.2.1", "2001:db8::1", "fe80::1%3".
+    /// The address alone, "192.0.2.1", "2001:db8::1"; a link-local one with the number of its
+    /// interface, "fe80::1%3", as getaddrinfo takes it.
     pub host: [c_char; 64],
 }
 
 impl np_address {
     pub(super) fn of(address: SocketAddr) -> np_address {
-        let host = match address {
-            SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
-            _ => address.ip().to_string(),
-        };
+        let host = without_port(address);
         let family = match address.ip() {
             IpAddr::V4(_) => 4,
             IpAddr::V6(_) => 6,
@@ -65,3 +64,28 @@ impl np_address {
 /// Releases user_data. Is called exactly once, from any thread, after the last use; must
 /// not block for long. NULL in its place means that there is nothing to release.
 pub type np_destroy_fn = Option<unsafe extern "C-unwind" fn(user_data: *mut c_void)>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::CStr;
+    use std::net::SocketAddrV6;
+
+    #[test]
+    fn an_address_is_text_and_a_link_local_one_has_its_interface() {
+        let told = |address: SocketAddr| {
+            let out = np_address::of(address);
+            let bytes = out.host.map(|byte| byte as u8);
+            let host = CStr::from_bytes_until_nul(&bytes).unwrap().to_str().unwrap().to_owned();
+            (out.family, out.port, host)
+        };
+        assert_eq!(told("192.0.2.1:80".parse().unwrap()), (4, 80, "192.0.2.1".to_owned()));
+        assert_eq!(told("[2001:db8::1]:80".parse().unwrap()), (6, 80, "2001:db8::1".to_owned()));
+        let link_local = |interface| {
+            let ip = "fe80:1111:2222:3333:4444:5555:6666:7777".parse().unwrap();
+            SocketAddrV6::new(ip, 65_535, 7, interface).into()
+        };
+        let longest = format!("fe80:1111:2222:3333:4444:5555:6666:7777%{}", u32::MAX);
+        assert_eq!(told(link_local(u32::MAX)), (6, 65_535, longest));
+    }
+}

@@ -101,7 +101,8 @@
 #define NP_CONN_INFO_INIT \
     {sizeof(np_conn_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0, 0, {0}}, {0, 0, {0}}, \
      {0}, {0}, {0}, {0}, {0}}
-#define NP_STATS_INIT {sizeof(np_stats), 0, 0, 0, {0}, {0}, 0, 0, 0, 0, 0, 0, {0}, 0, 0, 0, 0, 0}
+#define NP_STATS_INIT {sizeof(np_stats), 0, 0, 0, {0}, {0}, 0, 0, 0, 0, 0, 0, {0}, 0, 0, 0, 0, 0, \
+                       NP_NO_CERTIFICATE}
 
 #ifdef __cplusplus
 extern "C" {

@@ -18,8 +18,11 @@ pub const NP_STATS_PROTOCOLS: u32 = 8;
 /// Size of the array by close reason in np_stats.
 pub const NP_STATS_REASONS: u32 = 128;
 
+/// In certificate_days_left: there is no certificate.
+pub const NP_NO_CERTIFICATE: i64 = i64::MIN;
+
 /// Counters. They only grow, except open, unidentified, connections,
-/// memory_bytes and loops_held_up. Each is right, but they are not
+/// memory_bytes, loops_held_up and certificate_days_left. Each is right, but they are not
 /// all of the same instant, and what a connection did is counted at the end of its loop's
 /// turn: a peer may see a moment earlier what is counted. Set struct_size (NP_STATS_INIT does).
 #[repr(C)]
@@ -66,6 +69,10 @@ pub struct np_stats {
     /// connections ended: the sum of their unsent_bytes in np_close_info, and what the library
     /// itself could not send, as to connections that never get a handle.
     pub bytes_unsent: u64,
+    /// Whole days until the certificate chain that is sent expires, at this moment: 0 on its last
+    /// day, negative after it; NP_NO_CERTIFICATE without TLS. Of a runtime, the smallest of its started
+    /// listeners.
+    pub certificate_days_left: i64,
 }
 
 // SAFETY: repr(C), two numbers of four bytes, then numbers of eight.
@@ -75,7 +82,7 @@ unsafe impl Sized32 for np_stats {
 }
 
 const _: () = {
-    assert!(size_of::<np_stats>() == 1264);
+    assert!(size_of::<np_stats>() == 1272);
     assert!(NP_STATS_PROTOCOLS == 8 && NP_STATS_REASONS == 128);
 };
 
@@ -100,6 +107,7 @@ impl np_stats {
             connections: stats.connections,
             accept_errors: stats.accept_errors,
             bytes_unsent: stats.bytes_unsent,
+            certificate_days_left: stats.certificate_days_left.unwrap_or(NP_NO_CERTIFICATE),
         };
         for protocol in Protocol::ALL {
             out.open[protocol as usize] = stats.open[protocol.index()];

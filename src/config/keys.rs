@@ -181,7 +181,7 @@ const RUNTIME: &[Key] = keys! {
 const PORT: &[Key] = keys! {
     "port", built, TCP_PORT, Required, "TCP port to listen on; 0 = any free port";
     "mapToPort", built, TCP_PORT, SameAs("port"), "the port number that the outside world uses; never bound; 0 = the bound one";
-    "bindAddress", built, Kind::Addresses, Nothing, "addresses or host names to bind; without it all: one `[::]` dual-stack socket, or `0.0.0.0` without IPv6";
+    "bindAddress", built, Kind::Addresses, Nothing, "addresses or host names to bind, see [Addresses](#addresses); without it all: one `[::]` dual-stack socket, or `0.0.0.0` without IPv6";
     "queueLength", built, Kind::Integer { min: 1, max: COUNT }, Text("1024"), "listen backlog; the kernel's limit caps it";
     "sslSection", built, Kind::Text("the name of a section"), Nothing, "the TLS section; without it the port is plain";
     "ssl", built, Kind::Choice(&["required", "auto"]), Text("required"), "`auto`: TLS and plain on one port, told apart by the first two bytes: 22, 3 begins TLS";

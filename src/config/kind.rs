@@ -3,6 +3,7 @@
 //! Promises: `Display` is the text that tells users what is valid, and `parse` takes
 //! exactly that; nothing is clamped.
 
+use super::address::BindAddress;
 use super::units;
 use std::fmt;
 
@@ -109,10 +110,10 @@ impl Kind {
             },
             Kind::Text(_) | Kind::Secret | Kind::Path => Ok(Value::Text(text.to_owned())),
             Kind::List => items(text),
-            Kind::Addresses => {
-                all(text, units::is_address, "has an item that is no address or host name")
+            Kind::Addresses => all(text, |item| BindAddress::parse(item).err()),
+            Kind::Alpn => {
+                all(text, |item| (item.len() > 255).then_some("has a name longer than 255 bytes"))
             }
-            Kind::Alpn => all(text, |item| item.len() <= 255, "has a name longer than 255 bytes"),
             Kind::Names => match units::boolean(text) {
                 Some(false) => Ok(Value::List(Vec::new())),
                 Some(true) => Err("does not say for which names"),
@@ -155,10 +156,13 @@ fn items(text: &str) -> Result<Value, &'static str> {
     units::list(text).map(Value::List).ok_or("has an empty item")
 }
 
-fn all(text: &str, holds: fn(&str) -> bool, wrong: &'static str) -> Result<Value, &'static str> {
+/// The items, or what is wrong with one of them.
+fn all(text: &str, wrong: impl Fn(&str) -> Option<&'static str>) -> Result<Value, &'static str> {
     let items = units::list(text).ok_or("has an empty item")?;
-    let hold = items.iter().all(|item| holds(item));
-    hold.then_some(Value::List(items)).ok_or(wrong)
+    match items.iter().find_map(|item| wrong(item)) {
+        Some(wrong) => Err(wrong),
+        None => Ok(Value::List(items)),
+    }
 }
 
 impl fmt::Display for Kind {

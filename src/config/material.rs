@@ -4,6 +4,7 @@
 
 use super::finding::{Finding, Origin, Severity};
 use super::settings::{KeyPermissions, TlsSettings, TlsVersion};
+use crate::expiry;
 use crate::tls::{self, Acceptor, LoadError, TlsOptions, Version};
 
 /// Makes what a TLS section describes, with warnings.
@@ -32,7 +33,10 @@ pub(crate) fn load_tls(settings: &TlsSettings) -> Result<(Acceptor, Vec<Finding>
                 |LoadError { key, message }| finding(settings, Severity::Warning, key, message);
             // `resolve` warns of a self-signed identity already.
             let warnings = warnings.into_iter().filter(|_| settings.self_signed.is_empty());
-            Ok((acceptor, warnings.map(finding).collect()))
+            let dates = expiry::warning(acceptor.validity(), expiry::unix_now_s());
+            let dates = dates.map(|message| LoadError { key: "certificate", message });
+            let findings = warnings.chain(dates).map(finding).collect();
+            Ok((acceptor, findings))
         }
         Err(LoadError { key, message }) => {
             Err(Box::new(finding(settings, Severity::Error, key, message)))

@@ -3,12 +3,13 @@
 //! In the order in which a file walks it: `scan` (bytes to lines), `values` (through
 //! rust-ini), `document` (raw sections, `name`s made canonical; `edit` is
 //! what the program adds), `check` (one section
-//! against `keys`, whose types are in `kind` and `units`), `resolve` (what sections mean
-//! together), `settings`. A `finding` is what is wrong or doubtful.
+//! against `keys`, whose types are in `kind`, `units` and `address`), `resolve` (what sections mean
+//! together; `overlap`: ports that exclude each other), `settings`. A `finding` is what is wrong or doubtful.
 //!
 //! Promises: no setting is ignored silently, and no file but the INI file is touched.
 //! Binding, certificates, cipher suite and group names are left to those who use them.
 
+mod address;
 mod check;
 mod document;
 mod edit;
@@ -17,12 +18,14 @@ pub mod keys;
 mod kind;
 mod material;
 mod name;
+mod overlap;
 mod resolve;
 mod scan;
 mod settings;
 mod units;
 mod values;
 
+pub(crate) use address::BindAddress;
 pub use finding::{Finding, Origin, Severity};
 pub use kind::Kind;
 pub(crate) use material::load_tls;

@@ -8,6 +8,7 @@ use super::document::{Document, Entry, Section};
 use super::finding::{Finding, Origin, Severity, quoted};
 use super::keys::{SectionType, looks_like};
 use super::name::{Name, fold, name_of};
+use super::overlap;
 use super::settings::{
     AccepterPriority, Compression, KeyPermissions, LogLevel, PortSettings, RuntimeSettings,
     Settings, SslMode, TlsSettings, TlsVersion,
@@ -45,6 +46,8 @@ pub(super) fn resolve(document: &Document) -> (Settings, Vec<Finding>) {
             ports.push(settings);
         }
     }
+    let sections: Vec<_> = document.ports().zip(&ports).collect();
+    overlap::find(&sections, &mut findings);
     warn_of_unread(document, &mut findings);
     findings.sort_by_key(|finding| file_order(document, finding));
     (Settings { runtime, ports }, findings)

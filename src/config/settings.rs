@@ -47,6 +47,11 @@ impl Places {
     pub fn of(&self, key: &str) -> &Origin {
         self.keys.get(key).unwrap_or(&self.section)
     }
+
+    /// Whether the key is given, with a value that is right.
+    pub(super) fn is_given(&self, key: &str) -> bool {
+        self.keys.contains_key(key)
+    }
 }
 
 /// One port.

@@ -1,10 +1,9 @@
-//! Values with units: booleans, numbers, durations, sizes, lists, addresses.
+//! Values with units: booleans, numbers, durations, sizes, lists.
 //!
 //! Promises: nothing is clamped or rounded; what does not fit is `None` or an error.
 //! Ranges and messages are left to `keys`.
 
 use super::scan::BLANKS;
-use std::net::{IpAddr, Ipv6Addr};
 
 const DURATION_UNITS_MS: &[(&str, u64)] =
     &[("", 1), ("ms", 1), ("s", 1_000), ("m", 60_000), ("min", 60_000), ("h", 3_600_000)];
@@ -64,31 +63,6 @@ pub(super) fn list(text: &str) -> Option<Vec<String>> {
     }
     let items = text.split(',').map(|item| item.trim_matches(BLANKS));
     items.map(|item| (!item.is_empty()).then(|| item.to_owned())).collect()
-}
-
-/// Whether this can be bound to: an IPv4 or IPv6 address (in brackets or not, with a
-/// zone or not), or a host name. A port behind it makes it none.
-pub(super) fn is_address(text: &str) -> bool {
-    if let Some(inner) = text.strip_prefix('[') {
-        return inner.strip_suffix(']').is_some_and(is_ipv6);
-    }
-    text.parse::<IpAddr>().is_ok() || is_ipv6(text) || is_host_name(text)
-}
-
-fn is_ipv6(text: &str) -> bool {
-    let (address, zone) = text.split_once('%').unwrap_or((text, "0"));
-    address.parse::<Ipv6Addr>().is_ok() && !zone.is_empty()
-}
-
-fn is_host_name(text: &str) -> bool {
-    let name = text.strip_suffix('.').unwrap_or(text);
-    // Digits and dots alone are a mistyped IPv4 address, which a resolver would wait for.
-    let numeric = name.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let label = |label: &str| {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        (1..=63).contains(&label.len()) && label.bytes().all(|b| plain(b) || b >= 0x80)
-    };
-    !numeric && name.len() <= 253 && name.split('.').all(label)
 }
 
 /// A duration as short as it can be written exactly.
@@ -184,45 +158,6 @@ mod tests {
         assert_eq!(list("a b"), Some(vec!["a b".into()]));
         assert_eq!(list(""), Some(vec![]));
         assert_eq!((list("a,,b"), list("a,"), list(",")), (None, None, None));
-    }
-
-    #[test]
-    fn addresses_are_ipv4_ipv6_or_host_names_without_a_port() {
-        for text in [
-            "127.0.0.1",
-            "0.0.0.0",
-            "::",
-            "[::]",
-            "::1",
-            "fe80::1%eth0",
-            "[fe80::1%2]",
-            "localhost",
-            "a.example.org",
-            "my_host",
-            "bücher.example",
-            "10.example",
-            "host.",
-        ] {
-            assert!(is_address(text), "{text}");
-        }
-        for text in [
-            "",
-            "*",
-            "127.0.0.1:80",
-            "[::1]:80",
-            "[::1",
-            "[a]",
-            "host:80",
-            "1.2.3",
-            "1.2.3.256",
-            "a b",
-            "a..b",
-            "fe80::1%",
-            ".",
-            "::g",
-        ] {
-            assert!(!is_address(text), "{text}");
-        }
     }
 
     #[test]

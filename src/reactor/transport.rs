@@ -6,6 +6,7 @@
 //! asking how much the system holds unacknowledged, for which no crate has a safe call.
 #![allow(unsafe_code)]
 
+use crate::bind::canonical;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use socket2::{MaybeUninitSlice, SockRef};
@@ -192,6 +193,6 @@ impl Transport {
             #[cfg(any(test, fuzzing))]
             Transport::Simulated(_) => unknown,
         };
-        SocketAddr::new(local.ip().to_canonical(), local.port())
+        canonical(local)
     }
 }

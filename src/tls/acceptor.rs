@@ -13,7 +13,7 @@ use rustls::server::{NoServerSessionStorage, UnbufferedServerConnection};
 use rustls::sign::SingleCertAndKey;
 
 use super::client_hello::ClientHello;
-use super::identity::Identity;
+use super::identity::{Identity, Validity};
 use super::options::{LoadError, TlsOptions, Version};
 use super::policy::{Policy, suite_name};
 
@@ -28,6 +28,7 @@ struct Shared {
     with_alpn: Arc<ServerConfig>,
     alpn: Vec<Vec<u8>>,
     min_version: Version,
+    validity: Validity,
 }
 
 impl Acceptor {
@@ -40,6 +41,7 @@ impl Acceptor {
                 Version::Tls13 => &rustls::version::TLS13,
             })
             .collect();
+        let validity = identity.validity();
         let mut plain = ServerConfig::builder_with_provider(Arc::new(policy.provider()))
             .with_protocol_versions(&versions)
             .map_err(|error| LoadError::new("cipherSuites", error.to_string()))?
@@ -56,6 +58,7 @@ impl Acceptor {
                 with_alpn: Arc::new(with_alpn),
                 alpn: policy.alpn.clone(),
                 min_version: policy.min_version,
+                validity,
             }),
         })
     }
@@ -110,6 +113,11 @@ impl Acceptor {
         let common = hello.is_some_and(|hello| hello.alpn().any(ours));
         let config = if common { &self.shared.with_alpn } else { &self.shared.plain };
         UnbufferedServerConnection::new(config.clone())
+    }
+
+    /// When its certificates are valid.
+    pub fn validity(&self) -> Validity {
+        self.shared.validity
     }
 
     /// The oldest version permitted here, for error texts.

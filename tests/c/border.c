@@ -263,12 +263,21 @@ static void end_runtime(struct env *env, np_runtime *made) {
 /* Structs of all sizes that a program of another version may claim. */
 
 #define SIZES(of) \
-    {0, 1, 4, 7, 8, 12, 16, 24, 40, sizeof(of) - 1, sizeof(of), sizeof(of) + 64, \
+    {0, 1, 4, 7, 8, 12, 16, 24, 40, FIRST_##of - 1, FIRST_##of, sizeof(of), sizeof(of) + 64, \
      sizeof(of) + 1025, 0xcccccccc, UINT32_MAX}
-enum { SIZE_COUNT = 15 };
+enum { SIZE_COUNT = 16 };
+
+/* In version 0.2.0. */
+enum {
+    FIRST_np_error = sizeof(np_error),
+    FIRST_np_handler = sizeof(np_handler),
+    FIRST_np_admission = sizeof(np_admission),
+    FIRST_np_conn_info = sizeof(np_conn_info),
+    FIRST_np_stats = 1264
+};
 
 /* Whether a struct may have this size: 0 is the first version, and some later ones are longer. */
-#define IS_SIZE(size, of) ((size) == 0 || ((size) >= sizeof(of) && (size) <= sizeof(of) + 1024))
+#define IS_SIZE(size, of) ((size) == 0 || ((size) >= FIRST_##of && (size) <= sizeof(of) + 1024))
 
 /* Lengths and counts that nothing has. */
 static const size_t garbage[] = {SIZE_MAX, SIZE_MAX / 2, (size_t)1 << 46};

@@ -101,6 +101,7 @@ static void a_longer_struct_of_a_newer_program_is_filled_as_far_as_known(void) {
     CHECK(np_runtime_get_stats(runtime, &stats.known) == NP_OK);
     CHECK(stats.known.struct_size == sizeof stats);
     CHECK(stats.known.accepted == 0 && stats.known.closes[NP_STATS_REASONS - 1] == 0);
+    CHECK(stats.known.certificate_days_left == NP_NO_CERTIFICATE);
     CHECK(stats.later == UINT64_MAX);
     stats.known.struct_size = 16;
     CHECK(np_runtime_get_stats(runtime, &stats.known) == NP_ERR_ARGUMENT);
@@ -110,6 +111,7 @@ static void a_longer_struct_of_a_newer_program_is_filled_as_far_as_known(void) {
     stats.known.struct_size = 0;
     CHECK(np_runtime_get_stats(runtime, &stats.known) == NP_OK);
     CHECK(stats.known.struct_size == 0 && stats.known.accept_errors == 0);
+    CHECK(stats.known.certificate_days_left == -1);
     CHECK(stats.later == UINT64_MAX);
 
     CHECK(np_stats_prometheus(runtime, text, 1, &needed) == NP_ERR_BUFFER_TOO_SMALL);

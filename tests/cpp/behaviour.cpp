@@ -545,6 +545,7 @@ void owners_that_were_moved_from_refuse_and_those_moved_to_go_on() {
     client framed(listener);
     framed.send_frame("moved");
     CHECK(framed.receive_frame() == "moved" && config.port_count() == 1);
+    CHECK(runtime.stats().certificate_days_left == NP_NO_CERTIFICATE);
     CHECK(runtime.stats().accepted == 1 && runtime.connections().size() == 1);
     CHECK(runtime.prometheus().find("nativeport_") != std::string::npos);
 

@@ -10,6 +10,7 @@ use nativeport::event::{Event, Handler, Protocol};
 use nativeport::handles::Conn;
 use nativeport::listener::Listener;
 use nativeport::status::Status;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// In `handled`, above one bit for each protocol: Java decides about admission.
@@ -112,7 +113,7 @@ pub extern "system" fn Java_org_nativeport_internal_Native_listenerStop<'local>(
 }
 
 /// `byte[] listenerAddresses(long listener)`: a status, then a text and a number for each bound
-/// address: the IP address and the port.
+/// address: the IP address, a link-local one with the number of its interface, and the port.
 #[unsafe(no_mangle)]
 pub extern "system" fn Java_org_nativeport_internal_Native_listenerAddresses<'local>(
     env: EnvUnowned<'local>,
@@ -122,7 +123,12 @@ pub extern "system" fn Java_org_nativeport_internal_Native_listenerAddresses<'lo
     answer(env, |_| {
         let mut answer = Answer::of(Status::Ok);
         for address in objects::listener(listener)?.addresses() {
-            answer.text(&address.ip().to_string());
+            answer.text(&match address {
+                SocketAddr::V6(v6) if v6.scope_id() != 0 => {
+                    format!("{}%{}", v6.ip(), v6.scope_id())
+                }
+                _ => address.ip().to_string(),
+            });
             answer.int(address.port().into());
         }
         Ok(answer.0)

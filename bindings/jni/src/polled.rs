@@ -25,7 +25,7 @@ use nativeport::runtime::Runtime;
 use nativeport::status::{Error, Status};
 use parking_lot::{Mutex, RwLock};
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ptr::{copy_nonoverlapping, with_exposed_provenance};
 use std::sync::Arc;
 
@@ -418,16 +418,17 @@ fn text(out: &mut Vec<u8>, text: &str, most: usize) {
     out.extend(&text.as_bytes()[..end]);
 }
 
-/// How many bytes, then these, then the port.
+/// How many bytes, then these, for 16 of them the number of the interface, then the port.
 fn address(out: &mut Vec<u8>, address: SocketAddr) {
-    match address.ip().to_canonical() {
-        IpAddr::V4(ip) => {
+    match address {
+        SocketAddr::V4(v4) => {
             out.push(4);
-            out.extend(ip.octets());
+            out.extend(v4.ip().octets());
         }
-        IpAddr::V6(ip) => {
+        SocketAddr::V6(v6) => {
             out.push(16);
-            out.extend(ip.octets());
+            out.extend(v6.ip().octets());
+            out.extend(v6.scope_id().to_ne_bytes());
         }
     }
     out.extend(address.port().to_ne_bytes());

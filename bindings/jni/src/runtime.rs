@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// What Java and this library have agreed upon: raised with each change of a native, a record or
 /// a list. `Native.java` has the same number.
-const AGREEMENT: jint = 5;
+const AGREEMENT: jint = 6;
 
 /// `int initialize(int agreement)`: whether the two fit.
 #[unsafe(no_mangle)]
@@ -106,6 +106,8 @@ pub extern "system" fn Java_org_nativeport_internal_Native_stats<'local>(
 
 /// The order in which Java reads them.
 fn in_order(stats: &Stats) -> impl Iterator<Item = u64> {
+    // The smallest number stands for none.
+    let certificate_days_left = stats.certificate_days_left.unwrap_or(i64::MIN);
     let single = [
         stats.accepted,
         stats.unidentified,
@@ -120,6 +122,7 @@ fn in_order(stats: &Stats) -> impl Iterator<Item = u64> {
         stats.connections,
         stats.accept_errors,
         stats.bytes_unsent,
+        certificate_days_left.cast_unsigned(),
     ];
     let closes: [u64; CLOSE_REASONS] = stats.closes;
     single.into_iter().chain(stats.open).chain(stats.opened).chain(closes)

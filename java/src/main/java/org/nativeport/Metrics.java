@@ -1,6 +1,7 @@
 package org.nativeport;
 
 import java.util.Map;
+import java.util.OptionalLong;
 
 /**
  * Counters of a port or of a whole runtime. Each number is exact; together they are not of one
@@ -27,6 +28,8 @@ import java.util.Map;
  *     of descriptors or memory
  * @param bytesUnsent bytes that were taken for sending and had not reached the operating system when their connections
  *     ended, ever
+ * @param certificateDaysLeft whole days until the certificate chain expires, now: 0 on its last day, negative after
+ *     it; empty without TLS; of a runtime, the smallest of its started listeners
  */
 public record Metrics(
         long accepted,
@@ -44,4 +47,5 @@ public record Metrics(
         long slowTurns,
         long connections,
         long acceptErrors,
-        long bytesUnsent) {}
+        long bytesUnsent,
+        OptionalLong certificateDaysLeft) {}

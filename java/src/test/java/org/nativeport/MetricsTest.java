@@ -10,6 +10,7 @@ import java.util.EnumMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.OptionalLong;
 import java.util.TreeMap;
 import java.util.function.Function;
 import java.util.regex.Matcher;
@@ -19,7 +20,7 @@ import org.junit.jupiter.api.Test;
 /** Each counter is the one of its name: the same numbers come in a text that names them natively. */
 class MetricsTest {
     /** A line of the text: its name, its labels if it has any, its value. */
-    private static final Pattern LINE = Pattern.compile("(?m)^nativeport_(\\w+)(?:\\{(.*)})? (\\d+)$");
+    private static final Pattern LINE = Pattern.compile("(?m)^nativeport_(\\w+)(?:\\{(.*)})? (-?\\d+)$");
 
     private static final int REFUSED = 12;
     private static final int SILENT = 11;
@@ -184,7 +185,8 @@ class MetricsTest {
                             told.slowTurns(),
                             1 + 2 + 3 + 4 + SILENT,
                             0,
-                            0);
+                            0,
+                            OptionalLong.empty());
             assertEquals(known, told);
             assertEquals(List.of(known, known), counted);
         } finally {
@@ -233,6 +235,30 @@ class MetricsTest {
                 all.get("slow_turns_total"),
                 all.get("places_taken"),
                 all.get("accept_errors_total"),
-                all.get("bytes_unsent_total"));
+                all.get("bytes_unsent_total"),
+                all.containsKey("certificate_days_left")
+                        ? OptionalLong.of(all.get("certificate_days_left"))
+                        : OptionalLong.empty());
+    }
+
+    @Test
+    void aCertificateHasItsDays() throws Exception {
+        ServerConfig config = Served.tlsConfig();
+        try (NativeRuntime runtime = NativeRuntime.builder(config).build();
+                var listener = new SocketClientConnectionListener(runtime, config, 0, new Program())) {
+            assertEquals(OptionalLong.empty(), runtime.getMetrics().certificateDaysLeft());
+            listener.start();
+            Metrics told;
+            List<Metrics> counted;
+            do {
+                told = told(runtime.getPrometheusText());
+                counted = List.of(runtime.getMetrics(), listener.getServerSocket().getMetrics());
+            } while (!told.equals(told(runtime.getPrometheusText())));
+            // What selfSigned makes ends in 4096.
+            assertTrue(told.certificateDaysLeft().getAsLong() > 365_000);
+            for (Metrics each : counted) {
+                assertEquals(told.certificateDaysLeft(), each.certificateDaysLeft());
+            }
+        }
     }
 }

@@ -2,15 +2,17 @@ package org.nativeport.internal;
 
 import java.util.EnumMap;
 import java.util.Map;
+import java.util.OptionalLong;
 import java.util.TreeMap;
 import org.nativeport.Metrics;
 import org.nativeport.Protocol;
 
 /** The order in which the native library tells counters: that of {@code runtime.rs}. */
 public final class Counters {
-    private static final int OPEN = 13;
+    private static final int OPEN = 14;
     private static final int OPENED = OPEN + 4;
     private static final int CLOSES = OPENED + 4;
+    private static final long NO_CERTIFICATE = Long.MIN_VALUE;
 
     private Counters() {}
 
@@ -37,7 +39,8 @@ public final class Counters {
                 all[9],
                 all[10],
                 all[11],
-                all[12]);
+                all[12],
+                all[13] == NO_CERTIFICATE ? OptionalLong.empty() : OptionalLong.of(all[13]));
     }
 
     private static Map<Protocol, Long> byProtocol(long[] all, int from) {

@@ -13,7 +13,7 @@ import java.nio.ByteBuffer;
  */
 final class Native {
     /** What this class and the library have agreed upon. {@code runtime.rs} has the same number. */
-    static final int AGREEMENT = 5;
+    static final int AGREEMENT = 6;
 
     /** Size of {@code words}, in bytes. */
     static final int WORDS = 2048;

@@ -1,6 +1,7 @@
 package org.nativeport.internal;
 
 import java.io.IOException;
+import java.net.Inet6Address;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.UnknownHostException;
@@ -431,10 +432,18 @@ public final class NativeLoop implements Runnable {
             byte[] ip = new byte[output.get(at)];
             output.get(at + 1, ip);
             at += 1 + ip.length;
+            int scope = 0;
+            if (ip.length == 16) {
+                scope = output.getInt(at);
+                at += 4;
+            }
             int port = output.getShort(at) & 0xffff;
             at += 2;
             try {
-                return new InetSocketAddress(InetAddress.getByAddress(ip), port);
+                InetAddress address = scope == 0
+                        ? InetAddress.getByAddress(ip)
+                        : Inet6Address.getByAddress(null, ip, scope);
+                return new InetSocketAddress(address, port);
             } catch (UnknownHostException impossible) {
                 // Its length is that of an address.
                 throw new AssertionError(impossible);

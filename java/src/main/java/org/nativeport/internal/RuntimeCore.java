@@ -27,7 +27,7 @@ import org.nativeport.Protocol;
  */
 public final class RuntimeCore {
     /** Counters that the native has: 12 single ones, 4 + 4 by protocol, and by close reason. */
-    private static final int COUNTERS = 20 + 128;
+    private static final int COUNTERS = 21 + 128;
 
     final long id;
     final LogThread log = new LogThread();
