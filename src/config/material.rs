@@ -3,7 +3,7 @@
 //! Promises: an error of `tls` comes back as a finding at the line of the key at fault.
 
 use super::finding::{Finding, Origin, Severity};
-use super::settings::{TlsSettings, TlsVersion};
+use super::settings::{AlpnMismatch, TlsSettings, TlsVersion};
 use crate::tls::{Acceptor, LoadError, TlsOptions, Version};
 
 /// Makes what a TLS section describes, with warnings.
@@ -21,6 +21,7 @@ pub(crate) fn load_tls(settings: &TlsSettings) -> Result<(Acceptor, Vec<Finding>
         cipher_suites: settings.cipher_suites.clone(),
         groups: settings.groups.clone(),
         alpn: settings.alpn.clone(),
+        alpn_may_mismatch: settings.alpn_mismatch == AlpnMismatch::Continue,
     };
     match Acceptor::load(&options) {
         Ok((acceptor, warnings)) => {

@@ -27,7 +27,7 @@ pub use finding::{Finding, Origin, Severity};
 pub use kind::Kind;
 pub(crate) use material::load_tls;
 pub use settings::{
-    AccepterPriority, Compression, LogLevel, PortSettings, RuntimeSettings, Settings, SslMode,
+    AccepterPriority, AlpnMismatch, Compression, LogLevel, PortSettings, RuntimeSettings, Settings, SslMode,
     TlsSettings, TlsVersion,
 };
 

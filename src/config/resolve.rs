@@ -9,7 +9,7 @@ use super::finding::{Finding, Origin, Severity, quoted};
 use super::keys::{SectionType, looks_like};
 use super::name::{Name, fold, name_of};
 use super::settings::{
-    AccepterPriority, Compression, LogLevel, PortSettings, RuntimeSettings, Settings, SslMode,
+    AccepterPriority, AlpnMismatch, Compression, LogLevel, PortSettings, RuntimeSettings, Settings, SslMode,
     TlsSettings, TlsVersion,
 };
 use super::units::{show_duration, show_size};
@@ -116,6 +116,7 @@ fn port(
         send_queue_limit_bytes: values.number("sendQueueLimit"),
         receive_window_bytes: values.number("receiveWindow"),
         keep_alive_ms: values.number("keepAlive"),
+        require_close_notify: values.flag("requireCloseNotify"),
     }
 }
 
@@ -255,6 +256,7 @@ fn tls(section: &Section, values: &Values, findings: &mut Vec<Finding>) -> TlsSe
         cipher_suites: values.list("cipherSuites"),
         groups: values.list("groups"),
         alpn: values.list("alpn"),
+        alpn_mismatch: values.word("alpnMismatch", AlpnMismatch::from_word),
         self_signed,
     }
 }
@@ -349,6 +351,7 @@ mod tests {
                         "accepterPriority" => AccepterPriority::from_word(word).is_some(),
                         "ssl" => SslMode::from_word(word).is_some(),
                         "compression" => Compression::from_word(word).is_some(),
+                        "alpnMismatch" => AlpnMismatch::from_word(word).is_some(),
                         name => panic!("{name} has no enum"),
                     };
                     assert!(known, "{} = {word}", key.name);
