@@ -204,7 +204,10 @@ impl RawClient {
         let iv = iv_out.as_ref();
         let encrypter = suite.aead_alg.encrypter(key_out, &iv[..4], &iv[4..]);
         let decrypter = suite.aead_alg.decrypter(key_in, &iv_in.as_ref()[..4]);
-        (RawClient { encrypter, sequence: sent }, RawReader { decrypter, sequence: got })
+        let mut client = RawClient { encrypter, sequence: 0 };
+        // The cipher wants to have counted from the first.
+        (0..sent).for_each(|_| drop(client.seal(ContentType::ApplicationData, b"")));
+        (client, RawReader { decrypter, sequence: got })
     }
 
     /// Takes over the keys of a TLS 1.3 client after its handshake.

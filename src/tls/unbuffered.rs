@@ -46,6 +46,8 @@ pub(super) struct Running {
     handshake: Option<Box<Handshake>>,
     /// Records with the beginning of an unfinished handshake message.
     held: Vec<u8>,
+    /// The length of the last input with a record in it: as far the library may look for messages in it.
+    reach: usize,
     /// Records without data, less those with data, since the handshake; never below 0.
     empty_records: u16,
     /// TLS 1.2: the peer asked for a new handshake, and the library answered `no_renegotiation`.
@@ -108,6 +110,7 @@ impl Running {
             server_name: server_name.map(Box::from),
             handshake: Some(Box::new(Handshake { hello, acceptor, bytes: 0, silent: true })),
             held: Vec::new(),
+            reach: 0,
             empty_records: 0,
             refused_renegotiation: false,
             peer_closed: false,
@@ -233,6 +236,7 @@ impl Running {
         plain: &mut Vec<u8>,
         wire: &mut Vec<u8>,
     ) -> Result<(), Error> {
+        self.reach = self.held.len() + record.len();
         let pass = if self.held.is_empty() {
             let pass = pass(&mut self.tls, record, plain, wire)?;
             self.held.extend_from_slice(&record[pass.used..]);
@@ -315,8 +319,8 @@ impl Running {
     /// long as nothing is encrypted, and none after `close_notify`.
     ///
     /// The library has no call for that. It gets what it must refuse, and so queues an alert under
-    /// the keys of the moment. It goes on reading where its last unfinished message ends, in
-    /// `held` or before, so invalid records are all there is.
+    /// the keys of the moment. It goes on reading where its last unfinished message ends, so there are
+    /// invalid records wherever it looks.
     fn refuse(&mut self, wanted: u8, wire: &mut Vec<u8>) -> Option<u8> {
         if self.closing {
             return None;
@@ -328,7 +332,7 @@ impl Running {
             return Some(wanted);
         }
         let before = wire.len();
-        let mut invalid = vec![0xff; self.held.len() + RECORD_HEADER];
+        let mut invalid = vec![0xff; self.reach + RECORD_HEADER];
         for _ in 0..MAX_MESSAGES_LEFT {
             // Whole messages that it has not looked at come first, each with its old error.
             let error = pass(&mut self.tls, &mut invalid, &mut Vec::new(), wire).err();
