@@ -3,8 +3,8 @@
 
 use nativeport::config::keys::{DefaultValue, Key, SectionType};
 use nativeport::config::{
-    AlpnMismatch, AccepterPriority, Compression, Config, Finding, Kind, LogLevel, PortSettings, Settings,
-    Severity, SslMode, TlsSettings, TlsVersion,
+    AccepterPriority, AlpnMismatch, Compression, Config, Finding, Kind, LogLevel, PortSettings,
+    Settings, Severity, SslMode, TlsSettings, TlsVersion,
 };
 use nativeport::status::Status;
 use std::path::{Path, PathBuf};

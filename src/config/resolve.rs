@@ -9,8 +9,8 @@ use super::finding::{Finding, Origin, Severity, quoted};
 use super::keys::{SectionType, looks_like};
 use super::name::{Name, fold, name_of};
 use super::settings::{
-    AccepterPriority, AlpnMismatch, Compression, LogLevel, PortSettings, RuntimeSettings, Settings, SslMode,
-    TlsSettings, TlsVersion,
+    AccepterPriority, AlpnMismatch, Compression, LogLevel, PortSettings, RuntimeSettings, Settings,
+    SslMode, TlsSettings, TlsVersion,
 };
 use super::units::{show_duration, show_size};
 use std::collections::HashMap;

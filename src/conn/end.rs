@@ -304,7 +304,8 @@ impl Conn {
                 let rest = !self.kept.is_empty() || self.has_opened();
                 let end = self.tolerated(end);
                 if end == InputEnd::InsideRecord
-                    || protocol.is_framed() && (rest || self.decoder.is_inside_frame()) {
+                    || protocol.is_framed() && (rest || self.decoder.is_inside_frame())
+                {
                     let ending = self.ending(CloseReason::Truncated, Party::Peer);
                     self.end(Ending { awaits: true, ..ending });
                 } else if end == InputEnd::Clean

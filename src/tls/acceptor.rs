@@ -8,9 +8,9 @@
 
 use std::sync::Arc;
 
-use rustls::{ServerConfig, SignatureAlgorithm, SignatureScheme};
 use rustls::server::{NoServerSessionStorage, UnbufferedServerConnection};
 use rustls::sign::SingleCertAndKey;
+use rustls::{ServerConfig, SignatureAlgorithm, SignatureScheme};
 
 use super::client_hello::ClientHello;
 use super::identity::Identity;

@@ -143,7 +143,9 @@ impl Gathering {
     fn header(&self, input: &[u8]) -> Result<usize, Peek> {
         match *input {
             // A TLS record of another type; the two bytes of an alert in the clear are read too.
-            [CHANGE_CIPHER_SPEC..=HEARTBEAT, 3, _, high, low, ref body @ ..] if input[0] != HANDSHAKE => {
+            [CHANGE_CIPHER_SPEC..=HEARTBEAT, 3, _, high, low, ref body @ ..]
+                if input[0] != HANDSHAKE =>
+            {
                 Err(match (input[0], [high, low], body) {
                     (ALERT, [0, 2], &[level, description, ..]) => {
                         Peek::Alert(Some([level, description]))
@@ -375,14 +377,8 @@ mod tests {
         let head = [&[3, 3][..], &[7; 32], &[0, 0, 2, 0, 47, 1, 0]].concat();
         let padding = size - MESSAGE_HEADER - head.len() - 6;
         let number = |n: usize| [(n >> 8) as u8, n as u8];
-        let body = [
-            &head[..],
-            &number(padding + 4),
-            &[0, 21],
-            &number(padding),
-            &vec![0; padding],
-        ]
-        .concat();
+        let body = [&head[..], &number(padding + 4), &[0, 21], &number(padding), &vec![0; padding]]
+            .concat();
         [&[CLIENT_HELLO, 0][..], &number(body.len()), &body].concat()
     }
 

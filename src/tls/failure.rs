@@ -58,15 +58,21 @@ impl TlsError {
             }
             Peek::Alert(None) => (
                 AlertDescription::UnexpectedMessage,
-                format!("the peer sent an encrypted alert {place}: it ends a session that does not exist here"),
+                format!(
+                    "the peer sent an encrypted alert {place}: it ends a session that does not exist here"
+                ),
             ),
             Peek::OtherRecord(23) => (
                 AlertDescription::UnexpectedMessage,
-                format!("the peer sent encrypted application data {place}: it continues a session that does not exist here; look for a load balancer that moves connections, or a client that was connected before a restart"),
+                format!(
+                    "the peer sent encrypted application data {place}: it continues a session that does not exist here; look for a load balancer that moves connections, or a client that was connected before a restart"
+                ),
             ),
             Peek::OtherRecord(20) => (
                 AlertDescription::UnexpectedMessage,
-                format!("the peer sent change_cipher_spec {place}: it continues a handshake that does not exist here; look for a load balancer that moves connections"),
+                format!(
+                    "the peer sent change_cipher_spec {place}: it continues a handshake that does not exist here; look for a load balancer that moves connections"
+                ),
             ),
             Peek::OtherRecord(kind) => (
                 AlertDescription::UnexpectedMessage,
@@ -74,11 +80,16 @@ impl TlsError {
             ),
             Peek::OtherMessage(kind) => (
                 AlertDescription::UnexpectedMessage,
-                format!("the peer sent the handshake message {} instead of a ClientHello; is it a TLS client?", message(kind)),
+                format!(
+                    "the peer sent the handshake message {} instead of a ClientHello; is it a TLS client?",
+                    message(kind)
+                ),
             ),
             Peek::BadRecord => (
                 AlertDescription::DecodeError,
-                format!("the peer sent a TLS record of a length or version that does not exist {place}"),
+                format!(
+                    "the peer sent a TLS record of a length or version that does not exist {place}"
+                ),
             ),
             Peek::TooLong => (
                 AlertDescription::DecodeError,
@@ -108,7 +119,9 @@ impl TlsError {
                 sent_by_peer: true,
                 no_data: false,
                 text: match circumstances.refused_renegotiation {
-                    true => format!("{RENEGOTIATION}; the peer then sent the alert {}", named(*alert)),
+                    true => {
+                        format!("{RENEGOTIATION}; the peer then sent the alert {}", named(*alert))
+                    }
                     false => received(*alert),
                 },
             };
@@ -205,7 +218,8 @@ fn refused_hello(error: &Error, hello: &ClientHello, acceptor: &Acceptor) -> Opt
             )
         }
         Error::InvalidMessage(_) if hello.odd_name.as_ref().is_some_and(Vec::is_empty) => {
-            "the server name (SNI) is empty; the peer must send a host name, or no server name".into()
+            "the server name (SNI) is empty; the peer must send a host name, or no server name"
+                .into()
         }
         _ => return None,
     };
@@ -374,7 +388,10 @@ mod tests {
         assert_eq!(shown(b"a.example"), "\"a.example\"");
         assert_eq!(shown("b\u{fc}cher".as_bytes()), "\"b\u{fc}cher\"");
         assert_eq!(shown(b"a\r\nFAKE \"x\" \0"), r#""a\r\nFAKE \"x\" \0""#);
-        assert_eq!(shown("a\u{202e}b\u{200b}\u{a0}\x1b[2J".as_bytes()), r#""a\u{202e}b\u{200b}\u{a0}\u{1b}[2J""#);
+        assert_eq!(
+            shown("a\u{202e}b\u{200b}\u{a0}\x1b[2J".as_bytes()),
+            r#""a\u{202e}b\u{200b}\u{a0}\u{1b}[2J""#
+        );
         assert_eq!(shown(b"\xff\xfea"), r#""\xff\xfea""#);
         assert_eq!(shown(&[b'a'; 64]), format!("\"{}\"", "a".repeat(64)));
         assert_eq!(shown(&[b'a'; 65]), format!("\"{}\"…", "a".repeat(64)));

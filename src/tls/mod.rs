@@ -29,9 +29,9 @@ mod tests;
 mod unbuffered;
 
 pub use acceptor::Acceptor;
-pub use client_hello::{ClientHello, Gathering, MAX_HELLO, Peek};
 #[cfg(any(test, fuzzing))]
 pub use client_hello::peek;
+pub use client_hello::{ClientHello, Gathering, MAX_HELLO, Peek};
 pub use engine::{Engine, Facts, MAX_HANDSHAKE, SealError};
 pub use failure::TlsError;
 pub use identity::Identity;

@@ -173,7 +173,8 @@ fn no_protocol_in_common_is_refused_by_default_or_goes_on_without_alpn() {
     for setup in both_versions() {
         let versions = setup.versions;
         let setup = |alpn| Setup { versions, alpn, ..Setup::default() };
-        let (mut server, mut client) = (Server::new(&with(false)), setup(&[b"h2", b"\x1b[1m"]).connect());
+        let (mut server, mut client) =
+            (Server::new(&with(false)), setup(&[b"h2", b"\x1b[1m"]).connect());
         let error = server.feed(&sent(&mut client)).unwrap_err();
         assert_eq!((error.alert, error.sent_by_peer), (Some(120), false));
         assert_eq!(
@@ -447,15 +448,40 @@ fn a_handshake_beyond_its_limits_ends_with_an_alert() {
 #[test]
 fn a_first_record_that_begins_no_handshake_is_named() {
     let cases: [(&[u8], Option<u8>, bool, &str); 9] = [
-        (&[21, 3, 1, 0, 2, 2, 40], Some(40), true, "the alert HandshakeFailure (40) instead of a ClientHello"),
-        (&[21, 3, 3, 0, 2, 1, 0], Some(0), true, "the alert CloseNotify (0) instead of a ClientHello"),
+        (
+            &[21, 3, 1, 0, 2, 2, 40],
+            Some(40),
+            true,
+            "the alert HandshakeFailure (40) instead of a ClientHello",
+        ),
+        (
+            &[21, 3, 3, 0, 2, 1, 0],
+            Some(0),
+            true,
+            "the alert CloseNotify (0) instead of a ClientHello",
+        ),
         (&[21, 3, 3, 0, 26, 1], Some(10), false, "an encrypted alert instead of a ClientHello"),
         (&[20, 3, 3, 0, 1, 1], Some(10), false, "change_cipher_spec instead of a ClientHello"),
-        (&[23, 3, 3, 0, 40, 1], Some(10), false, "encrypted application data instead of a ClientHello"),
+        (
+            &[23, 3, 3, 0, 40, 1],
+            Some(10),
+            false,
+            "encrypted application data instead of a ClientHello",
+        ),
         (&[24, 3, 3, 0, 3, 1, 0, 9], Some(10), false, "a TLS record of type 24 instead"),
-        (&[22, 3, 3, 0, 4, 2, 0, 0, 0], Some(10), false, "the handshake message ServerHello (2) instead"),
+        (
+            &[22, 3, 3, 0, 4, 2, 0, 0, 0],
+            Some(10),
+            false,
+            "the handshake message ServerHello (2) instead",
+        ),
         (&[22, 9, 3, 0, 4, 1, 0, 0, 0], Some(50), false, "a length or version that does not exist"),
-        (&[22, 3, 3, 0, 1, 1, 23, 3, 3, 0, 9], Some(10), false, "application data inside its ClientHello"),
+        (
+            &[22, 3, 3, 0, 1, 1, 23, 3, 3, 0, 9],
+            Some(10),
+            false,
+            "application data inside its ClientHello",
+        ),
     ];
     for (stream, alert, by_peer, text) in cases {
         let mut server = Server::new(&acceptor());
@@ -479,7 +505,8 @@ fn hello_with_names(list: Option<&[u8]>) -> Vec<u8> {
     let mut extensions = Vec::new();
     let mut rest = &message[head + 2..];
     while !rest.is_empty() {
-        let (extension, after) = rest.split_at(4 + usize::from(u16::from_be_bytes([rest[2], rest[3]])));
+        let (extension, after) =
+            rest.split_at(4 + usize::from(u16::from_be_bytes([rest[2], rest[3]])));
         if extension[..2] != [0, 0] {
             extensions.extend(extension);
         }
@@ -537,7 +564,10 @@ fn a_server_name_that_is_no_host_name_is_refused_in_true_words() {
 #[test]
 fn addresses_and_names_that_a_resolver_takes_are_served() {
     let mut names: Vec<Option<&[u8]>> = vec![None];
-    names.extend([&b"127.0.0.1"[..], b"::1", b"my_host.example", b"LOCALHOST", b"xn--bcher-kva.example"].map(Some));
+    names.extend(
+        [&b"127.0.0.1"[..], b"::1", b"my_host.example", b"LOCALHOST", b"xn--bcher-kva.example"]
+            .map(Some),
+    );
     for one in names {
         let mut server = Server::new(&acceptor());
         let list = one.map(name);
@@ -560,7 +590,11 @@ fn no_signature_in_common_is_refused_with_what_was_offered_in_both_versions() {
         let mut server = Server::new(&acceptor());
         let error = server.feed(&hello).unwrap_err();
         assert_eq!((error.alert, error.sent_by_peer), (Some(40), false), "{error}");
-        for part in ["the peer accepts ecdsa_secp384r1_sha384", "makes ecdsa_secp256r1_sha256;", "another key type"] {
+        for part in [
+            "the peer accepts ecdsa_secp384r1_sha384",
+            "makes ecdsa_secp256r1_sha256;",
+            "another key type",
+        ] {
             assert!(error.text.contains(part), "{error}");
         }
         let refused = received(&mut client, &server.take_wire()).unwrap_err();
@@ -581,7 +615,9 @@ fn suites_that_do_not_fit_the_kind_of_key_are_refused_with_the_remedy() {
     let mut server = Server::new(&acceptor());
     let error = server.feed(&sent(&mut client)).unwrap_err();
     assert_eq!(error.alert, Some(40));
-    for part in ["has an ECDSA key", "the peer offers TLS_ECDHE_RSA_", "certificate of the other key type"] {
+    for part in
+        ["has an ECDSA key", "the peer offers TLS_ECDHE_RSA_", "certificate of the other key type"]
+    {
         assert!(error.text.contains(part), "{error}");
     }
     let refused = received(&mut client, &server.take_wire()).unwrap_err();
@@ -651,7 +687,8 @@ fn every_refusal_after_the_handshake_sends_an_alert_under_the_keys_of_the_connec
         assert_eq!(reader.open(&server.take_wire()), [21, 2, 50], "{error}");
     }
     // Messages that the library has not come to when it fails, in one record.
-    let (mut server, client) = connected(&acceptor(), Setup { versions: &[&TLS12], ..Setup::default() });
+    let (mut server, client) =
+        connected(&acceptor(), Setup { versions: &[&TLS12], ..Setup::default() });
     let (mut raw, mut reader) = RawClient::tls12(client);
     let hello = test_peer::client_hello("a.example", &[])[5..].to_vec();
     let error = server.feed(&raw.seal(ContentType::Handshake, &hello.repeat(5))).unwrap_err();

@@ -284,9 +284,12 @@ impl Running {
             return Ok(());
         }
         let alert = self.refuse(UNEXPECTED_MESSAGE, wire);
-        Err(TlsError::no_data(alert, format!(
-            "the peer sent {MAX_EMPTY_RECORDS} more records without data than with data: key updates, or empty ones"
-        )))
+        Err(TlsError::no_data(
+            alert,
+            format!(
+                "the peer sent {MAX_EMPTY_RECORDS} more records without data than with data: key updates, or empty ones"
+            ),
+        ))
     }
 
     /// Sends the alert that goes with `error`, and puts the error into words.
