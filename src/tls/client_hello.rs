@@ -56,8 +56,8 @@ pub enum Peek {
 pub struct ClientHello {
     /// The host name asked for, in lower case. An IP address counts as none (RFC 6066).
     pub server_name: Option<String>,
-    /// The name asked for as it arrived, where it is neither a host name nor an IP address.
-    pub odd_name: Option<Vec<u8>>,
+    /// The name asked for as it arrived.
+    pub raw_name: Option<Vec<u8>>,
     /// The newest version offered, for example `0x0304` for TLS 1.3.
     pub newest_version: u16,
     /// The oldest version offered in a list of versions, otherwise the same as the newest.
@@ -204,7 +204,7 @@ fn parse(body: &[u8]) -> Option<ClientHello> {
     let _compression = body.vector8()?;
     let mut hello = ClientHello {
         server_name: None,
-        odd_name: None,
+        raw_name: None,
         newest_version: legacy_version,
         oldest_version: legacy_version,
         cipher_suites,
@@ -226,8 +226,7 @@ fn parse(body: &[u8]) -> Option<ClientHello> {
                 let name = names.vector16()?;
                 if kind == [0] {
                     hello.server_name = host_name(name);
-                    let is_odd = hello.server_name.is_none() && !is_address(name);
-                    hello.odd_name = is_odd.then(|| name.to_vec());
+                    hello.raw_name = Some(name.to_vec());
                 }
             }
             SUPPORTED_GROUPS => hello.groups = numbers(data.vector16()?)?,
@@ -272,11 +271,7 @@ fn host_name(name: &[u8]) -> Option<String> {
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let host = (1..=253).contains(&name.len()) && name.chars().all(plain);
-    (host && !is_address(name.as_bytes())).then_some(name)
-}
-
-fn is_address(name: &[u8]) -> bool {
-    std::str::from_utf8(name).is_ok_and(|name| name.parse::<std::net::IpAddr>().is_ok())
+    (host && name.parse::<std::net::IpAddr>().is_err()).then_some(name)
 }
 
 /// What a stream that is not TLS most likely is.

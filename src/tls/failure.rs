@@ -210,14 +210,12 @@ fn refused_hello(error: &Error, hello: &ClientHello, acceptor: &Acceptor) -> Opt
             protocols(acceptor.alpn().iter().map(Vec::as_slice))
         ),
         Error::PeerMisbehaved(PeerMisbehaved::ServerNameMustContainOneHostName) => {
-            let name = hello.odd_name.as_deref();
-            let name = name.or(hello.server_name.as_deref().map(str::as_bytes));
-            let what = name.map_or("a name of another type".into(), shown);
+            let what = hello.raw_name.as_deref().map_or("a name of another type".into(), shown);
             format!(
                 "the server name (SNI) is no host name: {what}; the peer must connect with a host name, without port or brackets, or send no server name"
             )
         }
-        Error::InvalidMessage(_) if hello.odd_name.as_ref().is_some_and(Vec::is_empty) => {
+        Error::InvalidMessage(_) if hello.raw_name.as_ref().is_some_and(Vec::is_empty) => {
             "the server name (SNI) is empty; the peer must send a host name, or no server name"
                 .into()
         }
@@ -270,9 +268,12 @@ fn shown(text: &[u8]) -> String {
             break;
         }
     }
+    out.push('"');
     let chars = text.utf8_chunks().map(|c| c.valid().chars().count() + c.invalid().len());
-    let more = chars.sum::<usize>() > SHOWN_CHARS;
-    out + if more { "\"…" } else { "\"" }
+    if chars.sum::<usize>() > SHOWN_CHARS {
+        let _ = write!(out, "… ({} bytes)", text.len());
+    }
+    out
 }
 
 /// The handshake message of a number.
@@ -394,8 +395,8 @@ mod tests {
         );
         assert_eq!(shown(b"\xff\xfea"), r#""\xff\xfea""#);
         assert_eq!(shown(&[b'a'; 64]), format!("\"{}\"", "a".repeat(64)));
-        assert_eq!(shown(&[b'a'; 65]), format!("\"{}\"…", "a".repeat(64)));
-        assert!(shown(&[0xff; 1000]).chars().count() <= 64 * 4 + 3);
+        assert_eq!(shown(&[b'a'; 65]), format!("\"{}\"… (65 bytes)", "a".repeat(64)));
+        assert!(shown(&[0xff; 1000]).chars().count() <= 64 * 4 + 20);
         assert_eq!(shown(b""), "\"\"");
     }
 }
