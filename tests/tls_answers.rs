@@ -7,7 +7,7 @@ use nativeport::config::Config;
 use nativeport::event::{Event, Protocol};
 use nativeport::listener::Listener;
 use nativeport::log::{Level, Record, Sink};
-use nativeport::runtime::Runtime;
+use nativeport::runtime::{Consumer, Runtime};
 use nativeport::status::CloseReason;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -41,7 +41,8 @@ impl Served {
         );
         let mut config = Config::new();
         config.load_string(text.as_bytes(), "file.ini").unwrap();
-        let runtime = runtime_of(&config);
+        // Records of the log are events where events are polled, and a failed handshake has no others.
+        let runtime = Runtime::with_consumer(&config, Consumer::Callbacks).unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
         runtime.set_log(Level::Info, Some(Box::new(Ends(lines.clone())))).unwrap();
         let listener = Listener::new(&runtime, &config, 0).unwrap();
