@@ -256,7 +256,7 @@ int32_t np_has_feature(const char *name);
 #define NP_CLOSE_TLS_NO_DATA 23
 /** a frame is larger than maxFrameSize */
 #define NP_CLOSE_FRAME_TOO_LARGE 30
-/** the stream ended inside a frame */
+/** the stream ended inside a frame, or inside a TLS record where requireCloseNotify is no */
 #define NP_CLOSE_TRUNCATED 31
 /** a compressed payload is broken or incomplete */
 #define NP_CLOSE_DEFLATE_CORRUPT 32
@@ -856,7 +856,7 @@ np_status np_runtime_each_conn(const np_runtime *runtime,
 /**
  * In np_handler.flags: after the peer's end of stream the connection stays open until the host
  * closes it, also without on_end. Not so where a TLS peer has ended without close_notify
- * (NP_CLOSE_TLS_TRUNCATED) or any peer inside a frame (NP_CLOSE_TRUNCATED).
+ * (NP_CLOSE_TLS_TRUNCATED, unless the port has requireCloseNotify = no) or any peer inside a frame (NP_CLOSE_TRUNCATED).
  */
 #define NP_HANDLER_HALF_CLOSE 2
 
@@ -964,7 +964,8 @@ typedef struct np_handler {
      * The peer will send nothing more; sending stays possible, and the host closes. NULL:
      * the library closes as soon as everything is consumed and sent. With NP_HANDLER_INBOX it
      * comes while input may still wait there. It does not come where a TLS peer has ended
-     * without close_notify, as anybody on the way may have cut it: on_close tells tls_truncated.
+     * without close_notify, as anybody on the way may have cut it: on_close tells tls_truncated, unless
+     * the port has requireCloseNotify = no.
      */
     void (*on_end)(void *user_data, np_conn conn);
     /** The send queue has room again after a send answered NP_ERR_WOULD_BLOCK. */
@@ -1202,7 +1203,10 @@ typedef struct np_conn_info {
     char tls_suite[64];
     /** The key exchange group, with its IANA name. */
     char tls_group[32];
-    /** The ALPN protocol that was agreed on. */
+    /**
+     * The ALPN protocol that was agreed on; empty if the client has sent no list, or one with nothing in
+     * common on a port with alpnMismatch = continue.
+     */
     char tls_alpn[256];
     /** The server name that the client asked for. */
     char tls_server_name[256];

@@ -28,6 +28,8 @@ const INFLATED_UNITS: usize = 4;
 const RECORD_UNITS: usize = 512;
 /// A TLS record without data: a key update derives keys and may have to be answered.
 const EMPTY_RECORD_UNITS: usize = 8192;
+/// A record with a piece of the ClientHello: its fragment is copied.
+const HELLO_RECORD_UNITS: usize = 32;
 
 /// Compressed input that the inflater gets at a time.
 const DEFLATED_STEP_BYTES: usize = 16 << 10;
@@ -113,6 +115,11 @@ impl Budget {
     /// A step of inflation.
     pub fn inflated(&mut self, input_bytes: usize, output_bytes: usize) {
         self.spend(input_bytes * DEFLATED_UNITS + output_bytes * INFLATED_UNITS);
+    }
+
+    /// Records with pieces of the ClientHello.
+    pub fn hello_records(&mut self, records: usize) {
+        self.spend(records * HELLO_RECORD_UNITS);
     }
 
     /// A TLS record that is opened; the bytes were paid for when they were read.

@@ -80,6 +80,7 @@ pub(crate) struct Rules {
     pub close_timeout_ms: u64,
     pub send_queue_limit_bytes: usize,
     pub receive_window_bytes: usize,
+    pub require_close_notify: bool,
 }
 
 #[derive(Default)]
@@ -600,6 +601,7 @@ impl From<&PortSettings> for Rules {
             close_timeout_ms: settings.close_timeout_ms,
             send_queue_limit_bytes: size(settings.send_queue_limit_bytes),
             receive_window_bytes: size(settings.receive_window_bytes),
+            require_close_notify: settings.require_close_notify,
         }
     }
 }

@@ -95,7 +95,7 @@ numbered! {
     TlsTruncated = 22, "tls_truncated", "the peer ended the stream without close_notify";
     TlsNoData = 23, "tls_no_data", "the peer sent TLS records without data, over and over";
     FrameTooLarge = 30, "frame_too_large", "a frame is larger than maxFrameSize";
-    Truncated = 31, "truncated", "the stream ended inside a frame";
+    Truncated = 31, "truncated", "the stream ended inside a frame, or inside a TLS record where requireCloseNotify is no";
     DeflateCorrupt = 32, "deflate_corrupt", "a compressed payload is broken or incomplete";
     DeflateEmpty = 33, "deflate_empty", "a compressed frame has no bytes on the wire";
     DeflateTrailing = 34, "deflate_trailing", "a compressed payload goes on behind the end of its stream";

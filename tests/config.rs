@@ -3,8 +3,8 @@
 
 use nativeport::config::keys::{DefaultValue, Key, SectionType};
 use nativeport::config::{
-    AccepterPriority, Compression, Config, Finding, Kind, LogLevel, PortSettings, Settings,
-    Severity, SslMode, TlsSettings, TlsVersion,
+    AccepterPriority, AlpnMismatch, Compression, Config, Finding, Kind, LogLevel, PortSettings,
+    Settings, Severity, SslMode, TlsSettings, TlsVersion,
 };
 use nativeport::status::Status;
 use std::path::{Path, PathBuf};
@@ -458,6 +458,7 @@ fn every_log_level_is_read_and_a_later_one_includes_the_earlier() {
 #[test]
 fn a_port_without_further_keys_has_the_defaults_of_the_manual() {
     let p = port("");
+    assert!(p.require_close_notify);
     assert_eq!((p.port, p.map_to_port, p.queue_length), (1, 1, 1024));
     assert!(p.bind_addresses.is_empty() && p.tls.is_none() && p.ssl == SslMode::Required);
     assert_eq!(
@@ -514,8 +515,9 @@ fn every_built_port_key_is_read() {
          idleTimeout=4\nwriteTimeout=5\naccepterThreads=6\nmaxConnections=8\nmaxConnectionsPerAddress=9\n\
          maxHandshakes=10\nmaxHandshakesPerAddress=11\nmaxFrameSize=12\nmaxInflatedSize=13\ncompression=raw\n\
          compressThreshold=14\ncompressLevel=9\nsendQueueLimit=15\nreceiveWindow=17\nkeepAlive=16s\n\
-         closeTimeout=18\ncompressLimit=19\n",
+         closeTimeout=18\ncompressLimit=19\nrequireCloseNotify=no\n",
     );
+    assert!(!p.require_close_notify);
     assert_eq!((p.map_to_port, p.queue_length, p.bind_addresses.len()), (443, 7, 1));
     assert_eq!((p.read_timeout_ms, p.handshake_timeout_ms, p.frame_timeout_ms), (1, 2, 3));
     assert_eq!((p.idle_timeout_ms, p.write_timeout_ms, p.keep_alive_ms), (4, 5, 16_000));
@@ -750,8 +752,9 @@ fn ssl_auto_without_an_ssl_section_is_an_error() {
 #[test]
 fn every_built_tls_key_is_read() {
     let t = tls(
-        "minVersion=1.3\nmaxVersion=1.3\ncipherSuites=A, B\ngroups=X25519MLKEM768\nalpn=h2,http/1.1\nselfSigned=off\n",
+        "minVersion=1.3\nmaxVersion=1.3\ncipherSuites=A, B\ngroups=X25519MLKEM768\nalpn=h2,http/1.1\nselfSigned=off\nalpnMismatch=continue\n",
     );
+    assert_eq!(t.alpn_mismatch, AlpnMismatch::Continue);
     assert_eq!(t.section, "T");
     assert_eq!(["keyStore", "minVersion", "groups"].map(|key| t.places.of(key).line), [4, 7, 10]);
     assert_eq!((t.min_version, t.max_version), (TlsVersion::Tls13, TlsVersion::Tls13));
@@ -764,6 +767,7 @@ fn every_built_tls_key_is_read() {
         )
     );
     let t = tls("");
+    assert_eq!(t.alpn_mismatch, AlpnMismatch::Refuse);
     assert_eq!((t.min_version, t.max_version), (TlsVersion::Tls12, TlsVersion::Tls13));
     assert!(
         t.cipher_suites.is_empty()

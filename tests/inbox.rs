@@ -209,6 +209,35 @@ fn after_the_peers_end_idle_timeout_waits_for_no_host_that_takes_nothing() {
 }
 
 #[test]
+fn an_end_without_close_notify_ends_the_inbox_where_the_port_does_not_require_one() {
+    for (first_byte, is_required) in [(1, false), (b'G', false), (b'G', true)] {
+        let (handler, told) = inbox();
+        let require = if is_required { "yes" } else { "no" };
+        let keys = format!("{WITH_TLS}\nrequireCloseNotify={require}");
+        let server = server(&keys, TLS_SECTION, |listener| {
+            listener.on(Protocol::Client, handler.clone()).unwrap();
+            listener.on(Protocol::Unknown, handler).unwrap();
+        });
+        let mut client = tls_connect(server.address);
+        client.write_all(&[&[first_byte][..], &frame(b"left")].concat()).unwrap();
+        client.sock.shutdown(Shutdown::Write).unwrap();
+        let conn = opened(&told);
+        let end = if first_byte == 1 {
+            assert_eq!(conn.recv_frame(Some(60_000)).unwrap().0, b"left");
+            conn.recv_frame(Some(60_000)).map(drop)
+        } else {
+            let mut bytes = [0; 99];
+            assert_eq!(conn.recv_bytes(&mut bytes, Some(60_000)), Ok(1 + frame(b"left").len()));
+            conn.recv_bytes(&mut bytes, Some(60_000)).map(drop)
+        };
+        assert_eq!(end, Err(Status::Closed));
+        let reason = if is_required { CloseReason::TlsTruncated } else { CloseReason::PeerClosed };
+        wait_for_close(&server.listener, reason);
+        assert_eq!(told.recv_timeout(PATIENCE), Ok(Told::Closed));
+    }
+}
+
+#[test]
 fn a_connection_that_was_reset_with_input_left_is_told_of_when_its_host_closes_it() {
     for by_abort in [false, true] {
         let (handler, told) = inbox();

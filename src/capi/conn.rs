@@ -55,7 +55,8 @@ pub struct np_conn_info {
     pub tls_suite: [c_char; 64],
     /// The key exchange group, with its IANA name.
     pub tls_group: [c_char; 32],
-    /// The ALPN protocol that was agreed on.
+    /// The ALPN protocol that was agreed on; empty if the client has sent no list, or one with nothing in
+    /// common on a port with alpnMismatch = continue.
     pub tls_alpn: [c_char; 256],
     /// The server name that the client asked for.
     pub tls_server_name: [c_char; 256],

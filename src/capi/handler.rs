@@ -26,7 +26,7 @@ pub const NP_PROTOCOL_UNKNOWN: i32 = 4;
 pub const NP_HANDLER_INBOX: u32 = 1;
 /// In np_handler.flags: after the peer's end of stream the connection stays open until the host
 /// closes it, also without on_end. Not so where a TLS peer has ended without close_notify
-/// (NP_CLOSE_TLS_TRUNCATED) or any peer inside a frame (NP_CLOSE_TRUNCATED).
+/// (NP_CLOSE_TLS_TRUNCATED, unless the port has requireCloseNotify = no) or any peer inside a frame (NP_CLOSE_TRUNCATED).
 pub const NP_HANDLER_HALF_CLOSE: u32 = 2;
 
 /// The peer ended the connection.
@@ -138,7 +138,8 @@ pub struct np_handler {
     /// The peer will send nothing more; sending stays possible, and the host closes. NULL:
     /// the library closes as soon as everything is consumed and sent. With NP_HANDLER_INBOX it
     /// comes while input may still wait there. It does not come where a TLS peer has ended
-    /// without close_notify, as anybody on the way may have cut it: on_close tells tls_truncated.
+    /// without close_notify, as anybody on the way may have cut it: on_close tells tls_truncated, unless
+    /// the port has requireCloseNotify = no.
     pub on_end: Option<unsafe extern "C-unwind" fn(user_data: *mut c_void, conn: np_conn)>,
     /// The send queue has room again after a send answered NP_ERR_WOULD_BLOCK.
     pub on_writable: Option<unsafe extern "C-unwind" fn(user_data: *mut c_void, conn: np_conn)>,

@@ -63,6 +63,15 @@ impl<'a> Values<'a> {
         word.unwrap_or_else(|| unreachable!("{name} is a word of its choice"))
     }
 
+    /// Of a flag.
+    pub(super) fn flag(&self, name: &str) -> bool {
+        match self.0.get(name) {
+            Some((Value::Flag(flag), _)) => *flag,
+            // As above.
+            _ => unreachable!("{name} is a flag"),
+        }
+    }
+
     /// Of a list; empty if there is none.
     pub(super) fn list(&self, name: &str) -> Vec<String> {
         match self.0.get(name) {

@@ -210,6 +210,7 @@ const PORT: &[Key] = keys! {
     "sendQueueLimit", built, Kind::Size { min: 1, max: QUEUE_BYTES }, Text("8M"), "high-water mark of a connection's unsent bytes";
     "receiveWindow", built, Kind::Size { min: 1, max: QUEUE_BYTES }, Text("1M"), "high-water mark of a connection's input that waits for a worker or in the inbox";
     "keepAlive", built, Kind::Duration { zero: true, min_ms: 1_000, max_ms: KEEP_ALIVE_MS }, Text("60s"), "idle time before TCP keep-alive probes (every 15 s, 4 of them); 0 = off";
+    "requireCloseNotify", built, Kind::Flag, Text("yes"), "TLS: a peer that ends its stream without close_notify ends with `tls_truncated`; `no`: that is the end of its stream, except inside a TLS record";
     "forwardUnknown", planned, Kind::Text("host:port or unix:path"), Nothing, "gets connections with an unknown first byte if no handler is registered";
     "forwardProxyProtocol", planned, Kind::Choice(&["off", "v2"]), Text("off"), "the client's address goes along with a forwarded connection";
     "relay", planned, Kind::Choice(&["off", "on", "open"]), Text("off"), "pairs connections of the relay protocol";
@@ -249,7 +250,8 @@ const TLS: &[Key] = keys! {
     "maxVersion", built, VERSION, Text("1.3"), "newest TLS version";
     "cipherSuites", built, Kind::List, Nothing, "IANA names; without it the library's own list";
     "groups", built, Kind::List, Nothing, "IANA names of key exchange groups; without it the library's own list";
-    "alpn", built, Kind::Alpn, Nothing, "application protocols; nothing in common goes on without ALPN";
+    "alpn", built, Kind::Alpn, Nothing, "application protocols, most wanted first; clients without ALPN go on without";
+    "alpnMismatch", built, Kind::Choice(&["refuse", "continue"]), Text("refuse"), "a client whose ALPN list has nothing in common with `alpn`: `refuse` ends the handshake with alert 120 (no_application_protocol), `continue` goes on without ALPN";
     "sessionTickets", planned, Kind::Flag, Text("off"), "resumption";
     "ticketKeyFile", planned, Kind::Path, Nothing, "the shared key file of a cluster";
     "ticketRotation", planned, TIME, Text("1h"), "a new ticket key after this time";

@@ -3,7 +3,7 @@
 //! Promises: an error of `tls` comes back as a finding at the line of the key at fault.
 
 use super::finding::{Finding, Origin, Severity};
-use super::settings::{KeyPermissions, TlsSettings, TlsVersion};
+use super::settings::{AlpnMismatch, KeyPermissions, TlsSettings, TlsVersion};
 use crate::expiry;
 use crate::tls::{self, Acceptor, LoadError, TlsOptions, Version};
 
@@ -26,6 +26,7 @@ pub(crate) fn load_tls(settings: &TlsSettings) -> Result<(Acceptor, Vec<Finding>
         cipher_suites: settings.cipher_suites.clone(),
         groups: settings.groups.clone(),
         alpn: settings.alpn.clone(),
+        alpn_may_mismatch: settings.alpn_mismatch == AlpnMismatch::Continue,
     };
     match Acceptor::load(&options) {
         Ok((acceptor, warnings)) => {

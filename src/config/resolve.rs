@@ -10,8 +10,8 @@ use super::keys::{SectionType, looks_like};
 use super::name::{Name, fold, name_of};
 use super::overlap;
 use super::settings::{
-    AccepterPriority, Compression, KeyPermissions, LogLevel, PortSettings, RuntimeSettings,
-    Settings, SslMode, TlsSettings, TlsVersion,
+    AccepterPriority, AlpnMismatch, Compression, KeyPermissions, LogLevel, PortSettings,
+    RuntimeSettings, Settings, SslMode, TlsSettings, TlsVersion,
 };
 use super::units::{show_duration, show_size};
 use std::collections::HashMap;
@@ -119,6 +119,7 @@ fn port(
         send_queue_limit_bytes: values.number("sendQueueLimit"),
         receive_window_bytes: values.number("receiveWindow"),
         keep_alive_ms: values.number("keepAlive"),
+        require_close_notify: values.flag("requireCloseNotify"),
     }
 }
 
@@ -259,6 +260,7 @@ fn tls(section: &Section, values: &Values, findings: &mut Vec<Finding>) -> TlsSe
         cipher_suites: values.list("cipherSuites"),
         groups: values.list("groups"),
         alpn: values.list("alpn"),
+        alpn_mismatch: values.word("alpnMismatch", AlpnMismatch::from_word),
         self_signed,
     }
 }
@@ -354,6 +356,7 @@ mod tests {
                         "ssl" => SslMode::from_word(word).is_some(),
                         "compression" => Compression::from_word(word).is_some(),
                         "keyPermissions" => KeyPermissions::from_word(word).is_some(),
+                        "alpnMismatch" => AlpnMismatch::from_word(word).is_some(),
                         name => panic!("{name} has no enum"),
                     };
                     assert!(known, "{} = {word}", key.name);

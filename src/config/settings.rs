@@ -115,6 +115,8 @@ pub struct PortSettings {
     pub receive_window_bytes: u64,
     /// `keepAlive`; 0 = off.
     pub keep_alive_ms: u64,
+    /// `requireCloseNotify`; without meaning on a plain port.
+    pub require_close_notify: bool,
 }
 
 /// One TLS section.
@@ -140,6 +142,8 @@ pub struct TlsSettings {
     pub groups: Vec<String>,
     /// `alpn`; empty = none.
     pub alpn: Vec<String>,
+    /// `alpnMismatch`.
+    pub alpn_mismatch: AlpnMismatch,
     /// `selfSigned`: the names; empty = off.
     pub self_signed: Vec<String>,
 }
@@ -207,6 +211,13 @@ words! {
     SslMode:
     Required = "required", "TLS only.";
     Auto = "auto", "TLS and plain, told apart by the first byte.";
+}
+
+words! {
+    /// `alpnMismatch`: what becomes of a client whose ALPN list has nothing in common with `alpn`.
+    AlpnMismatch:
+    Refuse = "refuse", "It is refused with the alert no_application_protocol.";
+    Continue = "continue", "It goes on without ALPN.";
 }
 
 words! {

@@ -302,13 +302,17 @@ impl Conn {
             }
             Phase::Open { protocol } if !self.held_back && !self.end_told && self.may_deliver() => {
                 let rest = !self.kept.is_empty() || self.has_opened();
-                if protocol.is_framed() && (rest || self.decoder.is_inside_frame()) {
+                let end = self.tolerated(end);
+                if end == InputEnd::InsideRecord
+                    || protocol.is_framed() && (rest || self.decoder.is_inside_frame())
+                {
                     let ending = self.ending(CloseReason::Truncated, Party::Peer);
                     self.end(Ending { awaits: true, ..ending });
                 } else if end == InputEnd::Clean
                     && self.handler.as_ref().is_some_and(|handler| handler.wants_end())
                 {
-                    // Without close_notify anybody on the way may have cut it: that is no end.
+                    // Without close_notify anybody on the way may have cut it: that is no end, unless
+                    // the port says so.
                     self.end_told = true;
                     if let Some(inbox) =
                         self.out().shared.as_ref().and_then(|shared| shared.inbox.as_ref())
@@ -317,16 +321,29 @@ impl Conn {
                     }
                     self.deliver(Event::End);
                 } else {
-                    let reason = match end {
-                        InputEnd::Clean => CloseReason::PeerClosed,
-                        InputEnd::Truncated => CloseReason::TlsTruncated,
+                    let (reason, text) = match &self.out_ref().tls {
+                        Some(tls) if end != InputEnd::Clean => {
+                            (CloseReason::TlsTruncated, tls.engine.remark().into())
+                        }
+                        _ => (CloseReason::PeerClosed, String::new()),
                     };
                     let ending = self.ending(reason, Party::Peer);
-                    self.end(Ending { awaits: true, ..ending });
+                    self.end(Ending { text, awaits: true, ..ending });
                 }
                 true
             }
             _ => false,
+        }
+    }
+
+    /// What an end without close_notify comes to on this port, once all that came before it is used up.
+    fn tolerated(&self, end: InputEnd) -> InputEnd {
+        match &self.out_ref().tls {
+            Some(tls) if end == InputEnd::Truncated && !self.port.rules.require_close_notify => {
+                let is_cut = !self.kept.is_empty() || tls.engine.is_inside_message();
+                if is_cut { InputEnd::InsideRecord } else { InputEnd::Clean }
+            }
+            _ => end,
         }
     }
 

@@ -198,8 +198,11 @@ impl Conn {
         let used = match result {
             Ok(used) => used,
             Err(error) => {
-                // What was opened before the error is still delivered.
-                self.on_opened(turn, &opened, handshaking);
+                // What was opened before the error is still delivered. Without that it may be the
+                // handshake that has failed.
+                if !opened.is_empty() {
+                    self.on_opened(turn, &opened, handshaking);
+                }
                 self.tls_failed(error);
                 turn.opened = self.spare(opened);
                 return input.len();

@@ -142,6 +142,8 @@ enum InputEnd {
     Clean,
     /// TLS without close_notify.
     Truncated,
+    /// The same where that is tolerated, but inside a record.
+    InsideRecord,
 }
 
 /// What has been added to the port's counters already.

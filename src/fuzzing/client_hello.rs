@@ -2,7 +2,7 @@
 
 use super::reference;
 use crate::identify::{Identity, identify as decide};
-use crate::tls::{ClientHello, MAX_HELLO, MAX_RECORDS, Peek, peek};
+use crate::tls::{ClientHello, Gathering, MAX_HELLO, Peek, peek};
 use rustls::server::Acceptor;
 
 /// Input: the first bytes.
@@ -32,9 +32,18 @@ pub fn client_hello(input: &[u8]) {
     let early = &stream[..cut % (stream.len() + 1)];
     let before = peek(early);
     assert!(before == Peek::NeedMore || before == last, "{before:?} became {last:?}");
+    let mut gathering = Gathering::default();
+    let (used, before) = gathering.take(early);
+    if before == Peek::NeedMore {
+        let (more, now) = gathering.take(&stream[used..]);
+        let whole = Gathering::default().take(stream);
+        assert!((used + more, now) == whole, "pieces say something else");
+        assert!(gathering.records() <= stream.len() / 5);
+    }
     match &last {
         Peek::NeedMore => {
-            assert!(stream.len() < 2 * MAX_HELLO + 5 * MAX_RECORDS, "a peek without an end");
+            // One byte in each record, and a long last one.
+            assert!(stream.len() < 6 * MAX_HELLO + 5 + MAX_HELLO, "a peek without an end");
         }
         Peek::Hello(hello) => {
             assert!(hello.alpn().map(|name| name.len() + 1).sum::<usize>() <= MAX_HELLO);
@@ -69,14 +78,14 @@ fn recut(stream: &[u8], hello: &ClientHello, cut: usize) {
     }
 }
 
-/// The TLS library takes a record whose version is that of SSL 2.0; no client sends one.
-fn has_version_of_ssl2(stream: &[u8]) -> bool {
+/// The TLS library takes a record whose version is that of SSL 2.0, or that is too long; no client sends one.
+fn has_odd_record(stream: &[u8]) -> bool {
     let mut rest = stream;
     while let Some((header, body)) = rest.split_at_checked(5) {
-        if header[1..3] == [0, 2] {
+        let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
+        if header[1..3] == [0, 2] || length > 16 << 10 {
             return true;
         }
-        let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
         rest = body.get(length..).unwrap_or_default();
     }
     false
@@ -96,8 +105,13 @@ fn compare(stream: &[u8], peeked: &Peek) {
             Ok(Some(accepted)) => {
                 let theirs = accepted.client_hello();
                 let Peek::Hello(ours) = peeked else {
-                    let refused = *peeked == Peek::TooLong
-                        || (*peeked == Peek::Malformed && has_version_of_ssl2(stream));
+                    let refused = match peeked {
+                        Peek::TooLong => true,
+                        // It overlooks warnings.
+                        Peek::Alert(Some([1, _])) => true,
+                        Peek::BadRecord => has_odd_record(stream),
+                        _ => false,
+                    };
                     assert!(refused, "the library reads a hello, not {peeked:?}");
                     return;
                 };

@@ -15,7 +15,7 @@ use crate::runtime::{Clock, Consumer, Core};
 use crate::shared::{Birth, Shared};
 use crate::stats::Stats;
 use crate::status::CloseReason;
-use crate::tls::test_peer::{Setup, received, sealed, sent};
+use crate::tls::test_peer::{Setup, fragmented, fragmented_body, received, sealed, sent};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use parking_lot::Mutex;
@@ -518,6 +518,53 @@ fn a_ping_beside_ten_attackers_is_answered_within_two_rounds() {
         assert_eq!(closes[CloseReason::TlsFailed.code() as usize], 1);
         assert_eq!(closes.iter().sum::<u64>(), 2, "the others go on");
     }
+}
+
+#[test]
+fn ten_peers_with_tiny_records_in_their_handshakes_delay_no_ping_and_no_handshake() {
+    let (certificate, key) = super::world::identity();
+    let keys = format!(
+        "ssl = auto\nsslSection = TLS\n[TLS]\ncertificate = {certificate}\nprivateKey = {key}\n"
+    );
+    let mut scene = Scene::new(&keys, Consumer::Callbacks);
+    let polite = scene.connect_to_either();
+    let failed = |scene: &Scene| scene.stats().closes[CloseReason::TlsFailed.code() as usize];
+    for number in 0..10 {
+        let peer = scene.knock();
+        if number % 2 == 0 {
+            // A ClientHello as large as one may be, which is none.
+            let message = [&[1, 0, 0x3f, 0xfc][..], &[3; 0x3ffc]].concat();
+            peer.send(&fragmented_body(&message, 1));
+        } else {
+            // One of TLS 1.2, and a message after it that is too long in the end.
+            let versions = &[&rustls::version::TLS12];
+            let mut client = Setup { versions, ..Setup::default() }.connect();
+            let message = [&[16, 0, 0xff, 0xf0][..], &[3; 0xfff0]].concat();
+            peer.send(&fragmented(&sent(&mut client), 1));
+            peer.send(&fragmented_body(&message, 1));
+        }
+    }
+    let mut turns = 0;
+    while failed(&scene) < 10 {
+        turns += 1;
+        assert!(turns < 500, "{} of 10 have ended", failed(&scene));
+        polite.send(&FRAME);
+        scene.handshake_turn();
+        scene.whole_round();
+        if scene.frames_of(0) < turns {
+            scene.whole_round();
+        }
+        assert_eq!(scene.frames_of(0), turns, "no answer within two rounds");
+        if turns == 5 {
+            // Opens while they go on.
+            scene.connect_with_tls();
+            assert!((1..10).contains(&failed(&scene)), "{} have ended", failed(&scene));
+            let seen = scene.frames_of(0);
+            (seen..turns).for_each(|_| scene.whole_round());
+        }
+    }
+    // 10,922 records of each: a turn takes no more than its budget allows.
+    assert!(turns > 20, "{turns} turns");
 }
 
 #[test]

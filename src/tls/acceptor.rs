@@ -3,19 +3,19 @@
 //! Promises: building one binds nothing and touches nothing global, so it serves a check of
 //! the configuration as well; a clone is cheap, and running connections keep the one they began
 //! with. No tickets, no session store, no 0-RTT, no key log.
-//! There are two configurations inside, because the TLS library ends a handshake in which the
-//! ALPN lists have nothing in common, and this port shall go on without ALPN.
+//! The TLS library ends a handshake in which the ALPN lists have nothing in common. Where a port shall go
+//! on (`alpnMismatch = continue`), such a connection gets a configuration without ALPN.
 
 use std::sync::Arc;
 
-use rustls::ServerConfig;
 use rustls::server::{NoServerSessionStorage, UnbufferedServerConnection};
 use rustls::sign::SingleCertAndKey;
+use rustls::{ServerConfig, SignatureAlgorithm, SignatureScheme};
 
 use super::client_hello::ClientHello;
 use super::identity::{Identity, Validity};
 use super::options::{LoadError, TlsOptions, Version};
-use super::policy::{Policy, suite_name};
+use super::policy::{Policy, SCHEMES, suite_name};
 
 /// Makes the TLS side of new connections.
 #[derive(Clone)]
@@ -24,11 +24,14 @@ pub struct Acceptor {
 }
 
 struct Shared {
-    plain: Arc<ServerConfig>,
-    with_alpn: Arc<ServerConfig>,
-    alpn: Vec<Vec<u8>>,
+    config: Arc<ServerConfig>,
+    /// For peers whose ALPN list has nothing in common with ours, where these may go on.
+    without_alpn: Option<Arc<ServerConfig>>,
     min_version: Version,
     validity: Validity,
+    key_kind: SignatureAlgorithm,
+    /// What the key can sign.
+    schemes: Vec<u16>,
 }
 
 impl Acceptor {
@@ -42,23 +45,29 @@ impl Acceptor {
             })
             .collect();
         let validity = identity.validity();
-        let mut plain = ServerConfig::builder_with_provider(Arc::new(policy.provider()))
+        let key_kind = identity.key.key.algorithm();
+        let can_sign =
+            |scheme: &SignatureScheme| identity.key.key.choose_scheme(&[*scheme]).is_some();
+        let schemes = SCHEMES.iter().filter(|(scheme, _)| can_sign(scheme));
+        let schemes = schemes.map(|(scheme, _)| u16::from(*scheme)).collect();
+        let mut config = ServerConfig::builder_with_provider(Arc::new(policy.provider()))
             .with_protocol_versions(&versions)
             .map_err(|error| LoadError::new("cipherSuites", error.to_string()))?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.key)));
-        plain.ignore_client_order = true;
-        plain.session_storage = Arc::new(NoServerSessionStorage {});
-        plain.send_tls13_tickets = 0;
-        let mut with_alpn = plain.clone();
-        with_alpn.alpn_protocols = policy.alpn.clone();
+        config.ignore_client_order = true;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        let without_alpn = policy.alpn_may_mismatch.then(|| Arc::new(config.clone()));
+        config.alpn_protocols = policy.alpn.clone();
         Ok(Acceptor {
             shared: Arc::new(Shared {
-                plain: Arc::new(plain),
-                with_alpn: Arc::new(with_alpn),
-                alpn: policy.alpn.clone(),
+                config: Arc::new(config),
+                without_alpn,
                 min_version: policy.min_version,
                 validity,
+                key_kind,
+                schemes,
             }),
         })
     }
@@ -109,9 +118,11 @@ impl Acceptor {
         &self,
         hello: Option<&ClientHello>,
     ) -> Result<UnbufferedServerConnection, rustls::Error> {
-        let ours = |name: &[u8]| self.shared.alpn.iter().any(|known| known == name);
-        let common = hello.is_some_and(|hello| hello.alpn().any(ours));
-        let config = if common { &self.shared.with_alpn } else { &self.shared.plain };
+        let ours = |name: &[u8]| self.alpn().iter().any(|known| known == name);
+        let config = match &self.shared.without_alpn {
+            Some(without) if !hello.is_some_and(|hello| hello.alpn().any(ours)) => without,
+            _ => &self.shared.config,
+        };
         UnbufferedServerConnection::new(config.clone())
     }
 
@@ -120,16 +131,42 @@ impl Acceptor {
         self.shared.validity
     }
 
-    /// The oldest version permitted here, for error texts.
+    // What error texts need.
+
+    /// The oldest version permitted here.
     pub(super) fn min_version(&self) -> Version {
         self.shared.min_version
+    }
+
+    /// The protocol names of this port.
+    pub(super) fn alpn(&self) -> &[Vec<u8>] {
+        &self.shared.config.alpn_protocols
+    }
+
+    /// What the key can sign, by number.
+    pub(super) fn schemes(&self) -> &[u16] {
+        &self.shared.schemes
+    }
+
+    /// The kind of key as suites of TLS 1.2 name it.
+    pub(super) fn key_kind(&self) -> &'static str {
+        match self.shared.key_kind {
+            SignatureAlgorithm::RSA => "RSA",
+            _ => "ECDSA",
+        }
+    }
+
+    /// The suites of TLS 1.2 that are permitted here, by number.
+    pub(super) fn tls12_suites(&self) -> Vec<u16> {
+        let suites = self.shared.config.crypto_provider().cipher_suites.iter();
+        suites.filter(|s| s.tls13().is_none()).map(|s| u16::from(s.suite())).collect()
     }
 }
 
 /// TLS 1.2 suites name the kind of certificate; a list may exclude the one that is there.
 fn unusable_tls12(identity: &Identity, policy: &Policy) -> Option<LoadError> {
     let kind = match identity.key.key.algorithm() {
-        rustls::SignatureAlgorithm::RSA => "_RSA_",
+        SignatureAlgorithm::RSA => "_RSA_",
         _ => "_ECDSA_",
     };
     let fits = |name: String| name.contains(kind) || !name.contains("_WITH_");

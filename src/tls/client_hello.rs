@@ -1,31 +1,30 @@
 //! A bounded look at the ClientHello, before any TLS state exists.
 //!
-//! Promises: no input makes it panic, nothing is allocated beyond what has arrived, and no
-//! answer takes more than [`MAX_HELLO`] bytes of message in [`MAX_RECORDS`] records.
+//! Promises: no input makes it panic, nothing is allocated beyond what has arrived, a message has at
+//! most [`MAX_HELLO`] bytes, and each byte that arrives is looked at once, whatever the records.
 //! It reads what the choice of a configuration and a helpful error text need: server name,
-//! ALPN, versions, suites and groups. It judges nothing: whether a ClientHello is acceptable,
-//! and which alert a bad one earns, is left to the TLS library, which reads the same bytes.
+//! ALPN, versions, suites, groups and signature schemes. It refuses what is no ClientHello. Whether one
+//! is acceptable, and which alert a bad one earns, is left to the TLS library, which reads the same message.
 //!
 //! ```text
 //! record  22 | 3 x | len | fragment         any number of records, each with a piece of
 //! message  1 | length (3) | version (2) | random (32) | session id | suites | compression | extensions
 //! ```
 
-use std::borrow::Cow;
-
 /// Largest first ClientHello, with its four header bytes.
 pub const MAX_HELLO: usize = 16 * 1024;
-
-/// Most records over which a ClientHello may be spread.
-pub const MAX_RECORDS: usize = 64;
 
 const RECORD_HEADER: usize = 5;
 const MESSAGE_HEADER: usize = 4;
 const SERVER_NAME: u16 = 0;
 const SUPPORTED_GROUPS: u16 = 10;
+const SIGNATURE_ALGORITHMS: u16 = 13;
 const ALPN: u16 = 16;
 const SUPPORTED_VERSIONS: u16 = 43;
+const CHANGE_CIPHER_SPEC: u8 = 20;
+const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
+const HEARTBEAT: u8 = 24;
 const CLIENT_HELLO: u8 = 1;
 const MAX_FRAGMENT: usize = 16 * 1024;
 
@@ -36,12 +35,20 @@ pub enum Peek {
     NeedMore,
     /// A whole ClientHello.
     Hello(Box<ClientHello>),
-    /// A ClientHello beyond [`MAX_HELLO`] or [`MAX_RECORDS`].
+    /// A whole ClientHello that could not be read.
+    Malformed,
+    /// A ClientHello beyond [`MAX_HELLO`].
     TooLong,
     /// The stream does not begin with a TLS record; what it looks like instead.
     NotTls(&'static str),
-    /// TLS records, but no ClientHello that could be read.
-    Malformed,
+    /// An alert: its level and description, unless it is encrypted.
+    Alert(Option<[u8; 2]>),
+    /// A TLS record of another type, which is neither a handshake nor an alert.
+    OtherRecord(u8),
+    /// A handshake message of another type.
+    OtherMessage(u8),
+    /// A handshake record whose version or length does not exist.
+    BadRecord,
 }
 
 /// What a ClientHello says about its sender.
@@ -49,6 +56,8 @@ pub enum Peek {
 pub struct ClientHello {
     /// The host name asked for, in lower case. An IP address counts as none (RFC 6066).
     pub server_name: Option<String>,
+    /// The name asked for as it arrived.
+    pub raw_name: Option<Vec<u8>>,
     /// The newest version offered, for example `0x0304` for TLS 1.3.
     pub newest_version: u16,
     /// The oldest version offered in a list of versions, otherwise the same as the newest.
@@ -57,6 +66,8 @@ pub struct ClientHello {
     pub cipher_suites: Vec<u16>,
     /// Groups offered, in the peer's order, without GREASE.
     pub groups: Vec<u16>,
+    /// Signature schemes offered, in the peer's order, without GREASE.
+    pub signature_schemes: Vec<u16>,
     /// The protocol list as on the wire: many short names cost no allocation each.
     alpn: Vec<u8>,
 }
@@ -69,73 +80,119 @@ impl ClientHello {
     }
 }
 
-/// Looks at `stream`, the first bytes that a peer sent, always from the very beginning.
-pub fn peek(stream: &[u8]) -> Peek {
-    match stream {
-        [] => return Peek::NeedMore,
-        [HANDSHAKE, ..] => {}
-        // The others are guessed by three; a client of ours waits for its answer behind the first.
-        [1..=3, ..] | [_, _, _, ..] => return Peek::NotTls(guess(stream)),
-        _ => return Peek::NeedMore,
-    }
-    let mut header = [0; MESSAGE_HEADER];
-    let mut arrived = 0;
-    let mut rest = stream;
-    for _ in 0..MAX_RECORDS {
-        let Some((record, body)) = rest.split_at_checked(RECORD_HEADER) else {
-            return Peek::NeedMore;
-        };
-        let length = usize::from(u16::from_be_bytes([record[3], record[4]]));
-        if record[0] != HANDSHAKE || record[1] != 3 || !(1..=MAX_FRAGMENT).contains(&length) {
-            return Peek::Malformed;
-        }
-        let fragment = &body[..length.min(body.len())];
-        for (to, from) in header.iter_mut().skip(arrived).zip(fragment) {
-            *to = *from;
-        }
-        arrived += fragment.len();
-        if arrived > 0 && header[0] != CLIENT_HELLO {
-            return Peek::Malformed;
-        }
-        // Until the length itself has arrived, the header is all that is known to come.
-        let mut total = MESSAGE_HEADER;
-        if arrived >= MESSAGE_HEADER {
-            total += u32::from_be_bytes([0, header[1], header[2], header[3]]) as usize;
-        }
-        if total > MAX_HELLO {
-            return Peek::TooLong;
-        }
-        if fragment.len() < length {
-            return Peek::NeedMore;
-        }
-        if arrived >= total {
-            return match parse(&joined(stream, total)[MESSAGE_HEADER..]) {
-                Some(hello) => Peek::Hello(Box::new(hello)),
-                None => Peek::Malformed,
-            };
-        }
-        rest = &body[length..];
-    }
-    Peek::TooLong
+/// Gathers the first message of a stream from its records.
+#[derive(Default)]
+pub struct Gathering {
+    /// The message so far, without the headers of its records.
+    message: Vec<u8>,
+    /// What the present record still has to bring.
+    missing: usize,
+    records: usize,
 }
 
-/// The first `total` bytes of the message; `peek` has seen that they are there.
-fn joined(stream: &[u8], total: usize) -> Cow<'_, [u8]> {
-    if let Some(message) = Reader(&stream[3..]).vector16()
-        && message.len() >= total
-    {
-        return Cow::Borrowed(&message[..total]);
+impl Gathering {
+    /// Takes bytes from the front of `input` and says how many; the others must stand first in the
+    /// next call. Once the answer is not `NeedMore` there is no next call.
+    pub fn take(&mut self, input: &[u8]) -> (usize, Peek) {
+        let mut used = 0;
+        loop {
+            if self.missing == 0 {
+                let total = match self.total() {
+                    Ok(total) => total,
+                    Err(refused) => return (used, refused),
+                };
+                if self.message.len() >= total {
+                    let peek = match parse(&self.message[MESSAGE_HEADER..total]) {
+                        Some(hello) => Peek::Hello(Box::new(hello)),
+                        None => Peek::Malformed,
+                    };
+                    return (used, peek);
+                }
+                self.missing = match self.header(&input[used..]) {
+                    Ok(length) => length,
+                    Err(peek) => return (used, peek),
+                };
+                self.records += 1;
+                used += RECORD_HEADER;
+            }
+            let fragment = &input[used..];
+            let fragment = &fragment[..fragment.len().min(self.missing)];
+            self.message.extend_from_slice(fragment);
+            self.missing -= fragment.len();
+            used += fragment.len();
+            if self.missing > 0 {
+                let peek = self.total().err().unwrap_or(Peek::NeedMore);
+                return (used, peek);
+            }
+        }
     }
-    let mut message = Vec::with_capacity(total);
-    let mut rest = stream;
-    while message.len() < total {
-        let (record, body) = rest.split_at(RECORD_HEADER);
-        let (fragment, behind) =
-            body.split_at(usize::from(u16::from_be_bytes([record[3], record[4]])));
-        message.extend_from_slice(&fragment[..fragment.len().min(total - message.len())]);
-        rest = behind;
+
+    /// The length of the message, as far as it is known: at least that of its header.
+    fn total(&self) -> Result<usize, Peek> {
+        match self.message[..] {
+            [CLIENT_HELLO, a, b, c, ..] => {
+                let total = MESSAGE_HEADER + u32::from_be_bytes([0, a, b, c]) as usize;
+                if total > MAX_HELLO { Err(Peek::TooLong) } else { Ok(total) }
+            }
+            [CLIENT_HELLO, ..] | [] => Ok(MESSAGE_HEADER),
+            [other, ..] => Err(Peek::OtherMessage(other)),
+        }
     }
-    Cow::Owned(message)
+
+    /// The length of the record at the front of `input`.
+    fn header(&self, input: &[u8]) -> Result<usize, Peek> {
+        match *input {
+            // A TLS record of another type; the two bytes of an alert in the clear are read too.
+            [CHANGE_CIPHER_SPEC..=HEARTBEAT, 3, _, high, low, ref body @ ..]
+                if input[0] != HANDSHAKE =>
+            {
+                Err(match (input[0], [high, low], body) {
+                    (ALERT, [0, 2], &[level, description, ..]) => {
+                        Peek::Alert(Some([level, description]))
+                    }
+                    (ALERT, [0, 2], _) => Peek::NeedMore,
+                    (ALERT, ..) => Peek::Alert(None),
+                    (other, ..) => Peek::OtherRecord(other),
+                })
+            }
+            [HANDSHAKE, 3, _, high, low, ..] => {
+                let length = usize::from(u16::from_be_bytes([high, low]));
+                if (1..=MAX_FRAGMENT).contains(&length) { Ok(length) } else { Err(Peek::BadRecord) }
+            }
+            [] | [CHANGE_CIPHER_SPEC..=HEARTBEAT] => Err(Peek::NeedMore),
+            [CHANGE_CIPHER_SPEC..=HEARTBEAT, 3, ..] => Err(Peek::NeedMore),
+            [HANDSHAKE, ..] => Err(Peek::BadRecord),
+            _ if self.records > 0 => Err(Peek::BadRecord),
+            // The others are guessed by three; a client of ours waits for its answer behind the first.
+            [1..=3, ..] | [_, _, _, ..] => Err(Peek::NotTls(guess(input))),
+            _ => Err(Peek::NeedMore),
+        }
+    }
+
+    /// Records that have begun.
+    pub fn records(&self) -> usize {
+        self.records
+    }
+
+    /// Nothing of a message has arrived.
+    pub fn is_empty(&self) -> bool {
+        self.message.is_empty()
+    }
+
+    /// What has been gathered in as few records as possible.
+    pub fn into_records(self) -> Vec<Vec<u8>> {
+        let record = |part: &[u8]| {
+            let [high, low] = (part.len() as u16).to_be_bytes();
+            [&[HANDSHAKE, 3, 1, high, low], part].concat()
+        };
+        self.message.chunks(MAX_FRAGMENT).map(record).collect()
+    }
+}
+
+/// Looks at `stream`, the first bytes that a peer sent, from the very beginning.
+#[cfg(any(test, fuzzing))]
+pub fn peek(stream: &[u8]) -> Peek {
+    Gathering::default().take(stream).1
 }
 
 fn parse(body: &[u8]) -> Option<ClientHello> {
@@ -147,10 +204,12 @@ fn parse(body: &[u8]) -> Option<ClientHello> {
     let _compression = body.vector8()?;
     let mut hello = ClientHello {
         server_name: None,
+        raw_name: None,
         newest_version: legacy_version,
         oldest_version: legacy_version,
         cipher_suites,
         groups: Vec::new(),
+        signature_schemes: Vec::new(),
         alpn: Vec::new(),
     };
     if body.0.is_empty() {
@@ -165,9 +224,13 @@ fn parse(body: &[u8]) -> Option<ClientHello> {
                 let mut names = Reader(data.vector16()?);
                 let kind = names.take(1)?;
                 let name = names.vector16()?;
-                hello.server_name = if kind == [0] { host_name(name) } else { None };
+                if kind == [0] {
+                    hello.server_name = host_name(name);
+                    hello.raw_name = Some(name.to_vec());
+                }
             }
             SUPPORTED_GROUPS => hello.groups = numbers(data.vector16()?)?,
+            SIGNATURE_ALGORITHMS => hello.signature_schemes = numbers(data.vector16()?)?,
             ALPN => {
                 let list = data.vector16()?;
                 let mut names = Reader(list);
@@ -277,6 +340,7 @@ mod tests {
         assert_eq!((hello.newest_version, hello.oldest_version), (0x0304, 0x0303));
         assert!(hello.cipher_suites.contains(&0x1302));
         assert!(hello.groups.contains(&29));
+        assert!(hello.signature_schemes.contains(&0x0403));
     }
 
     #[test]
@@ -303,18 +367,55 @@ mod tests {
         }
     }
 
+    /// A hello of `size` bytes in all.
+    fn padded(size: usize) -> Vec<u8> {
+        let head = [&[3, 3][..], &[7; 32], &[0, 0, 2, 0, 47, 1, 0]].concat();
+        let padding = size - MESSAGE_HEADER - head.len() - 6;
+        let number = |n: usize| [(n >> 8) as u8, n as u8];
+        let body = [&head[..], &number(padding + 4), &[0, 21], &number(padding), &vec![0; padding]]
+            .concat();
+        [&[CLIENT_HELLO, 0][..], &number(body.len()), &body].concat()
+    }
+
     #[test]
-    fn one_byte_records_are_joined_up_to_the_limit_and_too_long_above_it() {
+    fn one_byte_records_are_joined_up_to_the_largest_hello() {
         let bytes = hello_bytes();
-        let body = &bytes[5..];
-        let records = |single: usize| {
-            let mut out = test_peer::fragmented_body(&body[..single], 1);
-            out.extend(test_peer::fragmented_body(&body[single..], 16384));
-            out
-        };
-        assert_eq!(read(&records(MAX_RECORDS - 1)), read(&bytes));
-        assert_eq!(peek(&records(MAX_RECORDS)), Peek::TooLong);
-        assert_eq!(peek(&test_peer::fragmented(&bytes, 1)), Peek::TooLong);
+        assert_eq!(read(&test_peer::fragmented(&bytes, 1)), read(&bytes));
+        let whole = padded(MAX_HELLO);
+        assert_eq!(read(&test_peer::fragmented_body(&whole, 1)).cipher_suites, [47]);
+        let larger = padded(MAX_HELLO + 1);
+        assert_eq!(peek(&test_peer::fragmented_body(&larger, 1)), Peek::TooLong);
+    }
+
+    #[test]
+    fn what_comes_byte_by_byte_is_looked_at_once() {
+        let stream = test_peer::fragmented_body(&padded(MAX_HELLO), 1);
+        let mut gathering = Gathering::default();
+        let (mut looked_at, mut kept) = (0, Vec::new());
+        let mut last = Peek::NeedMore;
+        for byte in &stream {
+            assert_eq!(last, Peek::NeedMore);
+            kept.push(*byte);
+            looked_at += kept.len();
+            let (used, peek) = gathering.take(&kept);
+            kept.drain(..used);
+            last = peek;
+        }
+        assert!(matches!(last, Peek::Hello(_)), "{last:?}");
+        assert!(looked_at <= 3 * stream.len(), "{looked_at} of {}", stream.len());
+        assert!(gathering.records() == MAX_HELLO && gathering.into_records().len() == 1);
+    }
+
+    #[test]
+    fn what_follows_a_hello_in_its_record_goes_with_it() {
+        let mut message = padded(100);
+        message.extend([1; 50]);
+        let stream = test_peer::fragmented_body(&message, 16384);
+        let mut gathering = Gathering::default();
+        let (used, peek) = gathering.take(&[&stream[..], b"more"].concat());
+        assert!(used == stream.len() && matches!(peek, Peek::Hello(_)));
+        assert_eq!(gathering.into_records().concat()[5..], message);
+        assert_eq!(super::peek(&stream[..stream.len() - 1]), Peek::NeedMore);
     }
 
     #[test]
@@ -324,14 +425,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_of_a_client_hello_is_malformed_at_once() {
-        // An empty record, another version, another content, another message.
-        assert_eq!(peek(&[22, 3, 1, 0, 0]), Peek::Malformed);
-        assert_eq!(peek(&[22, 4, 1, 0, 4]), Peek::Malformed);
-        assert_eq!(peek(&[22, 3, 1, 0x40, 1]), Peek::Malformed);
-        assert_eq!(peek(&[22, 3, 1, 0, 4, 2]), Peek::Malformed);
-        assert_eq!(peek(&[22, 3, 1, 0, 1, 1, 23, 3, 1, 0, 1]), Peek::Malformed);
+    fn what_is_no_record_of_a_client_hello_is_named_at_once() {
+        // An empty record, another version, one that is too long, another message.
+        assert_eq!(peek(&[22, 3, 1, 0, 0]), Peek::BadRecord);
+        assert_eq!(peek(&[22, 4]), Peek::BadRecord);
+        assert_eq!(peek(&[22, 3, 1, 0x40, 1]), Peek::BadRecord);
+        assert_eq!(peek(&[22, 3, 1, 0, 4, 2]), Peek::OtherMessage(2));
+        // Other records, at first and inside.
+        for before in [&[][..], &[22, 3, 1, 0, 1, 1]] {
+            let after = |record: &[u8]| peek(&[before, record].concat());
+            assert_eq!(after(&[21, 3, 1, 0, 2, 2]), Peek::NeedMore);
+            assert_eq!(after(&[21, 3, 1, 0, 2, 2, 40]), Peek::Alert(Some([2, 40])));
+            assert_eq!(after(&[21, 3, 3, 0, 19]), Peek::Alert(None));
+            assert_eq!(after(&[20, 3, 3, 0, 1]), Peek::OtherRecord(20));
+            assert_eq!(after(&[23, 3, 3, 0x40]), Peek::NeedMore);
+            assert_eq!(after(&[23, 3, 3, 0x40, 0]), Peek::OtherRecord(23));
+            assert_eq!(after(&[24, 3, 3, 0, 3]), Peek::OtherRecord(24));
+        }
+        assert_eq!(peek(&[22, 3, 1, 0, 1, 1, b'G', b'E', b'T']), Peek::BadRecord);
         assert_eq!(peek(&[22, 3, 1, 0, 1, 1, 22, 3, 1, 0, 1]), Peek::NeedMore);
+        // What only begins like one.
+        assert_eq!(peek(&[21]), Peek::NeedMore);
+        assert_eq!(peek(&[23, b'a', b'b']), Peek::NotTls("something that is not TLS"));
     }
 
     #[test]

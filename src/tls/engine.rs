@@ -2,15 +2,16 @@
 //!
 //! Promises: no input makes it panic; a peer can make it hold [`MAX_HANDSHAKE`] bytes and no
 //! more; an idle connection holds no buffers; after a failure every call fails with the same
-//! reason. It sends the alert that a failure calls for before it reports the failure, and never
-//! passes a failure off as a clean end (`close_notify`).
+//! reason. Before it reports a failure it sends an alert, encrypted where the peer expects that, unless the
+//! peer sent one or we have sent `close_notify`. It never passes a failure off as a clean end (`close_notify`).
+//! The ClientHello goes to the TLS library as one record, whatever records it came in.
 //! The buffers belong to the caller, who also decides when to flush, and when to give up.
 //! How the TLS library is driven is left to `unbuffered`.
 
 use super::acceptor::Acceptor;
-use super::client_hello::{MAX_RECORDS, Peek, peek};
-use super::failure::TlsError;
-use super::unbuffered::{DECODE_ERROR, RECORD_HEADER, Running, plain_alert};
+use super::client_hello::{Gathering, Peek};
+use super::failure::{RENEGOTIATION, TlsError};
+use super::unbuffered::{RECORD_HEADER, Running, plain_alert};
 use crate::budget::Budget;
 
 /// Most bytes that a peer may send until the handshake is complete, and most that an
@@ -29,10 +30,15 @@ pub struct Engine {
 }
 
 enum State {
-    /// No whole ClientHello yet; its bytes are still with the caller.
-    Hello(Acceptor),
+    /// No whole ClientHello yet.
+    Hello(Box<Beginning>),
     Running(Box<Running>),
     Failed(Box<TlsError>),
+}
+
+struct Beginning {
+    acceptor: Acceptor,
+    hello: Gathering,
 }
 
 /// What was negotiated.
@@ -66,9 +72,10 @@ pub enum SealError {
 }
 
 impl Engine {
-    /// The TLS side of a connection that was just accepted. Allocates nothing.
+    /// The TLS side of a connection whose first byte has arrived.
     pub fn new(acceptor: &Acceptor) -> Engine {
-        Engine { state: State::Hello(acceptor.clone()) }
+        let beginning = Beginning { acceptor: acceptor.clone(), hello: Gathering::default() };
+        Engine { state: State::Hello(Box::new(beginning)) }
     }
 
     /// Works on the front of `input`, opens it in place, appends plain text to `plain` and bytes
@@ -85,12 +92,15 @@ impl Engine {
         let result = match &mut self.state {
             State::Failed(error) => return Err((**error).clone()),
             State::Running(running) => running.open(input, plain, wire, budget),
-            State::Hello(acceptor) => match begin(acceptor, input, wire) {
-                Ok(None) => return Ok(0),
-                Ok(Some(mut running)) => {
-                    let result = running.open(input, plain, wire, budget);
+            State::Hello(beginning) => match begin(beginning, input, wire, budget) {
+                Ok((used, None)) => return Ok(used),
+                Ok((used, Some(mut running))) => {
+                    let hello = std::mem::take(&mut beginning.hello);
+                    let result = running
+                        .begin(hello, plain, wire, budget)
+                        .and_then(|()| running.open(&mut input[used..], plain, wire, budget));
                     self.state = State::Running(running);
-                    result
+                    result.map(|more| used + more)
                 }
                 Err(error) => Err(error),
             },
@@ -113,6 +123,19 @@ impl Engine {
     /// The peer's `close_notify` arrived: it will send no more. It may still be sent to.
     pub fn peer_closed(&self) -> bool {
         matches!(&self.state, State::Running(running) if running.peer_closed)
+    }
+
+    /// The peer's input ends inside a message of TLS.
+    pub fn is_inside_message(&self) -> bool {
+        matches!(&self.state, State::Running(running) if running.is_inside_message())
+    }
+
+    /// What explains an end without `close_notify`, where the peer has said why it may end.
+    pub fn remark(&self) -> &'static str {
+        match &self.state {
+            State::Running(running) if running.was_refused_renegotiation() => RENEGOTIATION,
+            _ => "",
+        }
     }
 
     /// An upper bound of what sealing `length` bytes takes.
@@ -175,33 +198,32 @@ impl Engine {
     }
 }
 
-/// Looks at the ClientHello; `None` while it is not whole.
+/// Takes what belongs to the ClientHello; without a connection while it is not whole.
 fn begin(
-    acceptor: &Acceptor,
+    beginning: &mut Beginning,
     input: &[u8],
     wire: &mut Vec<u8>,
-) -> Result<Option<Box<Running>>, TlsError> {
-    let mut refuse = |text: String| {
-        wire.extend(plain_alert(DECODE_ERROR));
-        Err(TlsError::ours(Some(DECODE_ERROR), text))
-    };
-    let hello = match peek(input) {
-        Peek::NeedMore => return Ok(None),
-        Peek::NotTls(what) => {
-            return refuse(format!("the peer sent {what} instead of TLS; this port expects TLS"));
-        }
-        Peek::TooLong => {
-            return refuse(format!(
-                "the ClientHello is larger than 16 KiB or spread over more than {MAX_RECORDS} records"
-            ));
-        }
+    budget: &mut Budget,
+) -> Result<(usize, Option<Box<Running>>), TlsError> {
+    let Beginning { acceptor, hello: gathering } = beginning;
+    let records = gathering.records();
+    let (used, peek) = gathering.take(input);
+    budget.hello_records(gathering.records() - records);
+    let hello = match peek {
+        Peek::NeedMore => return Ok((used, None)),
+        Peek::Hello(hello) => Some(hello),
         // The library finds the same, or better, and knows the alert for it.
         Peek::Malformed => None,
-        Peek::Hello(hello) => Some(hello),
+        other => {
+            let failure = TlsError::no_hello(&other, gathering.is_empty());
+            if let (Some(alert), false) = (failure.alert, failure.sent_by_peer) {
+                wire.extend(plain_alert(alert));
+            }
+            return Err(failure);
+        }
     };
     let tls = acceptor
         .connect(hello.as_deref())
         .map_err(|error| TlsError::ours(None, error.to_string()))?;
-    let min_version = acceptor.min_version();
-    Ok(Some(Box::new(Running::new(tls, hello, min_version))))
+    Ok((used, Some(Box::new(Running::new(tls, hello, acceptor.clone())))))
 }

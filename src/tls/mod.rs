@@ -35,7 +35,9 @@ mod tests;
 mod unbuffered;
 
 pub use acceptor::Acceptor;
-pub use client_hello::{ClientHello, MAX_HELLO, MAX_RECORDS, Peek, peek};
+#[cfg(any(test, fuzzing))]
+pub use client_hello::peek;
+pub use client_hello::{ClientHello, Gathering, MAX_HELLO, Peek};
 pub use engine::{Engine, Facts, MAX_HANDSHAKE, SealError};
 pub use failure::TlsError;
 #[cfg(any(test, fuzzing))]

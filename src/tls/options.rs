@@ -58,6 +58,8 @@ pub struct TlsOptions {
     pub groups: Vec<String>,
     /// `alpn`: protocol names, most wanted first.
     pub alpn: Vec<String>,
+    /// `alpnMismatch = continue`.
+    pub alpn_may_mismatch: bool,
 }
 
 impl Default for TlsOptions {
@@ -72,6 +74,7 @@ impl Default for TlsOptions {
             cipher_suites: Vec::new(),
             groups: Vec::new(),
             alpn: Vec::new(),
+            alpn_may_mismatch: false,
         }
     }
 }

@@ -7,7 +7,7 @@
 //! takes the first group of the *client's* list that is permitted here.
 
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
-use rustls::{CipherSuite, ProtocolVersion, SupportedCipherSuite};
+use rustls::{CipherSuite, ProtocolVersion, SignatureScheme, SupportedCipherSuite};
 
 use super::options::{LoadError, TlsOptions, Version};
 
@@ -19,7 +19,26 @@ pub struct Policy {
     pub(super) suites: Vec<SupportedCipherSuite>,
     pub(super) groups: Vec<&'static dyn SupportedKxGroup>,
     pub(super) alpn: Vec<Vec<u8>>,
+    /// Peers whose list has nothing in common with `alpn` go on without.
+    pub(super) alpn_may_mismatch: bool,
 }
+
+/// Signature schemes by IANA name.
+pub(super) static SCHEMES: [(SignatureScheme, &str); 13] = [
+    (SignatureScheme::ECDSA_NISTP256_SHA256, "ecdsa_secp256r1_sha256"),
+    (SignatureScheme::ECDSA_NISTP384_SHA384, "ecdsa_secp384r1_sha384"),
+    (SignatureScheme::ECDSA_NISTP521_SHA512, "ecdsa_secp521r1_sha512"),
+    (SignatureScheme::ED25519, "ed25519"),
+    (SignatureScheme::ED448, "ed448"),
+    (SignatureScheme::RSA_PSS_SHA256, "rsa_pss_rsae_sha256"),
+    (SignatureScheme::RSA_PSS_SHA384, "rsa_pss_rsae_sha384"),
+    (SignatureScheme::RSA_PSS_SHA512, "rsa_pss_rsae_sha512"),
+    (SignatureScheme::RSA_PKCS1_SHA256, "rsa_pkcs1_sha256"),
+    (SignatureScheme::RSA_PKCS1_SHA384, "rsa_pkcs1_sha384"),
+    (SignatureScheme::RSA_PKCS1_SHA512, "rsa_pkcs1_sha512"),
+    (SignatureScheme::RSA_PKCS1_SHA1, "rsa_pkcs1_sha1"),
+    (SignatureScheme::ECDSA_SHA1_Legacy, "ecdsa_sha1"),
+];
 
 /// Groups by IANA name, in the order of the default; the second name is another spelling.
 static GROUPS: [(&str, &str, &dyn SupportedKxGroup); 4] = [
@@ -44,6 +63,7 @@ impl Policy {
             suites: suites(&options.cipher_suites)?,
             groups: groups(&options.groups)?,
             alpn: alpn(&options.alpn)?,
+            alpn_may_mismatch: options.alpn_may_mismatch,
         };
         for version in policy.versions() {
             let wire = wire_version(version);
@@ -114,6 +134,12 @@ pub(super) fn iana_name(suite: CipherSuite) -> String {
         Some(rest) => format!("TLS_{rest}"),
         None => name,
     }
+}
+
+/// The IANA name of a signature scheme, or its number.
+pub(super) fn scheme_name(number: u16) -> String {
+    let known = SCHEMES.iter().find(|(scheme, _)| u16::from(*scheme) == number);
+    known.map_or_else(|| format!("{number:#06x}"), |(_, name)| (*name).into())
 }
 
 /// The IANA name of a group.

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Once};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::cipher::{MessageEncrypter, OutboundChunks, OutboundPlainMessage};
+use rustls::crypto::cipher::{
+    InboundOpaqueMessage, MessageDecrypter, MessageEncrypter, OutboundChunks, OutboundPlainMessage,
+};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
@@ -159,17 +161,71 @@ pub struct RawClient {
     sequence: u64,
 }
 
+/// Opens what such a client gets.
+pub struct RawReader {
+    decrypter: Box<dyn MessageDecrypter>,
+    sequence: u64,
+}
+
+impl RawReader {
+    /// The content of all records, each with its type before it.
+    pub fn open(&mut self, mut records: &[u8]) -> Vec<u8> {
+        let mut content = Vec::new();
+        while !records.is_empty() {
+            let length = usize::from(u16::from_be_bytes([records[3], records[4]]));
+            let (record, rest) = records.split_at(5 + length);
+            let mut payload = record[5..].to_vec();
+            let version = ProtocolVersion::TLSv1_2;
+            let message = InboundOpaqueMessage::new(record[0].into(), version, &mut payload);
+            let opened = self.decrypter.decrypt(message, self.sequence).unwrap();
+            self.sequence += 1;
+            content.push(u8::from(opened.typ));
+            content.extend_from_slice(opened.payload);
+            records = rest;
+        }
+        content
+    }
+}
+
 impl RawClient {
+    /// Takes over the keys of a TLS 1.2 client after its handshake.
+    pub fn tls12(client: ClientConnection) -> (RawClient, RawReader) {
+        let Some(SupportedCipherSuite::Tls12(suite)) = client.negotiated_cipher_suite() else {
+            panic!("not TLS 1.2");
+        };
+        let secrets = client.dangerous_extract_secrets().unwrap();
+        let key = |secrets| match secrets {
+            ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (key, iv),
+            _ => panic!("another cipher"),
+        };
+        let ((sent, sealing), (got, opening)) = (secrets.tx, secrets.rx);
+        let (key_out, iv_out) = key(sealing);
+        let (key_in, iv_in) = key(opening);
+        let iv = iv_out.as_ref();
+        let encrypter = suite.aead_alg.encrypter(key_out, &iv[..4], &iv[4..]);
+        let decrypter = suite.aead_alg.decrypter(key_in, &iv_in.as_ref()[..4]);
+        let mut client = RawClient { encrypter, sequence: 0 };
+        // The cipher wants to have counted from the first.
+        (0..sent).for_each(|_| drop(client.seal(ContentType::ApplicationData, b"")));
+        (client, RawReader { decrypter, sequence: got })
+    }
+
     /// Takes over the keys of a TLS 1.3 client after its handshake.
-    pub fn from(client: ClientConnection) -> RawClient {
+    pub fn tls13(client: ClientConnection) -> (RawClient, RawReader) {
         let Some(SupportedCipherSuite::Tls13(suite)) = client.negotiated_cipher_suite() else {
             panic!("not TLS 1.3");
         };
-        let (sequence, secrets) = client.dangerous_extract_secrets().unwrap().tx;
-        let ConnectionTrafficSecrets::Aes256Gcm { key, iv } = secrets else {
-            panic!("another cipher");
+        let secrets = client.dangerous_extract_secrets().unwrap();
+        let key = |secrets| match secrets {
+            ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (key, iv),
+            _ => panic!("another cipher"),
         };
-        RawClient { encrypter: suite.aead_alg.encrypter(key, iv), sequence }
+        let ((sent, sealing), (got, opening)) = (secrets.tx, secrets.rx);
+        let (key_out, iv_out) = key(sealing);
+        let (key_in, iv_in) = key(opening);
+        let encrypter = suite.aead_alg.encrypter(key_out, iv_out);
+        let decrypter = suite.aead_alg.decrypter(key_in, iv_in);
+        (RawClient { encrypter, sequence: sent }, RawReader { decrypter, sequence: got })
     }
 
     pub fn seal(&mut self, typ: ContentType, payload: &[u8]) -> Vec<u8> {

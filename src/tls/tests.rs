@@ -121,19 +121,13 @@ fn handshake_and_data_may_come_byte_by_byte() {
 }
 
 #[test]
-fn a_client_hello_may_be_cut_anywhere_and_into_as_many_records_as_permitted() {
+fn a_client_hello_may_be_cut_anywhere_and_into_records_of_a_byte() {
     let acceptor = acceptor();
     for setup in both_versions() {
         let mut client = setup.connect();
         let hello = sent(&mut client);
-        let many = {
-            // Single bytes as far as the limit lets them, with the client's Finished to come.
-            let mut records = test_peer::fragmented_body(&hello[5..5 + 56], 1);
-            records.extend(test_peer::fragmented_body(&hello[5 + 56..], 16384));
-            records
-        };
         let mut server = Server::new(&acceptor);
-        server.feed(&many).unwrap();
+        server.feed(&test_peer::fragmented(&hello, 1)).unwrap();
         received(&mut client, &server.take_wire()).unwrap();
         shake(&mut server, &mut client, usize::MAX).unwrap();
         for at in 1..hello.len() - 5 {
@@ -169,11 +163,36 @@ fn facts_tell_version_suite_group_name_and_protocol() {
 }
 
 #[test]
-fn no_protocol_in_common_goes_on_without_alpn() {
-    let acceptor = acceptor_with(|o| o.alpn = vec!["np/1".into()]);
-    let (server, client) = connected(&acceptor, Setup { alpn: &[b"h2"], ..Setup::default() });
-    assert_eq!(client.alpn_protocol(), None);
-    assert_eq!(server.engine.facts().unwrap().alpn, None);
+fn no_protocol_in_common_is_refused_by_default_or_goes_on_without_alpn() {
+    let with = |may_mismatch| {
+        acceptor_with(|o| {
+            o.alpn = vec!["np/1".into(), "http/1.1".into()];
+            o.alpn_may_mismatch = may_mismatch;
+        })
+    };
+    for setup in both_versions() {
+        let versions = setup.versions;
+        let setup = |alpn| Setup { versions, alpn, ..Setup::default() };
+        let (mut server, mut client) =
+            (Server::new(&with(false)), setup(&[b"h2", b"\x1b[1m"]).connect());
+        let error = server.feed(&sent(&mut client)).unwrap_err();
+        assert_eq!((error.alert, error.sent_by_peer), (Some(120), false));
+        assert_eq!(
+            error.text,
+            r#"no ALPN protocol in common: the peer offers "h2", "\u{1b}[1m", this port has "np/1", "http/1.1"; add one of the peer's to alpn, or set alpnMismatch = continue to go on without"#
+        );
+        let refused = received(&mut client, &server.take_wire()).unwrap_err();
+        assert_eq!(refused, Error::AlertReceived(AlertDescription::NoApplicationProtocol));
+        let (server, client) = connected(&with(true), setup(&[b"h2"]));
+        assert_eq!(client.alpn_protocol(), None);
+        assert_eq!(server.engine.facts().unwrap().alpn, None);
+        for may_mismatch in [false, true] {
+            let (server, _) = connected(&with(may_mismatch), setup(&[]));
+            assert_eq!(server.engine.facts().unwrap().alpn, None);
+            let (server, _) = connected(&with(may_mismatch), setup(&[b"h2", b"np/1"]));
+            assert_eq!(server.engine.facts().unwrap().alpn.as_deref(), Some("np/1"));
+        }
+    }
 }
 
 #[test]
@@ -391,28 +410,301 @@ fn a_changed_record_ends_the_connection_with_bad_record_mac() {
 
 #[test]
 fn a_handshake_beyond_its_limits_ends_with_an_alert() {
-    let hello = test_peer::client_hello("a.example", &[]);
-    let mut server = Server::new(&acceptor());
-    let error = server.feed(&test_peer::fragmented(&hello, 1)).unwrap_err();
-    assert!(error.text.contains("64 records"), "{error}");
-    assert_eq!(server.wire, [21, 3, 3, 0, 2, 2, 50]);
-    // Behind the ClientHello: change_cipher_spec records are legal, but not any number of them.
-    let mut server = Server::new(&acceptor());
-    server.feed(&hello).unwrap();
-    let mut records = 0;
-    let error = loop {
-        records += 1;
-        // A cut-off Finished in tiny records, which never gets whole.
-        match server.feed(&[20, 3, 3, 0, 1, 1]) {
-            Ok(()) => assert!(records <= 64),
-            Err(error) => break error,
-        }
-    };
-    assert!(!error.text.is_empty());
     // A message that announces more than it ever sends is refused by its length.
     let mut server = Server::new(&acceptor());
     let error = server.feed(&[22, 3, 1, 0x40, 0, 1, 0, 0xff, 0xff]).unwrap_err();
     assert!(error.text.contains("16 KiB"), "{error}");
+    assert_eq!(server.wire, [21, 3, 3, 0, 2, 2, 50]);
+    // After the ClientHello: in TLS 1.2 in the clear, in TLS 1.3 with the keys of the handshake.
+    for (setup, step) in both_versions().into_iter().zip([1, 16000]) {
+        let is_tls13 = setup.versions[0].version == rustls::ProtocolVersion::TLSv1_3;
+        let mut client = setup.connect();
+        let mut server = Server::new(&acceptor());
+        server.feed(&sent(&mut client)).unwrap();
+        if is_tls13 {
+            // What a client may send in the clear there, is refused at the third.
+            let ccs = [20, 3, 3, 0, 1, 1];
+            let error = server.feed(&ccs.repeat(3)).unwrap_err();
+            assert_eq!(error.alert, Some(50), "{error}");
+        } else {
+            let message = [&[16, 0, 0xff, 0xf0][..], &vec![0; 0xfff0]].concat();
+            let records = test_peer::fragmented_body(&message, step);
+            let mut result = Ok(());
+            for part in records.chunks(4096) {
+                result = result.and_then(|()| server.feed(part));
+                while result.is_ok() && server.input.len() >= 6 {
+                    result = server.feed(&[]);
+                }
+            }
+            let error = result.unwrap_err();
+            assert!(error.text.contains("64 KiB"), "{error}");
+            assert_eq!(error.alert, Some(50));
+        }
+        let refused = received(&mut client, &server.take_wire()).unwrap_err();
+        assert_eq!(refused, Error::AlertReceived(AlertDescription::DecodeError));
+    }
+}
+
+#[test]
+fn a_first_record_that_begins_no_handshake_is_named() {
+    let cases: [(&[u8], Option<u8>, bool, &str); 9] = [
+        (
+            &[21, 3, 1, 0, 2, 2, 40],
+            Some(40),
+            true,
+            "the alert HandshakeFailure (40) instead of a ClientHello",
+        ),
+        (
+            &[21, 3, 3, 0, 2, 1, 0],
+            Some(0),
+            true,
+            "the alert CloseNotify (0) instead of a ClientHello",
+        ),
+        (&[21, 3, 3, 0, 26, 1], Some(10), false, "an encrypted alert instead of a ClientHello"),
+        (&[20, 3, 3, 0, 1, 1], Some(10), false, "change_cipher_spec instead of a ClientHello"),
+        (
+            &[23, 3, 3, 0, 40, 1],
+            Some(10),
+            false,
+            "encrypted application data instead of a ClientHello",
+        ),
+        (&[24, 3, 3, 0, 3, 1, 0, 9], Some(10), false, "a TLS record of type 24 instead"),
+        (
+            &[22, 3, 3, 0, 4, 2, 0, 0, 0],
+            Some(10),
+            false,
+            "the handshake message ServerHello (2) instead",
+        ),
+        (&[22, 9, 3, 0, 4, 1, 0, 0, 0], Some(50), false, "a length or version that does not exist"),
+        (
+            &[22, 3, 3, 0, 1, 1, 23, 3, 3, 0, 9],
+            Some(10),
+            false,
+            "application data inside its ClientHello",
+        ),
+    ];
+    for (stream, alert, by_peer, text) in cases {
+        let mut server = Server::new(&acceptor());
+        let error = server.feed(stream).unwrap_err();
+        assert_eq!((error.alert, error.sent_by_peer), (alert, by_peer), "{error}");
+        assert!(error.text.contains(text), "{error}");
+        let sent: Vec<u8> = match (alert, by_peer) {
+            (Some(alert), false) => vec![21, 3, 3, 0, 2, 2, alert],
+            _ => vec![],
+        };
+        assert_eq!(server.wire, sent, "{error}");
+    }
+}
+
+/// A ClientHello with another list of server names (or, without one, none).
+fn hello_with_names(list: Option<&[u8]>) -> Vec<u8> {
+    let message = test_peer::client_hello("a.example", &[])[9..].to_vec();
+    let suites_at = 2 + 32 + 1 + usize::from(message[34]);
+    let suites = usize::from(u16::from_be_bytes([message[suites_at], message[suites_at + 1]]));
+    let head = suites_at + 2 + suites + 2;
+    let mut extensions = Vec::new();
+    let mut rest = &message[head + 2..];
+    while !rest.is_empty() {
+        let (extension, after) =
+            rest.split_at(4 + usize::from(u16::from_be_bytes([rest[2], rest[3]])));
+        if extension[..2] != [0, 0] {
+            extensions.extend(extension);
+        }
+        rest = after;
+    }
+    let number = |n: usize| (n as u16).to_be_bytes();
+    if let Some(list) = list {
+        let mut names = [&[0, 0][..], &number(list.len() + 2), &number(list.len()), list].concat();
+        // Where an extension for keys known before is, it must stay the last.
+        names.extend(extensions);
+        extensions = names;
+    }
+    let body = [&message[..head], &number(extensions.len()), &extensions].concat();
+    let message = [&[1, 0][..], &number(body.len()), &body].concat();
+    test_peer::fragmented_body(&message, 16384)
+}
+
+fn name(name: &[u8]) -> Vec<u8> {
+    [&[0][..], &(name.len() as u16).to_be_bytes(), name].concat()
+}
+
+#[test]
+fn a_server_name_that_is_no_host_name_is_refused_in_true_words() {
+    let no_host = |shown: &str| format!("the server name (SNI) is no host name: {shown}; ");
+    let long = format!("\"{}\"… (1000 bytes)", "a.".repeat(32));
+    let cases: [(Vec<u8>, u8, String); 14] = [
+        (name(b"[::1]"), 47, no_host("\"[::1]\"")),
+        (name(b"localhost:8443"), 47, no_host("\"localhost:8443\"")),
+        (name(b"*.example"), 47, no_host("\"*.example\"")),
+        (name("b\u{fc}cher.example".as_bytes()), 47, no_host("\"b\u{fc}cher.example\"")),
+        (name(b"local\0host"), 47, no_host(r#""local\0host""#)),
+        (name(b"a\r\nFAKE LOG LINE"), 47, no_host(r#""a\r\nFAKE LOG LINE""#)),
+        (name(b"a b"), 47, no_host("\"a b\"")),
+        (name(b"\xff\xfe"), 47, no_host(r#""\xff\xfe""#)),
+        (name("\u{202e}x".as_bytes()), 47, no_host(r#""\u{202e}x""#)),
+        (name("a.".repeat(500).as_bytes()), 47, no_host(&long)),
+        (name(b"localhost.."), 47, no_host("\"localhost..\"")),
+        (vec![7, 0, 1, b'a'], 47, no_host("a name of another type")),
+        ([name(b"a.example"), name(b"b.example")].concat(), 50, "more than one server name".into()),
+        (vec![], 50, "an empty list of server names".into()),
+    ];
+    for (list, alert, text) in cases {
+        let mut server = Server::new(&acceptor());
+        let error = server.feed(&hello_with_names(Some(&list))).unwrap_err();
+        assert_eq!((error.alert, error.sent_by_peer), (Some(alert), false), "{error}");
+        assert!(error.text.contains(&text), "{error} has no {text}");
+        assert!(!error.text.chars().any(char::is_control) && error.text.chars().count() < 400);
+        assert_eq!(server.wire, [21, 3, 3, 0, 2, 2, alert]);
+    }
+    let mut server = Server::new(&acceptor());
+    let error = server.feed(&hello_with_names(Some(&name(b"")))).unwrap_err();
+    assert!(error.text.contains("server name (SNI) is empty"), "{error}");
+}
+
+#[test]
+fn addresses_and_names_that_a_resolver_takes_are_served() {
+    let mut names: Vec<Option<&[u8]>> = vec![None];
+    names.extend(
+        [&b"127.0.0.1"[..], b"::1", b"my_host.example", b"LOCALHOST", b"xn--bcher-kva.example"]
+            .map(Some),
+    );
+    for one in names {
+        let mut server = Server::new(&acceptor());
+        let list = one.map(name);
+        server.feed(&hello_with_names(list.as_deref())).unwrap();
+        assert_eq!(server.wire[..2], [22, 3], "{one:?}");
+    }
+}
+
+#[test]
+fn no_signature_in_common_is_refused_with_what_was_offered_in_both_versions() {
+    for setup in both_versions() {
+        let mut client = setup.connect();
+        let mut hello = sent(&mut client);
+        // The only schemes are for another curve: the suite fits the key, and the schemes the suite.
+        let at = hello.windows(2).position(|w| w == [0, 13]).unwrap();
+        let end = at + 4 + usize::from(u16::from_be_bytes([hello[at + 2], hello[at + 3]]));
+        for pair in hello[at + 6..end].chunks_exact_mut(2) {
+            pair.copy_from_slice(&[5, 3]);
+        }
+        let mut server = Server::new(&acceptor());
+        let error = server.feed(&hello).unwrap_err();
+        assert_eq!((error.alert, error.sent_by_peer), (Some(40), false), "{error}");
+        for part in [
+            "the peer accepts ecdsa_secp384r1_sha384",
+            "makes ecdsa_secp256r1_sha256;",
+            "another key type",
+        ] {
+            assert!(error.text.contains(part), "{error}");
+        }
+        let refused = received(&mut client, &server.take_wire()).unwrap_err();
+        // On TLS 1.3 the client sees that its hello was changed before it gets to the alert.
+        let expected = match client.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_3) => Error::DecryptError,
+            _ => Error::AlertReceived(AlertDescription::HandshakeFailure),
+        };
+        assert_eq!(refused, expected);
+    }
+}
+
+#[test]
+fn suites_that_do_not_fit_the_kind_of_key_are_refused_with_the_remedy() {
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.cipher_suites.retain(|s| format!("{:?}", s.suite()).contains("_RSA_"));
+    let mut client = Setup { versions: &[&TLS12], provider, ..Setup::default() }.connect();
+    let mut server = Server::new(&acceptor());
+    let error = server.feed(&sent(&mut client)).unwrap_err();
+    assert_eq!(error.alert, Some(40));
+    for part in
+        ["has an ECDSA key", "the peer offers TLS_ECDHE_RSA_", "certificate of the other key type"]
+    {
+        assert!(error.text.contains(part), "{error}");
+    }
+    let refused = received(&mut client, &server.take_wire()).unwrap_err();
+    assert_eq!(refused, Error::AlertReceived(AlertDescription::HandshakeFailure));
+}
+
+/// Asks for a renegotiation as far as the server's rules go: a ClientHello under the keys of the connection.
+#[test]
+fn a_renegotiation_is_named_and_answered_with_a_warning_and_its_repetition_with_an_alert() {
+    let hello = test_peer::client_hello("a.example", &[])[5..].to_vec();
+    for end_by_alert in [false, true] {
+        let [tls12, _] = both_versions();
+        let (mut server, client) = connected(&acceptor(), tls12);
+        let (mut raw, mut reader) = RawClient::tls12(client);
+        assert_eq!(server.engine.remark(), "");
+        server.feed(&raw.seal(ContentType::Handshake, &hello)).unwrap();
+        assert_eq!(reader.open(&server.take_wire()), [21, 1, 100]);
+        assert!(server.engine.remark().contains("renegotiation"));
+        // It may go on as it was.
+        server.feed(&raw.seal(ContentType::ApplicationData, b"data")).unwrap();
+        assert_eq!(server.plain, b"data");
+        let last = match end_by_alert {
+            true => raw.seal(ContentType::Alert, &[2, 40]),
+            false => raw.seal(ContentType::Handshake, &hello),
+        };
+        let error = server.feed(&last).unwrap_err();
+        assert!(error.text.starts_with("the peer asked for a renegotiation"), "{error}");
+        assert!(error.text.contains("does not exist here"), "{error}");
+        if end_by_alert {
+            assert_eq!((error.alert, error.sent_by_peer), (Some(40), true));
+            assert!(error.text.ends_with("then sent the alert HandshakeFailure (40)"), "{error}");
+        } else {
+            assert_eq!((error.alert, error.sent_by_peer), (Some(50), false));
+            assert!(error.text.ends_with("the peer then asked again"), "{error}");
+            assert_eq!(reader.open(&server.take_wire()), [21, 2, 50]);
+        }
+    }
+}
+
+#[test]
+fn every_refusal_after_the_handshake_sends_an_alert_under_the_keys_of_the_connection() {
+    let [_, tls13] = both_versions();
+    // Records without data, over and over.
+    let (mut server, mut client) = connected(&acceptor(), tls13);
+    let records = key_updates(&mut client, 50);
+    let error = records.chunks(100).map(|part| server.feed(part)).find_map(Result::err).unwrap();
+    assert_eq!((error.no_data, error.alert), (true, Some(50)));
+    let refused = received(&mut client, &server.take_wire()).unwrap_err();
+    assert_eq!(refused, Error::AlertReceived(AlertDescription::DecodeError));
+    // A message that is too long; data inside a message; more key updates than the library takes;
+    // a cut record after a held one.
+    let started = |first: &[u8]| {
+        let (mut server, client) = connected(&acceptor(), Setup::default());
+        let (mut raw, reader) = RawClient::tls13(client);
+        server.feed(&raw.seal(ContentType::Handshake, first)).unwrap();
+        (server, raw, reader)
+    };
+    let long: [fn(&mut RawClient) -> Vec<u8>; 3] = [
+        |raw| (0..5).flat_map(|_| raw.seal(ContentType::Handshake, &[7; 16000])).collect(),
+        |raw| raw.seal(ContentType::ApplicationData, b"x"),
+        |_| vec![23, 3, 3, 0xff, 0xff, 0],
+    ];
+    for attack in long {
+        let (mut server, mut raw, mut reader) = started(&[24, 0, 0xff, 0xf0]);
+        let error = server.feed(&attack(&mut raw)).unwrap_err();
+        assert_eq!(error.alert, Some(50), "{error}");
+        assert_eq!(reader.open(&server.take_wire()), [21, 2, 50], "{error}");
+    }
+    // Messages that the library has not come to when it fails, in one record.
+    let (mut server, client) =
+        connected(&acceptor(), Setup { versions: &[&TLS12], ..Setup::default() });
+    let (mut raw, mut reader) = RawClient::tls12(client);
+    let hello = test_peer::client_hello("a.example", &[])[5..].to_vec();
+    let error = server.feed(&raw.seal(ContentType::Handshake, &hello.repeat(5))).unwrap_err();
+    assert_eq!(error.alert, Some(50), "{error}");
+    assert_eq!(reader.open(&server.take_wire()), [21, 1, 100, 21, 2, 50]);
+}
+
+#[test]
+fn after_close_notify_no_alert_follows() {
+    let (mut server, client) = connected(&acceptor(), Setup::default());
+    let (mut raw, _) = RawClient::tls13(client);
+    server.engine.close_notify(&mut server.wire);
+    server.take_wire();
+    server.feed(&raw.seal(ContentType::Handshake, &[24, 0, 0xff, 0xf0])).unwrap();
+    let error = server.feed(&raw.seal(ContentType::ApplicationData, b"x")).unwrap_err();
+    assert_eq!((error.alert, server.wire.len()), (None, 0), "{error}");
 }
 
 /// Every single-byte change of the client's first flight ends well or with an error, never otherwise.
@@ -527,7 +819,7 @@ fn an_engine_is_small_and_can_move_between_threads() {
 
 fn raw(acceptor: &Acceptor) -> (Server, RawClient) {
     let (server, client) = connected(acceptor, Setup::default());
-    (server, RawClient::from(client))
+    (server, RawClient::tls13(client).0)
 }
 
 #[test]
@@ -552,7 +844,7 @@ fn a_key_update_in_pieces_disturbs_neither_sealing_nor_empty_input() {
 
 #[test]
 fn a_message_after_the_handshake_is_bounded_in_records_and_bytes() {
-    for (size, most) in [(1, 64), (16000, 5)] {
+    for (size, most, text) in [(1, 256, "without data"), (16000, 5, "64 KiB")] {
         let (mut server, mut raw) = raw(&acceptor());
         let bytes = raw.seal(ContentType::Handshake, &[24, 0, 0xff, 0xf0]);
         server.feed(&bytes).unwrap();
@@ -564,7 +856,7 @@ fn a_message_after_the_handshake_is_bounded_in_records_and_bytes() {
                 Err(error) => break error,
             }
         };
-        assert!(error.text.contains("64 KiB"), "{error}");
+        assert!(error.text.contains(text), "{error}");
         assert!(records <= most, "{records}");
     }
 }

@@ -5,8 +5,8 @@
 //! and one with such a piece moves to `held`, which is then the input for as long as there is
 //! something in it. And it encrypts only in the state that processing no further input leads to.
 //!
-//! Promises: what it holds is bounded; an alert that the library queued is let out before the
-//! failure is reported. The ClientHello peek and what a caller may do when are left to `engine`.
+//! Promises: what it holds is bounded; an alert is let out before a failure is reported, also where
+//! the library has queued none. The ClientHello peek and what a caller may do when are left to `engine`.
 
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
@@ -15,9 +15,10 @@ use rustls::unbuffered::{
 };
 use rustls::{Error, HandshakeKind, InvalidMessage, ProtocolVersion};
 
-use super::client_hello::{ClientHello, MAX_RECORDS};
+use super::acceptor::Acceptor;
+use super::client_hello::{ClientHello, Gathering};
 use super::engine::{Facts, MAX_HANDSHAKE};
-use super::failure::TlsError;
+use super::failure::{Circumstances, TlsError, alert_of};
 use super::options::Version;
 use super::policy::{group_name, suite_name};
 use crate::budget::Budget;
@@ -25,6 +26,14 @@ use crate::budget::Budget;
 pub(super) const RECORD_HEADER: usize = 5;
 const MAX_RECORD: usize = RECORD_HEADER + 16 * 1024 + 2048;
 pub(super) const DECODE_ERROR: u8 = 50;
+const UNEXPECTED_MESSAGE: u8 = 10;
+const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+const APPLICATION_DATA: u8 = 23;
+/// An encrypted alert of TLS 1.3: level, description, type and tag. Nothing else is as short.
+const SEALED_ALERT: usize = 2 + 1 + 16;
+/// So many handshake messages may be left in one record when the library fails.
+const MAX_MESSAGES_LEFT: usize = 1024;
 /// After the handshake so many more records without data (key updates, tickets, empty records)
 /// may arrive than records with data. The TLS library ends a row of 32 by itself.
 const MAX_EMPTY_RECORDS: u16 = 256;
@@ -37,9 +46,12 @@ pub(super) struct Running {
     handshake: Option<Box<Handshake>>,
     /// Records with the beginning of an unfinished handshake message.
     held: Vec<u8>,
-    held_records: usize,
+    /// The length of the last input with a record in it: as far the library may look for messages in it.
+    reach: usize,
     /// Records without data, less those with data, since the handshake; never below 0.
     empty_records: u16,
+    /// TLS 1.2: the peer asked for a new handshake, and the library answered `no_renegotiation`.
+    refused_renegotiation: bool,
     pub(super) peer_closed: bool,
     /// `close_notify` was sent; also set where the keys are used up.
     pub(super) closing: bool,
@@ -47,9 +59,8 @@ pub(super) struct Running {
 
 struct Handshake {
     hello: Option<Box<ClientHello>>,
-    min_version: Version,
+    acceptor: Acceptor,
     bytes: usize,
-    records: usize,
     /// Nothing was sent yet, so an alert of ours would be read as such.
     silent: bool,
 }
@@ -57,6 +68,28 @@ struct Handshake {
 /// A fatal alert, for as long as nothing is encrypted.
 pub(super) fn plain_alert(alert: u8) -> [u8; 7] {
     [21, 3, 3, 0, 2, 2, alert]
+}
+
+/// An alert among bytes that were sent.
+enum Sent {
+    Plain(u8),
+    Sealed,
+}
+
+/// The alert at the end of `records`, if there is one: the library sends nothing after it.
+fn last_alert(mut records: &[u8]) -> Option<Sent> {
+    let mut last = None;
+    while let Some(length) = record_length(records).filter(|length| *length <= records.len()) {
+        let (record, rest) = records.split_at(length);
+        last = match *record {
+            [ALERT, _, _, _, _, _level, alert] => Some(Sent::Plain(alert)),
+            [ALERT, ..] => Some(Sent::Sealed),
+            [APPLICATION_DATA, ..] if length == RECORD_HEADER + SEALED_ALERT => Some(Sent::Sealed),
+            _ => None,
+        };
+        records = rest;
+    }
+    last
 }
 
 /// What one pass over some input came to.
@@ -68,23 +101,18 @@ struct Pass {
 impl Running {
     pub(super) fn new(
         tls: UnbufferedServerConnection,
-        mut hello: Option<Box<ClientHello>>,
-        min_version: Version,
+        hello: Option<Box<ClientHello>>,
+        acceptor: Acceptor,
     ) -> Running {
-        let server_name = hello.as_mut().and_then(|hello| hello.server_name.take());
+        let server_name = hello.as_ref().and_then(|hello| hello.server_name.as_deref());
         Running {
             tls,
-            server_name: server_name.map(String::into_boxed_str),
-            handshake: Some(Box::new(Handshake {
-                hello,
-                min_version,
-                bytes: 0,
-                records: 0,
-                silent: true,
-            })),
+            server_name: server_name.map(Box::from),
+            handshake: Some(Box::new(Handshake { hello, acceptor, bytes: 0, silent: true })),
             held: Vec::new(),
-            held_records: 0,
+            reach: 0,
             empty_records: 0,
+            refused_renegotiation: false,
             peer_closed: false,
             closing: false,
         }
@@ -92,6 +120,15 @@ impl Running {
 
     pub(super) fn is_handshaking(&self) -> bool {
         self.handshake.is_some()
+    }
+
+    /// There is the beginning of a message whose end has not arrived.
+    pub(super) fn is_inside_message(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    pub(super) fn was_refused_renegotiation(&self) -> bool {
+        self.refused_renegotiation
     }
 
     pub(super) fn facts(&self) -> Option<Facts> {
@@ -112,6 +149,20 @@ impl Running {
         })
     }
 
+    /// Works on the ClientHello.
+    pub(super) fn begin(
+        &mut self,
+        hello: Gathering,
+        plain: &mut Vec<u8>,
+        wire: &mut Vec<u8>,
+        budget: &mut Budget,
+    ) -> Result<(), TlsError> {
+        for mut record in hello.into_records() {
+            self.step(&mut record, plain, wire, budget)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn open(
         &mut self,
         input: &mut [u8],
@@ -128,22 +179,8 @@ impl Running {
                 is_left = true;
                 break;
             }
-            let (sent, opened) = (wire.len(), plain.len());
-            self.count(length, wire)?;
-            let result = self.record(&mut input[used..used + length], plain, wire);
-            if let Some(handshake) = &mut self.handshake {
-                handshake.silent &= wire.len() == sent;
-            }
-            result.map_err(|error| self.fail(&error, wire))?;
+            self.step(&mut input[used..used + length], plain, wire, budget)?;
             used += length;
-            let has_data = plain.len() > opened;
-            budget.record(has_data);
-            if self.handshake.is_none() {
-                self.count_empty(has_data)?;
-            }
-            if !self.tls.is_handshaking() {
-                self.handshake = None;
-            }
         }
         if self.peer_closed {
             return Ok(input.len());
@@ -162,6 +199,36 @@ impl Running {
         Ok(used)
     }
 
+    /// One whole record, with all that is counted.
+    fn step(
+        &mut self,
+        record: &mut [u8],
+        plain: &mut Vec<u8>,
+        wire: &mut Vec<u8>,
+        budget: &mut Budget,
+    ) -> Result<(), TlsError> {
+        let (sent, opened, kind) = (wire.len(), plain.len(), record[0]);
+        self.count(record.len(), wire)?;
+        let result = self.record(record, plain, wire);
+        if let Some(handshake) = &mut self.handshake {
+            handshake.silent &= wire.len() == sent;
+        } else if kind == HANDSHAKE && self.tls.protocol_version() == Some(ProtocolVersion::TLSv1_2)
+        {
+            // The library has answered one, and fails at the next.
+            self.refused_renegotiation |= wire.len() > sent;
+        }
+        result.map_err(|error| self.fail(&error, wire))?;
+        let has_data = plain.len() > opened;
+        budget.record(has_data);
+        if self.handshake.is_none() {
+            self.count_empty(has_data, wire)?;
+        }
+        if !self.tls.is_handshaking() {
+            self.handshake = None;
+        }
+        Ok(())
+    }
+
     /// One whole record, or its addition to those that are held.
     fn record(
         &mut self,
@@ -169,6 +236,7 @@ impl Running {
         plain: &mut Vec<u8>,
         wire: &mut Vec<u8>,
     ) -> Result<(), Error> {
+        self.reach = self.held.len() + record.len();
         let pass = if self.held.is_empty() {
             let pass = pass(&mut self.tls, record, plain, wire)?;
             self.held.extend_from_slice(&record[pass.used..]);
@@ -182,77 +250,104 @@ impl Running {
         self.peer_closed |= pass.peer_closed;
         if self.held.is_empty() {
             self.held = Vec::new();
-            self.held_records = 0;
-        } else {
-            self.held_records += 1;
         }
         Ok(())
     }
 
-    /// Holds the peer to the limits of a handshake, and of messages after it.
+    /// Holds the peer to the limits of a handshake, and of messages after it. Records cost their
+    /// headers, so that the bytes limit their number too.
     fn count(&mut self, length: usize, wire: &mut Vec<u8>) -> Result<(), TlsError> {
-        let (bytes, records, silent) = match &mut self.handshake {
+        let bytes = match &mut self.handshake {
             Some(handshake) => {
                 handshake.bytes += length;
-                handshake.records += 1;
-                (handshake.bytes, handshake.records, handshake.silent)
+                handshake.bytes
             }
             None if self.held.is_empty() => return Ok(()),
-            None => (self.held.len() + length, self.held_records + 1, false),
+            None => self.held.len() + length,
         };
-        if bytes <= MAX_HANDSHAKE && records <= MAX_RECORDS {
+        if bytes <= MAX_HANDSHAKE {
             return Ok(());
         }
-        let alert = silent.then_some(DECODE_ERROR);
-        wire.extend(alert.map(plain_alert).iter().flatten());
-        Err(TlsError::ours(
-            alert,
-            format!(
-                "the peer's handshake is larger than 64 KiB or spread over more than {MAX_RECORDS} records"
-            ),
-        ))
+        let alert = self.refuse(DECODE_ERROR, wire);
+        Err(TlsError::ours(alert, "the peer's handshake is larger than 64 KiB"))
     }
 
     /// Each record without data costs us more than it costs the peer.
-    fn count_empty(&mut self, has_data: bool) -> Result<(), TlsError> {
+    fn count_empty(&mut self, has_data: bool, wire: &mut Vec<u8>) -> Result<(), TlsError> {
         if has_data {
             self.empty_records = self.empty_records.saturating_sub(1);
             return Ok(());
         }
         self.empty_records += 1;
-        if self.empty_records <= MAX_EMPTY_RECORDS {
+        // Its end is no refusal of what it has sent.
+        if self.empty_records <= MAX_EMPTY_RECORDS || self.peer_closed {
             return Ok(());
         }
-        Err(TlsError::no_data(format!(
-            "the peer sent {MAX_EMPTY_RECORDS} more records without data than with data: key updates, or empty ones"
-        )))
+        let alert = self.refuse(UNEXPECTED_MESSAGE, wire);
+        Err(TlsError::no_data(
+            alert,
+            format!(
+                "the peer sent {MAX_EMPTY_RECORDS} more records without data than with data: key updates, or empty ones"
+            ),
+        ))
     }
 
     /// Sends the alert that goes with `error`, and puts the error into words.
     fn fail(&mut self, error: &Error, wire: &mut Vec<u8>) -> TlsError {
         let before = wire.len();
         self.flush(wire);
-        let mut queued = wire.len() > before;
-        let silent = self.handshake.as_ref().is_some_and(|h| h.silent);
-        let received = matches!(error, Error::AlertReceived(_));
-        let (hello, min_version) = match &self.handshake {
-            Some(handshake) => (handshake.hello.as_deref(), handshake.min_version),
-            None => (None, Version::Tls12),
+        if let Some(handshake) = &mut self.handshake {
+            handshake.silent &= wire.len() == before;
+        }
+        let alert = match last_alert(&wire[before..]) {
+            // An alert in the clear tells its number better than any table.
+            Some(Sent::Plain(alert)) => Some(alert),
+            Some(Sent::Sealed) => alert_of(error),
+            None if matches!(error, Error::AlertReceived(_)) => None,
+            None => self.refuse(alert_of(error).unwrap_or(DECODE_ERROR), wire),
         };
-        let ours = !queued && silent && !received;
-        if ours {
-            wire.extend(plain_alert(DECODE_ERROR));
+        let handshake = self.handshake.as_ref();
+        TlsError::explain(
+            error,
+            alert,
+            &Circumstances {
+                hello: handshake.and_then(|handshake| handshake.hello.as_deref()),
+                acceptor: handshake.map(|handshake| &handshake.acceptor),
+                refused_renegotiation: self.refused_renegotiation,
+            },
+        )
+    }
+
+    /// Sends a fatal alert that the library itself sees no reason for, and says which: `wanted` as
+    /// long as nothing is encrypted, and none after `close_notify`.
+    ///
+    /// The library has no call for that. It gets what it must refuse, and so queues an alert under
+    /// the keys of the moment. It goes on reading where its last unfinished message ends, so there are
+    /// invalid records wherever it looks.
+    fn refuse(&mut self, wanted: u8, wire: &mut Vec<u8>) -> Option<u8> {
+        if self.closing {
+            return None;
         }
-        queued |= ours;
-        let mut failure = TlsError::explain(error, queued, hello, min_version);
-        // An alert in the clear tells its number better than any table.
-        if queued
-            && silent
-            && let [.., 21, 3, _, 0, 2, 2, alert] = wire[before..]
-        {
-            failure.alert = Some(alert);
+        let handshake = self.handshake.as_ref();
+        let tls13 = self.tls.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+        if handshake.is_some_and(|handshake| handshake.silent || !tls13) {
+            wire.extend(plain_alert(wanted));
+            return Some(wanted);
         }
-        failure
+        let before = wire.len();
+        let mut invalid = vec![0xff; self.reach + RECORD_HEADER];
+        for _ in 0..MAX_MESSAGES_LEFT {
+            // Whole messages that it has not looked at come first, each with its old error.
+            let error = pass(&mut self.tls, &mut invalid, &mut Vec::new(), wire).err();
+            self.flush(wire);
+            match last_alert(&wire[before..]) {
+                Some(Sent::Plain(alert)) => return Some(alert),
+                Some(Sent::Sealed) => return Some(DECODE_ERROR),
+                None if error.is_none() => return None,
+                None => {}
+            }
+        }
+        None
     }
 
     /// Lets out what is queued. No input may be processed meanwhile: an error has left the

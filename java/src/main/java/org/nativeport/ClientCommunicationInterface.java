@@ -28,7 +28,7 @@ import java.util.concurrent.CompletionStage;
  * message; {@link java.net.SocketTimeoutException} if the time was over, after which the connection is as usable as
  * before; {@link java.io.EOFException} if the peer ended inside a transaction; {@link
  * java.net.ProtocolException} if it sent what is no transaction; {@link javax.net.ssl.SSLException} if TLS failed, or
- * the peer ended without close_notify: what had come before is read first. A write throws another {@link IOException}
+ * the peer ended without close_notify ({@code requireCloseNotify = no} of the port makes that an end): what had come before is read first. A write throws another {@link IOException}
  * if {@code memoryLimit} leaves no room for it.
  *
  * <p>An interrupt does what it does to a {@link java.net.Socket}: a platform thread goes on waiting and keeps its

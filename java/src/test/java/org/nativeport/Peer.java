@@ -147,6 +147,12 @@ final class Peer implements Closeable {
         }
     }
 
+    /** Sends what was put, and ends the output of the socket below TLS. */
+    void finishWithoutCloseNotify() throws IOException {
+        out.flush();
+        plain.shutdownOutput();
+    }
+
     /** Sends nothing more; answers are still read. */
     void finish() throws IOException {
         flush();

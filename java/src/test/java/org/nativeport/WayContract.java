@@ -98,6 +98,25 @@ abstract class WayContract {
         assertEquals("host_closed", Served.ended(client).reason());
     }
 
+    @Test
+    void aPeerThatEndsTlsWithoutCloseNotifyHasEndedWhereThePortRequiresNone() throws Exception {
+        try (Served served = serve(Way.ECHO, "requireCloseNotify", "no")) {
+            try (Peer peer = client(served)) {
+                SocketClientCommunication client = Served.next(served.clients);
+                peer.send("last".getBytes());
+                assertArrayEquals("last".getBytes(), peer.receive());
+                peer.finishWithoutCloseNotify();
+                peer.expectEnd();
+                assertEquals("host_closed", Served.ended(client).reason());
+            }
+            try (Peer peer = connect(served)) {
+                peer.out.writeBytes("Gone");
+                peer.finishWithoutCloseNotify();
+                assertEquals("Gone", new String(peer.in.readAllBytes()));
+            }
+        }
+    }
+
     // ------------------------------------------------------------- arrivals
 
     @Test
