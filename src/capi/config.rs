@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use parking_lot::Mutex;
+use zeroize::Zeroizing;
 
 use super::entry;
 use super::ptr::{self, Place, TextBuffer};
@@ -153,9 +154,9 @@ pub unsafe extern "C" fn np_config_add_port(
             let name = ptr::text(name, "name")?;
             let place = Place::optional(index, "index")?;
             let mut config = config.inner.lock();
-            let canonical = config.add_port(name)?;
-            let at = config.port_names().iter().position(|name| *name == canonical);
-            let at = at.and_then(|at| u32::try_from(at).ok());
+            config.add_port(name)?;
+            // It is the last one.
+            let at = u32::try_from(config.port_count() - 1).ok();
             place.put(at.ok_or_else(|| Error::new(Status::Internal, Status::Internal.message()))?);
             Ok(())
         })
@@ -222,7 +223,8 @@ pub unsafe extern "C" fn np_config_get(
                 TextBuffer::new(buffer, size, needed)?,
             )
         };
-        let value = config.inner.lock().get(section, key);
+        // The host's secrets may be in its own sections.
+        let value = config.inner.lock().get(section, key).map(Zeroizing::new);
         buffer.put(&value.ok_or(Status::NotFound)?)
     })
 }
@@ -333,8 +335,7 @@ pub unsafe extern "C" fn np_config_get_port_name(
         // SAFETY: the caller's promise for an object and outputs.
         let (config, buffer) =
             unsafe { (ptr::reference(config, "config")?, TextBuffer::new(buffer, size, needed)?) };
-        let names = config.inner.lock().port_names();
-        buffer.put(names.get(index as usize).ok_or(Status::NotFound)?)
+        buffer.put(config.inner.lock().port_name(index as usize).ok_or(Status::NotFound)?)
     })
 }
 
@@ -359,8 +360,7 @@ pub unsafe extern "C" fn np_config_get_port_written_name(
         // SAFETY: the caller's promise for an object and outputs.
         let (config, buffer) =
             unsafe { (ptr::reference(config, "config")?, TextBuffer::new(buffer, size, needed)?) };
-        let names = config.inner.lock().port_written_names();
-        buffer.put(names.get(index as usize).ok_or(Status::NotFound)?)
+        buffer.put(config.inner.lock().port_written_name(index as usize).ok_or(Status::NotFound)?)
     })
 }
 

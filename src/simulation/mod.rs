@@ -39,6 +39,8 @@ pub(crate) enum Canary {
     EndlessTurn,
     /// A handshake loop identifies connections, too.
     IdentifiesAnywhere,
+    /// Each name of a section is searched among all others.
+    SearchedNames,
 }
 
 /// Runs a world whose decisions come from a script and whose first peer sends these bytes.
@@ -67,12 +69,13 @@ pub(crate) fn memory_is_out() -> bool {
 
 #[cfg(fuzzing)]
 impl Canary {
-    pub const ALL: [Canary; 5] = [
+    pub const ALL: [Canary; 6] = [
         Canary::LostByte,
         Canary::DoubleClose,
         Canary::ForgottenDeadline,
         Canary::EndlessTurn,
         Canary::IdentifiesAnywhere,
+        Canary::SearchedNames,
     ];
 }
 
