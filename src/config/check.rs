@@ -241,9 +241,10 @@ fn shown_value(key: &str, value: &str) -> String {
 /// value.
 pub(super) fn shown_key(entry: &Entry) -> String {
     let is_known = SectionType::ALL.iter().any(|section| section.key(&entry.key).is_some());
-    match !is_known && ["", "="].contains(&&*entry.value) {
-        true => start(&entry.key),
-        false => name(&entry.key),
+    match entry.key.contains('.') {
+        false if is_known => entry.key.to_string(),
+        _ if !is_known && ["", "="].contains(&&*entry.value) => start(&entry.key),
+        _ => name(&entry.key),
     }
 }
 

@@ -17,6 +17,7 @@ use super::work::count;
 use super::{resolve, text};
 use crate::status::{Error, Status};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ use std::sync::Arc;
 const MOST_LINES: usize = 250_000;
 
 /// All sections, and what could not become a part of one.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Document {
     /// In the order of files and lines; what the program added comes where it was added.
     pub sections: Vec<Section>,
@@ -64,7 +65,7 @@ impl Spot {
 }
 
 /// One section.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Section {
     /// The name that programs use.
     pub canonical: String,
@@ -85,7 +86,7 @@ pub(super) struct Section {
 }
 
 /// One key with its value, the last one that was given.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Entry {
     /// As written.
     pub key: Box<str>,
@@ -106,6 +107,19 @@ pub(super) struct Broken {
     pub spot: Spot,
     /// What is wrong.
     pub fault: Fault,
+}
+
+/// Without values, and without names that may hold a key by mistake.
+impl fmt::Debug for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut document = f.debug_struct("Document");
+        document.field("sources", &self.sources).field("broken", &self.broken);
+        for section in &self.sections {
+            document.field("written", &section.written).field("spot", &section.spot);
+            document.field("keys", &section.entries.len()).field("broken", &section.broken);
+        }
+        document.finish()
+    }
 }
 
 impl Document {
@@ -280,7 +294,7 @@ impl Document {
         #[cfg(any(test, fuzzing))]
         if crate::simulation::canary(crate::simulation::Canary::SearchedNames) {
             return self.sections.iter().position(|section| {
-                count(1);
+                count(section.canonical.len());
                 fold(&section.canonical) == wanted
             });
         }

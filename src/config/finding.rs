@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(all[2_000].severity, Severity::Error);
         assert_eq!(
             all[2_000].to_string(),
-            "a.ini: error: 1 errors and 1 warnings more are not shown; mend those above first"
+            "a.ini: error: more findings are left out: 1 errors, 1 warnings; mend those above first"
         );
     }
 }

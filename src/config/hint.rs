@@ -71,7 +71,7 @@ pub(super) fn alpn(name: &str) -> Option<Text> {
     // Names are short; the distance of a long one is work for nothing.
     let plain = name.len() <= 32 && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-/+:".contains(c));
     if !plain && name.contains([' ', '\t', ';', '"', '\'', '#', '“', '”']) {
-        return Some(says::alpn_commas(quoted(name)));
+        return Some(says::alpn_commas(quoted(name)).and(habit(Kind::Alpn, name)));
     }
     let lower = name.to_ascii_lowercase();
     let http = match lower.as_str() {
@@ -132,7 +132,6 @@ mod tests {
             ("http1.1", "'http/1.1'"),
             ("HTTP/1.1", "'http/1.1'"),
             ("http/2", "'h2'"),
-            ("http/1,1", "'http/1.1'"),
         ] {
             let hint = alpn(name).expect("it is doubtful");
             assert!(hint.remedy().contains(near), "{name}: {}", hint.remedy());

@@ -97,7 +97,7 @@ impl Config {
             message: format!("{name}: error: {}", unread.text),
         };
         let read = source::read(path, source::PIPE_WAIT).map_err(refused)?;
-        let absolute = std::path::absolute(path).map_err(|error| refused(error.into()))?;
+        let absolute = std::path::absolute(path).map_err(|error| refused(source::Unread::because(path, error)))?;
         let folder = absolute.parent().filter(|_| read.is_file);
         self.load_text(&read.bytes, &name, folder.map(Path::to_path_buf))
     }
@@ -186,6 +186,13 @@ impl Config {
     pub fn resolve(&self) -> (Settings, Vec<Finding>) {
         let (settings, findings) = self.resolved();
         (settings.clone(), findings.to_vec())
+    }
+
+    /// As `resolve`, whatever was resolved before.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn resolve_anew(&self) -> (Settings, Vec<Finding>) {
+        let (settings, findings) = resolve::resolve(&self.document);
+        (settings, findings.finish(&self.document))
     }
 
     /// Checks everything and gives the settings with all findings in file order, up to 1,000 errors and

@@ -58,7 +58,8 @@ macro_rules! texts {
 
 texts! {
     // Reading.
-    unreadable(error): "the configuration file cannot be read: {error}", "valid: a text file that this process may read";
+    unreadable(error): "the configuration file cannot be read: {error}", "valid: the path of a text file that this process may read";
+    unreadable_in(error, folder): "the configuration file cannot be read: {error}", "valid: the path of a text file that this process may read, from the working directory {folder} on";
     folder(): "the configuration file is a folder", "valid: the path of a file in it";
     silent_pipe(seconds): "the pipe did not end within {seconds} s", "valid: a program that writes all of it in this time, and closes it";
     too_large(most): "the configuration is larger than {most} MiB", "check that the path is that of the configuration, or split it";
@@ -129,7 +130,7 @@ texts! {
     no_private_key(): "certificate needs its privateKey", "valid: certificate and privateKey, or selfSigned";
     no_certificate(): "privateKey needs its certificate", "valid: certificate and privateKey, or selfSigned";
     versions_crossed(min, max): "minVersion {min} is above maxVersion {max}", "valid: minVersion up to maxVersion";
-    left_out(errors, warnings): "{errors} errors and {warnings} warnings more are not shown", "mend those above first";
+    left_out(errors, warnings): "more findings are left out: {errors} errors, {warnings} warnings", "mend those above first";
 
     // Calls.
     no_line_end(what): "{what} holds a line end or NUL", "valid: a text of one line";

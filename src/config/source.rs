@@ -31,9 +31,15 @@ pub(super) struct Unread {
     pub text: Text,
 }
 
-impl From<std::io::Error> for Unread {
-    fn from(error: std::io::Error) -> Unread {
-        Unread { os_error: error.raw_os_error().unwrap_or(0), text: says::unreadable(error) }
+impl Unread {
+    /// The operating system refused it.
+    pub(super) fn because(path: &Path, error: std::io::Error) -> Unread {
+        let os_error = error.raw_os_error().unwrap_or(0);
+        let text = match std::env::current_dir() {
+            Ok(folder) if path.is_relative() => says::unreadable_in(error, folder.display()),
+            _ => says::unreadable(error),
+        };
+        Unread { os_error, text }
     }
 }
 
@@ -47,8 +53,9 @@ impl From<Text> for Unread {
 pub(super) fn read(path: &Path, wait: Duration) -> Result<Source, Unread> {
     // Without blocking: a pipe without a writer, or a device, must not hold the caller up.
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-    let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    let metadata = file.metadata()?;
+    let unread = |error| Unread::because(path, error);
+    let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(unread)?;
+    let metadata = file.metadata().map_err(unread)?;
     if metadata.is_dir() {
         return Err(says::folder().into());
     }
@@ -60,7 +67,7 @@ pub(super) fn read(path: &Path, wait: Duration) -> Result<Source, Unread> {
     let mut len = 0;
     loop {
         if let Some(deadline) = deadline
-            && !is_ready(&file, deadline)?
+            && !is_ready(&file, deadline).map_err(unread)?
         {
             return Err(says::silent_pipe(wait.as_secs_f32()).into());
         }
@@ -70,7 +77,7 @@ pub(super) fn read(path: &Path, wait: Duration) -> Result<Source, Unread> {
             // Somebody else was faster.
             Err(error) if error.kind() == ErrorKind::WouldBlock && deadline.is_some() => {}
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(unread(error)),
         }
         if len > MOST_BYTES {
             return Err(says::too_large(MOST_BYTES >> 20).into());
@@ -85,9 +92,8 @@ pub(super) fn read(path: &Path, wait: Duration) -> Result<Source, Unread> {
     Ok(Source { bytes, is_file })
 }
 
-fn is_ready(file: &File, deadline: Instant) -> Result<bool, Unread> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    Ok(sys::wait_readable(file.as_fd(), left)?)
+fn is_ready(file: &File, deadline: Instant) -> std::io::Result<bool> {
+    sys::wait_readable(file.as_fd(), deadline.saturating_duration_since(Instant::now()))
 }
 
 #[cfg(test)]
