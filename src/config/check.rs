@@ -188,7 +188,18 @@ fn accept(key: &Key, text: &str) -> Result<Value, Text> {
             _ => says::no_value_but_default(key.kind, key.name),
         });
     }
-    if is_no_path(text) && (key.kind == Kind::Path || super::secret::begins_pem(text)) {
+    // Others refuse what is no number or word of theirs, and do not show it.
+    let is_free = !matches!(
+        key.kind,
+        Kind::Flag
+            | Kind::Integer { .. }
+            | Kind::IntegerOrAuto { .. }
+            | Kind::Duration { .. }
+            | Kind::Size { .. }
+            | Kind::Choice(_)
+            | Kind::TlsVersion
+    );
+    if is_free && !is_secret(key.name) && is_no_path(text) {
         return Err(says::key_as_value());
     }
     let parsed = key.kind.parse(text);
@@ -237,13 +248,17 @@ fn shown_value(key: &str, value: &str) -> String {
     if is_secret(key) { "the value".to_owned() } else { quoted(value) }
 }
 
-/// The key as a message shows it. A line of base64 that ends with `=` looks like a key without a
-/// value.
+/// The key as a message shows it. A line of base64 that ends with `=` looks like a key with hardly a
+/// value; no key of ours has both cases and digits.
 pub(super) fn shown_key(entry: &Entry) -> String {
     let is_known = SectionType::ALL.iter().any(|section| section.key(&entry.key).is_some());
+    let has_no_letter = !entry.value.contains(char::is_alphanumeric);
+    let has = |of: fn(&char) -> bool| entry.key.chars().any(|c| of(&c));
+    let is_mixed =
+        has(char::is_ascii_uppercase) && has(char::is_ascii_lowercase) && has(char::is_ascii_digit);
     match entry.key.contains('.') {
         false if is_known => entry.key.to_string(),
-        _ if !is_known && ["", "="].contains(&&*entry.value) => start(&entry.key),
+        _ if !is_known && (has_no_letter || is_mixed) => start(&entry.key),
         _ => name(&entry.key),
     }
 }

@@ -383,7 +383,10 @@ mod tests {
         let tls = &document.sections[0];
         assert_eq!(tls.repeats.len(), 1);
         let value = |key| tls.entry(key).map(|entry| entry.value.to_string());
-        assert_eq!((value("A"), value("b"), value("c")), (Some("2".into()), Some("1".into()), None));
+        assert_eq!(
+            (value("A"), value("b"), value("c")),
+            (Some("2".into()), Some("1".into()), None)
+        );
     }
 
     #[test]

@@ -156,7 +156,8 @@ impl Findings {
             Some(source) if finding.line > 0 => (*source, finding.line),
             _ => (sources.len(), 0),
         });
-        let (errors, warnings) = (self.errors.saturating_sub(MOST), self.warnings.saturating_sub(MOST));
+        let (errors, warnings) =
+            (self.errors.saturating_sub(MOST), self.warnings.saturating_sub(MOST));
         if errors + warnings > 0 {
             let severity = if errors > 0 { Severity::Error } else { Severity::Warning };
             let file = document.sources.last().cloned().unwrap_or_default();

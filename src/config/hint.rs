@@ -14,7 +14,8 @@ pub(super) fn habit(kind: Kind, value: &str) -> Option<Text> {
     let is_path = matches!(kind, Kind::Path);
     let begins = |start: &str| value.starts_with(start);
     let is_quoted = |text: &str| {
-        let pairs = [('"', '"'), ('\'', '\''), ('“', '”'), ('„', '“'), ('‘', '’'), ('«', '»'), ('`', '`')];
+        let pairs =
+            [('"', '"'), ('\'', '\''), ('“', '”'), ('„', '“'), ('‘', '’'), ('«', '»'), ('`', '`')];
         let ends = |&(left, right)| {
             let inner = text.strip_prefix(left).and_then(|rest| rest.strip_suffix(right));
             inner.is_some()
@@ -23,7 +24,9 @@ pub(super) fn habit(kind: Kind, value: &str) -> Option<Text> {
     };
     let mut items = value.split(',').map(str::trim);
     let variable = ["${", "$(", "{{", "<%"].iter().any(|start| value.contains(start))
-        || value.strip_prefix('$').is_some_and(|name| name.starts_with(|c: char| c.is_ascii_alphabetic()))
+        || value
+            .strip_prefix('$')
+            .is_some_and(|name| name.starts_with(|c: char| c.is_ascii_alphabetic()))
         || value.strip_prefix('%').is_some_and(|name| name.contains('%'));
     if let Some(c) = value.chars().find(|&c| is_invisible(c) && c != '\t') {
         Some(says::invisible(code(c)))
@@ -44,23 +47,57 @@ pub(super) fn habit(kind: Kind, value: &str) -> Option<Text> {
 
 /// What stands before a comment behind a value.
 fn without_comment(value: &str) -> Option<&str> {
-    let comment = value.match_indices([';', '#']).find(|(at, _)| value[..*at].ends_with([' ', '\t']));
+    let comment =
+        value.match_indices([';', '#']).find(|(at, _)| value[..*at].ends_with([' ', '\t']));
     let (at, _) = comment?;
     Some(value[..at].trim_end()).filter(|before| !before.is_empty())
 }
 
 /// A time without a unit that is shorter than a second, where most are some seconds long.
 pub(super) fn is_short_time(kind: Kind, value: &str) -> bool {
-    matches!(kind, Kind::Duration { .. }) && units::integer(value).is_some_and(|n| (1..1_000).contains(&n))
+    matches!(kind, Kind::Duration { .. })
+        && units::integer(value).is_some_and(|n| (1..1_000).contains(&n))
 }
 
 /// Of https://www.iana.org/assignments/tls-extensiontype-values (ALPN).
 const ALPN: [&str; 37] = [
-    "http/0.9", "http/1.0", "http/1.1", "spdy/1", "spdy/2", "spdy/3", "stun.turn",
-    "stun.nat-discovery", "h2", "h2c", "webrtc", "c-webrtc", "ftp", "imap", "pop3", "managesieve",
-    "coap", "co", "xmpp-client", "xmpp-server", "acme-tls/1", "mqtt", "dot", "ntske/1", "sunrpc",
-    "h3", "smb", "irc", "nntp", "nnsp", "doq", "sip/2", "tds/8.0", "dicom", "postgresql",
-    "radius/1.0", "radius/1.1",
+    "http/0.9",
+    "http/1.0",
+    "http/1.1",
+    "spdy/1",
+    "spdy/2",
+    "spdy/3",
+    "stun.turn",
+    "stun.nat-discovery",
+    "h2",
+    "h2c",
+    "webrtc",
+    "c-webrtc",
+    "ftp",
+    "imap",
+    "pop3",
+    "managesieve",
+    "coap",
+    "co",
+    "xmpp-client",
+    "xmpp-server",
+    "acme-tls/1",
+    "mqtt",
+    "dot",
+    "ntske/1",
+    "sunrpc",
+    "h3",
+    "smb",
+    "irc",
+    "nntp",
+    "nnsp",
+    "doq",
+    "sip/2",
+    "tds/8.0",
+    "dicom",
+    "postgresql",
+    "radius/1.0",
+    "radius/1.1",
 ];
 
 /// What is doubtful about the name of an application protocol. Names of the host's own are not.
@@ -69,7 +106,8 @@ pub(super) fn alpn(name: &str) -> Option<Text> {
         return None;
     }
     // Names are short; the distance of a long one is work for nothing.
-    let plain = name.len() <= 32 && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-/+:".contains(c));
+    let plain =
+        name.len() <= 32 && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-/+:".contains(c));
     if !plain && name.contains([' ', '\t', ';', '"', '\'', '#', '“', '”']) {
         return Some(says::alpn_commas(quoted(name)).and(habit(Kind::Alpn, name)));
     }

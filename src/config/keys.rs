@@ -40,7 +40,8 @@ impl SectionType {
         static INDEX: LazyLock<[HashMap<String, &'static Key>; 3]> = LazyLock::new(|| {
             // Of `certificate.NAME` all up to the dot.
             let name = |key: &Key| key.name.trim_end_matches("NAME").to_ascii_lowercase();
-            SectionType::ALL.map(|section| section.keys().iter().map(|key| (name(key), key)).collect())
+            SectionType::ALL
+                .map(|section| section.keys().iter().map(|key| (name(key), key)).collect())
         });
         let name = name.to_ascii_lowercase();
         let end = match name.find('.') {

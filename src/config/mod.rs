@@ -97,7 +97,8 @@ impl Config {
             message: format!("{name}: error: {}", unread.text),
         };
         let read = source::read(path, source::PIPE_WAIT).map_err(refused)?;
-        let absolute = std::path::absolute(path).map_err(|error| refused(source::Unread::because(path, error)))?;
+        let absolute = std::path::absolute(path)
+            .map_err(|error| refused(source::Unread::because(path, error)))?;
         let folder = absolute.parent().filter(|_| read.is_file);
         self.load_text(&read.bytes, &name, folder.map(Path::to_path_buf))
     }
@@ -238,7 +239,9 @@ impl Config {
                 continue;
             }
             match load_tls(tls) {
-                Ok((_, warnings)) => warnings.into_iter().for_each(|warning| findings.push(warning)),
+                Ok((_, warnings)) => {
+                    warnings.into_iter().for_each(|warning| findings.push(warning))
+                }
                 Err(error) => findings.push(*error),
             }
         }

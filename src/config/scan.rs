@@ -204,10 +204,9 @@ impl<'a> Lines<'a> {
         let is_pem = begins_pem(text);
         self.in_pem = is_pem && !ends_pem(text);
         Some(match entry {
-            Some((key, value)) if !begins_pem(key) => Content::Entry {
-                key: key.trim_matches(BLANKS),
-                value: value.trim_matches(BLANKS),
-            },
+            Some((key, value)) if !begins_pem(key) => {
+                Content::Entry { key: key.trim_matches(BLANKS), value: value.trim_matches(BLANKS) }
+            }
             _ if is_pem => Content::Broken(Fault::Pem),
             _ => Content::Broken(Fault::Junk(text_start(text))),
         })
@@ -347,7 +346,10 @@ mod tests {
         let junk = |start: &str| broken(Fault::Junk(start.into()));
         assert_eq!(contents(b"port 1\n = 1\n::1"), [junk("port"), junk("="), junk(":")]);
         // Known names are shown whole, of others less than of base64 may be shown.
-        assert_eq!(contents(b"queueLength: 5\n!include x"), [junk("queueLength"), junk("!includ…")]);
+        assert_eq!(
+            contents(b"queueLength: 5\n!include x"),
+            [junk("queueLength"), junk("!includ…")]
+        );
     }
 
     #[test]
@@ -363,7 +365,9 @@ mod tests {
 
     #[test]
     fn a_lone_carriage_return_ends_no_line() {
-        for (text, hides_header) in [(&b"; a\rport=1\n"[..], false), (b"; a\r [Port]\rport=1", true)] {
+        for (text, hides_header) in
+            [(&b"; a\rport=1\n"[..], false), (b"; a\r [Port]\rport=1", true)]
+        {
             assert_eq!(contents(text), [broken(Fault::StrayReturn { hides_header })]);
         }
     }
@@ -374,7 +378,8 @@ mod tests {
             '\u{feff}', '\u{a0}', '\u{200b}', '\u{ad}', '\u{200e}', '\u{202e}', '\u{2028}',
             '\u{85}', '\u{3164}', '\u{fe0f}', '\u{b}', '\u{c}', '\u{1b}', '\u{2003}',
         ] {
-            for text in [format!("{c}[Port]"), format!(" {c} \u{200b}[Port.b"), format!("{c} [a]")] {
+            for text in [format!("{c}[Port]"), format!(" {c} \u{200b}[Port.b"), format!("{c} [a]")]
+            {
                 // A byte order mark is one at the start of the file only.
                 let found = contents(format!("\n{text}").as_bytes());
                 assert_eq!(found, [broken(Fault::HiddenHeader(c))], "{text:?}");
@@ -391,7 +396,10 @@ mod tests {
 
     #[test]
     fn a_break_within_a_comment_may_hide_a_key() {
-        assert_eq!(contents("; a\u{2028}k = 1".as_bytes()), [broken(Fault::StrayBreak('\u{2028}'))]);
+        assert_eq!(
+            contents("; a\u{2028}k = 1".as_bytes()),
+            [broken(Fault::StrayBreak('\u{2028}'))]
+        );
         // As Windows writes an ellipsis.
         assert!(contents(b"; and so on\x85 [1]").is_empty());
         assert_eq!(contents("k = a\u{2028}b".as_bytes()), [entry("k", "a\u{2028}b")]);
@@ -399,12 +407,19 @@ mod tests {
 
     #[test]
     fn of_a_pem_block_only_the_first_line_is_something() {
-        let block = "-----BEGIN PRIVATE KEY-----\nMIIEvQ\n\nabc/def+\nxyz==\n-----END PRIVATE KEY-----\n";
-        assert_eq!(contents(format!("{block}a=1").as_bytes()), [broken(Fault::Pem), entry("a", "1")]);
+        let block =
+            "-----BEGIN PRIVATE KEY-----\nMIIEvQ\n\nabc/def+\nxyz==\n-----END PRIVATE KEY-----\n";
+        assert_eq!(
+            contents(format!("{block}a=1").as_bytes()),
+            [broken(Fault::Pem), entry("a", "1")]
+        );
         let value = contents(format!("  privateKey = {block}[A]").as_bytes());
         assert_eq!(value, [entry("privateKey", "-----BEGIN PRIVATE KEY-----"), header("A")]);
         let line = "-----BEGIN EC PRIVATE KEY----- MIIE= -----END EC PRIVATE KEY-----";
-        assert_eq!(contents(format!("{line}\na=").as_bytes()), [broken(Fault::Pem), entry("a", "")]);
+        assert_eq!(
+            contents(format!("{line}\na=").as_bytes()),
+            [broken(Fault::Pem), entry("a", "")]
+        );
     }
 
     #[test]

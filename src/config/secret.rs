@@ -183,7 +183,8 @@ mod tests {
     fn a_key_in_place_of_a_path_is_found_and_a_random_path_is_none() {
         let key = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgevZzL1gdAFr88hb2";
         assert!(is_no_path(key) && is_no_path("-----BEGIN EC PRIVATE KEY----- x"));
-        for path in [format!("./{key}"), format!("/run/{key}"), format!("{key}.pem"), "k.pem".into()]
+        for path in
+            [format!("./{key}"), format!("/run/{key}"), format!("{key}.pem"), "k.pem".into()]
         {
             assert!(!is_no_path(&path), "{path}");
         }

@@ -117,7 +117,8 @@ fn hides(text: &[u8]) {
         format!("privateKey = {KEY}"),
         KEY.to_owned(),
     ];
-    let choice = text.iter().fold(0usize, |sum, &byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    let choice =
+        text.iter().fold(0usize, |sum, &byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
     let form = &forms[choice % forms.len()];
     let lines = text.split(|&byte| byte == b'\n').count();
     // At the start, the end or between, as a line of its own.
