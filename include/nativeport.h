@@ -434,30 +434,35 @@ typedef void (*np_finding_fn)(void *user_data, const np_finding *finding);
 np_status np_config_new(np_config **config);
 
 /**
- * Reads an INI file into the configuration. Several files may be read, and what is read or set
+ * Reads an INI file into the configuration, of 8 MiB at most. It may be a pipe, such as
+ * "/dev/stdin", which must end within 5 s. Several files may be read, and what is read or set
  * later counts: a key that is given again in `[Runtime]` or in a TLS section replaces the older
  * value. Ports of further files are further ports, and a name that is there already is an
- * error. Relative paths in the file start at its folder.
+ * error. Relative paths in the file start at its folder, those in a pipe at the working directory.
+ * The library wipes its copy of the text.
  * What is wrong inside it, np_config_check tells; np_runtime_new and np_listener_new
  * refuse it.
  *
  * Thread: any
- * Blocking: no; it reads a file
+ * Blocking: no; it reads a file, and waits 5 s at most for a pipe
  * Owns: nothing; path is copied
  * Null: config and path must not be NULL; error may be
- * Fails: NP_ERR_CONFIG_FILE if the file cannot be read as a text, NP_ERR_ARGUMENT
+ * Fails: NP_ERR_CONFIG_FILE if the file cannot be read as a text, or is too large;
+ *   NP_ERR_ARGUMENT
  */
-np_status np_config_load_file(np_config *config, const char *path, np_error *error);
+np_status np_config_load_file(np_config *config,
+                              const char *path,
+                              np_error *error);
 
 /**
  * Reads INI text into the configuration, as np_config_load_file does. name stands for the
- * file in messages; relative paths start at the working directory.
+ * file in messages; relative paths start at the working directory at the time of the call.
  *
  * Thread: any
  * Blocking: no
  * Owns: nothing; text and name are copied
  * Null: text may be NULL if len is 0; config and name must not be; error may be
- * Fails: NP_ERR_CONFIG_FILE if it is no text, NP_ERR_ARGUMENT
+ * Fails: NP_ERR_CONFIG_FILE if it is no text, or larger than 8 MiB; NP_ERR_ARGUMENT
  */
 np_status np_config_load_string(np_config *config,
                                 const char *text,
@@ -485,7 +490,8 @@ np_status np_config_add_port(np_config *config,
 /**
  * Sets one value, as a line "key = value" in the section would. section is a canonical
  * name: "Runtime", the name of a port ("Port", "Port.#2", "Port.web") or of a TLS section.
- * Keys, units and defaults are those of the INI file. Whether the value is right,
+ * Keys, units and defaults are those of the INI file. Relative paths start at the working
+ * directory at the time of the call. Whether the value is right, also whether it is empty,
  * np_config_check tells; np_runtime_new and np_listener_new refuse it.
  *
  * Thread: any
@@ -522,7 +528,8 @@ np_status np_config_get(const np_config *config,
 
 /**
  * Checks everything, certificates and keys included, without binding anything, and calls
- * back for each finding. The configuration can start if *errors is 0 and np_config_port_count
+ * back for each finding: 1,000 errors and 1,000 warnings at most, and one that counts the others.
+ * No finding shows a text that may be a key or password. The configuration can start if *errors is 0 and np_config_port_count
  * is not.
  *
  * Thread: any; the callback runs in the calling thread, before the call returns
@@ -568,7 +575,7 @@ np_status np_config_get_port_name(const np_config *config,
 
 /**
  * As np_config_get_port_name, but the name as the file writes it, for messages: "Port 1"
- * where the canonical name is "Port.1".
+ * where the canonical name is "Port.1". A long name is cut.
  *
  * Thread: any
  * Blocking: no

@@ -103,13 +103,11 @@ enum PortState {
 impl Listener {
     /// Prepares the `port_index`-th port section: certificates are loaded, nothing is bound.
     pub fn new(runtime: &Runtime, config: &Config, port_index: usize) -> Result<Listener, Error> {
-        let (settings, findings) = config.resolve();
+        let (settings, findings) = config.resolved();
         if let Some(error) = findings.iter().find(|f| f.severity == Severity::Error) {
             return Err(Error::new(Status::Config, error.to_string()));
         }
-        let others = settings.ports.iter().enumerate().filter(|(index, _)| *index != port_index);
-        let others: Vec<String> = others.map(|(_, port)| port.written.clone()).collect();
-        let Some(settings) = settings.ports.into_iter().nth(port_index) else {
+        let Some(settings) = settings.ports.get(port_index).cloned() else {
             let message = match config.finding_if_no_port() {
                 Some(finding) => finding.to_string(),
                 None => {
@@ -129,7 +127,7 @@ impl Listener {
         }
         // A key that is mistyped changes nothing, which may be less than its author believes.
         let core = runtime.core();
-        for finding in findings.iter().filter(|finding| !others.contains(&finding.section)) {
+        for finding in config.findings_for(port_index) {
             core.warn_once("config", finding.to_string());
         }
         let port = Port::new(core.clone(), settings, port_index)?;

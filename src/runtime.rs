@@ -519,7 +519,7 @@ impl Runtime {
         if is_forked_child() {
             return Err(Error::new(Status::State, IN_FORKED_CHILD));
         }
-        let (settings, findings) = config.resolve();
+        let (settings, findings) = config.resolved();
         if let Some(error) = findings.iter().find(|f| f.severity == Severity::Error) {
             return Err(Error::new(Status::Config, error.to_string()));
         }

@@ -2,11 +2,11 @@
 //! the core with `unsafe`: plain system calls on the calling thread, and joining of others.
 #![allow(unsafe_code)]
 
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-#[cfg(target_os = "linux")]
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How a thread of the library is scheduled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,29 @@ pub(crate) fn with_signals_blocked<R>(f: impl FnOnce() -> R) -> R {
     // SAFETY: as above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut()) };
     result
+}
+
+/// Waits until something can be read from a descriptor, or its writers have ended; false if the time
+/// passes first. What cannot be waited for, such as a file, is always ready.
+pub(crate) fn wait_readable(fd: BorrowedFd<'_>, at_most: Duration) -> std::io::Result<bool> {
+    let end = Instant::now() + at_most;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        // Rounded up: a wait must not end too early and be begun again and again.
+        let ms = left.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(libc::c_int::MAX);
+        let mut polled = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one structure of ours, for the time of the call; the descriptor is open.
+        match unsafe { libc::poll(&mut polled, 1, ms) } {
+            0 => return Ok(false),
+            1.. => return Ok(true),
+            _ => {
+                let error = std::io::Error::last_os_error();
+                if error.kind() != std::io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
 }
 
 /// Joins a thread if it is gone, last destructors of the host included, for which `is_finished` does

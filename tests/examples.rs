@@ -432,7 +432,7 @@ fn serve_tells_what_is_wrong_with_a_file_with_and_without_check() {
         &config,
         format!(
             "{config}:1: error: the header '[Port' does not end with its ']'; valid: [Name] \
-             alone on the line"
+             alone on the line; comments need a line of their own"
         ),
     );
     let config = files.folder.join("missing.ini").display().to_string();
@@ -440,7 +440,7 @@ fn serve_tells_what_is_wrong_with_a_file_with_and_without_check() {
         &config,
         format!(
             "{config}: error: the configuration file cannot be read: No such file or directory \
-             (os error 2)"
+             (os error 2); valid: the path of a text file that this process may read"
         ),
     );
 }

@@ -618,7 +618,7 @@ fn a_wall_clock_that_jumps_moves_no_deadline() {
     must(command.arg("-o").arg(&shim));
     // One port for each deadline: nobody has to be quick.
     let ini = format!(
-        "{PORT}readTimeout=300\n{}idleTimeout=800\n",
+        "{PORT}readTimeout=300ms\n{}idleTimeout=800ms\n",
         PORT.replace("[Port]", "[Port.idle]")
     );
     let mut command = Command::new(program());

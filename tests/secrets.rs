@@ -43,7 +43,8 @@ fn the_process_with_the_key() {
     drop(kept);
 }
 
-struct Loaded(Child, BufReader<ChildStdout>);
+/// With its output, which stays open.
+struct Loaded(Child, #[allow(dead_code)] BufReader<ChildStdout>);
 
 impl Loaded {
     fn new(how: &str, keys: &str) -> Loaded {

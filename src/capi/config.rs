@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use parking_lot::Mutex;
+use zeroize::Zeroizing;
 
 use super::entry;
 use super::ptr::{self, Place, TextBuffer};
@@ -74,18 +75,21 @@ pub unsafe extern "C" fn np_config_new(config: *mut *mut np_config) -> np_status
     })
 }
 
-/// Reads an INI file into the configuration. Several files may be read, and what is read or set
+/// Reads an INI file into the configuration, of 8 MiB at most. It may be a pipe, such as
+/// "/dev/stdin", which must end within 5 s. Several files may be read, and what is read or set
 /// later counts: a key that is given again in `[Runtime]` or in a TLS section replaces the older
 /// value. Ports of further files are further ports, and a name that is there already is an
-/// error. Relative paths in the file start at its folder.
+/// error. Relative paths in the file start at its folder, those in a pipe at the working directory.
+/// The library wipes its copy of the text.
 /// What is wrong inside it, np_config_check tells; np_runtime_new and np_listener_new
 /// refuse it.
 ///
 /// Thread: any
-/// Blocking: no; it reads a file
+/// Blocking: no; it reads a file, and waits 5 s at most for a pipe
 /// Owns: nothing; path is copied
 /// Null: config and path must not be NULL; error may be
-/// Fails: NP_ERR_CONFIG_FILE if the file cannot be read as a text, NP_ERR_ARGUMENT
+/// Fails: NP_ERR_CONFIG_FILE if the file cannot be read as a text, or is too large;
+///   NP_ERR_ARGUMENT
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_config_load_file(
     config: *mut np_config,
@@ -103,13 +107,13 @@ pub unsafe extern "C" fn np_config_load_file(
 }
 
 /// Reads INI text into the configuration, as np_config_load_file does. name stands for the
-/// file in messages; relative paths start at the working directory.
+/// file in messages; relative paths start at the working directory at the time of the call.
 ///
 /// Thread: any
 /// Blocking: no
 /// Owns: nothing; text and name are copied
 /// Null: text may be NULL if len is 0; config and name must not be; error may be
-/// Fails: NP_ERR_CONFIG_FILE if it is no text, NP_ERR_ARGUMENT
+/// Fails: NP_ERR_CONFIG_FILE if it is no text, or larger than 8 MiB; NP_ERR_ARGUMENT
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_config_load_string(
     config: *mut np_config,
@@ -153,9 +157,9 @@ pub unsafe extern "C" fn np_config_add_port(
             let name = ptr::text(name, "name")?;
             let place = Place::optional(index, "index")?;
             let mut config = config.inner.lock();
-            let canonical = config.add_port(name)?;
-            let at = config.port_names().iter().position(|name| *name == canonical);
-            let at = at.and_then(|at| u32::try_from(at).ok());
+            config.add_port(name)?;
+            // It is the last one.
+            let at = u32::try_from(config.port_count() - 1).ok();
             place.put(at.ok_or_else(|| Error::new(Status::Internal, Status::Internal.message()))?);
             Ok(())
         })
@@ -164,7 +168,8 @@ pub unsafe extern "C" fn np_config_add_port(
 
 /// Sets one value, as a line "key = value" in the section would. section is a canonical
 /// name: "Runtime", the name of a port ("Port", "Port.#2", "Port.web") or of a TLS section.
-/// Keys, units and defaults are those of the INI file. Whether the value is right,
+/// Keys, units and defaults are those of the INI file. Relative paths start at the working
+/// directory at the time of the call. Whether the value is right, also whether it is empty,
 /// np_config_check tells; np_runtime_new and np_listener_new refuse it.
 ///
 /// Thread: any
@@ -222,13 +227,15 @@ pub unsafe extern "C" fn np_config_get(
                 TextBuffer::new(buffer, size, needed)?,
             )
         };
-        let value = config.inner.lock().get(section, key);
+        // The host's secrets may be in its own sections.
+        let value = config.inner.lock().get(section, key).map(Zeroizing::new);
         buffer.put(&value.ok_or(Status::NotFound)?)
     })
 }
 
 /// Checks everything, certificates and keys included, without binding anything, and calls
-/// back for each finding. The configuration can start if *errors is 0 and np_config_port_count
+/// back for each finding: 1,000 errors and 1,000 warnings at most, and one that counts the others.
+/// No finding shows a text that may be a key or password. The configuration can start if *errors is 0 and np_config_port_count
 /// is not.
 ///
 /// Thread: any; the callback runs in the calling thread, before the call returns
@@ -333,13 +340,12 @@ pub unsafe extern "C" fn np_config_get_port_name(
         // SAFETY: the caller's promise for an object and outputs.
         let (config, buffer) =
             unsafe { (ptr::reference(config, "config")?, TextBuffer::new(buffer, size, needed)?) };
-        let names = config.inner.lock().port_names();
-        buffer.put(names.get(index as usize).ok_or(Status::NotFound)?)
+        buffer.put(config.inner.lock().port_name(index as usize).ok_or(Status::NotFound)?)
     })
 }
 
 /// As np_config_get_port_name, but the name as the file writes it, for messages: "Port 1"
-/// where the canonical name is "Port.1".
+/// where the canonical name is "Port.1". A long name is cut.
 ///
 /// Thread: any
 /// Blocking: no
@@ -359,8 +365,7 @@ pub unsafe extern "C" fn np_config_get_port_written_name(
         // SAFETY: the caller's promise for an object and outputs.
         let (config, buffer) =
             unsafe { (ptr::reference(config, "config")?, TextBuffer::new(buffer, size, needed)?) };
-        let names = config.inner.lock().port_written_names();
-        buffer.put(names.get(index as usize).ok_or(Status::NotFound)?)
+        buffer.put(config.inner.lock().port_written_name(index as usize).ok_or(Status::NotFound)?)
     })
 }
 

@@ -4,40 +4,56 @@
 //! finding gets one, and the values that come out are right or the defaults. What
 //! sections and keys mean together is left to `resolve`.
 
-use super::document::{Broken, Entry, Fault, Section};
-use super::finding::{Finding, Origin, Severity, quoted};
+use super::document::{Broken, Entry, Section};
+use super::finding::{Finding, Findings, Severity};
 use super::keys::{DefaultValue, Key, SectionType, cores};
 use super::kind::{Kind, Value};
+use super::name::foreign;
+use super::says::{self, Text};
+use super::scan::{Fault, MOST_LINE_BYTES};
+use super::secret::{is_no_path, is_secret_key, may_be_secret};
 use super::settings::Places;
+use super::text::{code, name, quoted, start};
+use super::{hint, work};
 use std::collections::HashMap;
 
 /// The values of one section, defaults included.
-pub(super) struct Values<'a>(HashMap<&'static str, (Value, Option<&'a Entry>)>);
+pub(super) struct Values<'a> {
+    values: HashMap<&'static str, (Value, Option<&'a Entry>)>,
+    /// The keys whose value is an error.
+    wrong: Vec<&'static str>,
+}
 
 impl<'a> Values<'a> {
     /// The defaults alone.
     pub(super) fn defaults(kind: SectionType) -> Values<'a> {
         let keys = kind.keys().iter();
-        Values(keys.map(|key| (key.name, (default_value(key), None))).collect())
+        let values = keys.map(|key| (key.name, (default_value(key), None))).collect();
+        Values { values, wrong: Vec::new() }
     }
 
     /// The entry that gave this key its value; `None` for a default.
     pub(super) fn entry(&self, name: &str) -> Option<&'a Entry> {
-        self.0.get(name).and_then(|(_, entry)| *entry)
+        self.values.get(name).and_then(|(_, entry)| *entry)
+    }
+
+    /// The keys whose value is an error.
+    pub(super) fn wrong(&self) -> &[&'static str] {
+        &self.wrong
     }
 
     /// Where the section and the keys that count stand.
     pub(super) fn places(&self, section: &Section) -> Places {
-        let given = self.0.iter().filter_map(|(name, (_, entry))| Some((*name, (*entry)?)));
+        let given = self.values.iter().filter_map(|(name, (_, entry))| Some((*name, (*entry)?)));
         Places {
-            section: section.origin.clone(),
-            keys: given.map(|(name, entry)| (name, entry.origin.clone())).collect(),
+            section: section.spot.origin(),
+            keys: given.map(|(name, entry)| (name, entry.spot.origin())).collect(),
         }
     }
 
     /// Of an integer, a duration (ms) or a size (bytes).
     pub(super) fn number<T: TryFrom<u64>>(&self, name: &str) -> T {
-        let number = match self.0.get(name) {
+        let number = match self.values.get(name) {
             Some((Value::Number(number), _)) => T::try_from(*number).ok(),
             _ => None,
         };
@@ -47,7 +63,7 @@ impl<'a> Values<'a> {
 
     /// Of an integer that may be left to the library, then `None`.
     pub(super) fn number_or_auto(&self, name: &str) -> Option<u64> {
-        match self.0.get(name) {
+        match self.values.get(name) {
             Some((Value::Word(_), _)) => None,
             _ => Some(self.number(name)),
         }
@@ -55,7 +71,7 @@ impl<'a> Values<'a> {
 
     /// Of a choice, as a variant of its enum.
     pub(super) fn word<T>(&self, name: &str, from_word: fn(&str) -> Option<T>) -> T {
-        let word = match self.0.get(name) {
+        let word = match self.values.get(name) {
             Some((Value::Word(word), _)) => from_word(word),
             _ => None,
         };
@@ -65,7 +81,7 @@ impl<'a> Values<'a> {
 
     /// Of a flag.
     pub(super) fn flag(&self, name: &str) -> bool {
-        match self.0.get(name) {
+        match self.values.get(name) {
             Some((Value::Flag(flag), _)) => *flag,
             // As above.
             _ => unreachable!("{name} is a flag"),
@@ -74,7 +90,7 @@ impl<'a> Values<'a> {
 
     /// Of a list; empty if there is none.
     pub(super) fn list(&self, name: &str) -> Vec<String> {
-        match self.0.get(name) {
+        match self.values.get(name) {
             Some((Value::List(items), _)) => items.clone(),
             _ => Vec::new(),
         }
@@ -85,49 +101,67 @@ impl<'a> Values<'a> {
 pub(super) fn check<'a>(
     section: &'a Section,
     kind: SectionType,
-    findings: &mut Vec<Finding>,
+    findings: &mut Findings,
 ) -> Values<'a> {
-    for junk in &section.junk {
-        findings.push(broken_finding(junk, &section.written));
+    for broken in &section.broken {
+        findings.push(broken_finding(broken, &section.written));
     }
     let mut values = Values::defaults(kind);
-    let mut seen: Vec<(String, &Origin)> = Vec::new();
-    for entry in &section.entries {
-        let name = entry.key.to_ascii_lowercase();
-        match seen.iter_mut().find(|(earlier, _)| *earlier == name) {
-            Some((_, earlier)) => {
-                let place = place(earlier);
-                let message = format!("the key was set before, {place}");
-                let valid = "this one, the last, counts";
-                let mut finding = at(section, entry, Severity::Warning, message, valid);
-                // The value may be a password.
-                finding.found.clone_from(&entry.key);
-                findings.push(finding);
-                *earlier = &entry.origin;
-            }
-            None => seen.push((name, &entry.origin)),
-        }
-        if section.entry(&entry.key).is_some_and(|last| !std::ptr::eq(last, entry)) {
-            continue;
-        }
-        let Some(key) = kind.key(&entry.key) else {
-            findings.push(unknown(section, entry, kind));
+    for (folded, entry) in &section.entries {
+        work::count(folded.len());
+        repeated(section, entry, findings);
+        let Some(key) = kind.key(folded) else {
+            findings.warn(|| unknown(section, entry, kind));
             continue;
         };
         match accept(key, &entry.value) {
             Ok(value) => {
-                values.0.insert(key.name, (value, Some(entry)));
+                doubtful(section, entry, key, &value, findings);
+                values.values.insert(key.name, (value, Some(entry)));
             }
-            Err((message, valid)) => {
-                let mut finding = at(section, entry, Severity::Error, message, valid);
-                if key.kind == Kind::Secret {
-                    finding.found.clear();
-                }
-                findings.push(finding);
+            Err(text) => {
+                values.wrong.push(key.name);
+                findings.push(at(section, entry, Severity::Error, text));
             }
         }
     }
     values
+}
+
+/// Warns at each repetition of a key, which names the one before it.
+fn repeated(section: &Section, entry: &Entry, findings: &mut Findings) {
+    let mut later = entry.earlier.iter().skip(1).chain([&entry.spot]);
+    for before in &entry.earlier {
+        let Some(spot) = later.next() else { break };
+        findings.warn(|| {
+            let text = says::key_twice(before.in_words());
+            let mut finding = Finding::new(Severity::Warning, spot, &section.written, text);
+            finding.key = shown_key(entry);
+            // The value may be a password.
+            finding.found.clone_from(&finding.key);
+            finding
+        });
+    }
+}
+
+/// Warns of a value that is legal and probably not what was meant.
+fn doubtful(section: &Section, entry: &Entry, key: &Key, value: &Value, findings: &mut Findings) {
+    let mut warn = |text| findings.warn(|| at(section, entry, Severity::Warning, text));
+    if hint::is_short_time(key.kind, &entry.value) {
+        warn(says::short_time(&*entry.value));
+    }
+    match (key.kind, value) {
+        (Kind::Alpn, Value::List(names)) => {
+            // As many as a ClientHello may hold; more are not worth the work.
+            names.iter().take(100).filter_map(|name| hint::alpn(name)).for_each(&mut warn);
+        }
+        (Kind::Path | Kind::Text(_) | Kind::List | Kind::Names | Kind::Addresses, _) => {
+            // A section's name may hold anything, and is there or not.
+            let hint = hint::habit(key.kind, &entry.value).filter(|_| key.name != "sslSection");
+            hint.into_iter().for_each(warn);
+        }
+        _ => {}
+    }
 }
 
 /// The effective default as a text, as `Config::get` tells it; `None` if there is none.
@@ -156,121 +190,130 @@ fn default_value(key: &Key) -> Value {
 }
 
 /// The value, or what is wrong and what would be valid.
-fn accept(key: &Key, text: &str) -> Result<Value, (String, String)> {
+fn accept(key: &Key, text: &str) -> Result<Value, Text> {
+    if text.is_empty() {
+        return Err(match key.default {
+            DefaultValue::Required => says::no_value(key.kind),
+            _ => says::no_value_but_default(key.kind, key.name),
+        });
+    }
+    // Others refuse what is no number or word of theirs, and do not show it.
+    let is_free = !matches!(
+        key.kind,
+        Kind::Flag
+            | Kind::Integer { .. }
+            | Kind::IntegerOrAuto { .. }
+            | Kind::Duration { .. }
+            | Kind::Size { .. }
+            | Kind::Choice(_)
+            | Kind::TlsVersion
+    );
+    if is_free && !is_secret(key.name) && is_no_path(text) {
+        return Err(says::key_as_value());
+    }
     let parsed = key.kind.parse(text);
     if !key.built {
         return accept_off(key, text, parsed.ok());
     }
-    if text.is_empty() && key.default == DefaultValue::Nothing {
-        return Ok(key.kind.nothing());
-    }
-    let valid = format!("valid: {}", key.kind);
-    if text.is_empty() && key.kind != Kind::Names {
-        return Err(("the value is missing".to_owned(), valid));
-    }
-    parsed.map_err(|wrong| (format!("{} {wrong}", quoted(text)), valid))
+    parsed.map_err(|wrong| {
+        let hint = match (key.kind, text.parse::<u64>()) {
+            (Kind::Duration { .. }, Ok(ms)) => Some(says::milliseconds(ms)),
+            _ => hint::habit(key.kind, text),
+        };
+        says::wrong_value(shown_value(key.name, text), wrong, key.kind).and(hint)
+    })
 }
 
 /// A key that is not built yet takes what it does in this version: nothing.
-fn accept_off(key: &Key, text: &str, parsed: Option<Value>) -> Result<Value, (String, String)> {
+fn accept_off(key: &Key, text: &str, parsed: Option<Value>) -> Result<Value, Text> {
     let off = match key.default {
         DefaultValue::Text(_) => parsed.is_some_and(|value| value == default_value(key)),
         DefaultValue::Nothing => {
-            ["", "none", "off", "no"].contains(&text.to_ascii_lowercase().as_str())
+            ["none", "off", "no"].iter().any(|word| word.eq_ignore_ascii_case(text))
         }
         _ => false,
     };
     if off {
         return Ok(default_value(key));
     }
-    let message = match key.kind {
-        Kind::Secret => format!("{} is not available in this version", key.name),
-        _ => format!("{} = {} is not available in this version", key.name, quoted(text)),
-    };
     let valid = match key.default {
-        DefaultValue::Text(text) => format!("valid: {text}, or no such key"),
-        _ => "valid: no such key".to_owned(),
+        DefaultValue::Text(text) => format!("{text}, or no such key"),
+        _ => "no such key".to_owned(),
     };
-    Err((message, valid))
+    Err(match is_secret(key.name) {
+        true => says::unavailable_secret(key.name, valid),
+        false => says::unavailable(key.name, quoted(text), valid),
+    })
+}
+
+/// Whether the value of a key of this name is a secret, or a password may stand in its place.
+fn is_secret(key: &str) -> bool {
+    let kinds = SectionType::ALL.iter().filter_map(|section| section.key(key));
+    is_secret_key(key) || kinds.into_iter().any(|key| key.kind == Kind::Secret)
+}
+
+/// The value as a message shows it.
+fn shown_value(key: &str, value: &str) -> String {
+    if is_secret(key) { "the value".to_owned() } else { quoted(value) }
+}
+
+/// The key as a message shows it. A line of base64 that ends with `=` looks like a key with hardly a
+/// value; no key of ours has both cases and digits.
+pub(super) fn shown_key(entry: &Entry) -> String {
+    let is_known = SectionType::ALL.iter().any(|section| section.key(&entry.key).is_some());
+    let has_no_letter = !entry.value.contains(char::is_alphanumeric);
+    let has = |of: fn(&char) -> bool| entry.key.chars().any(|c| of(&c));
+    let is_mixed =
+        has(char::is_ascii_uppercase) && has(char::is_ascii_lowercase) && has(char::is_ascii_digit);
+    match entry.key.contains('.') {
+        false if is_known => entry.key.to_string(),
+        _ if !is_known && (has_no_letter || is_mixed) => start(&entry.key),
+        _ => name(&entry.key),
+    }
 }
 
 fn unknown(section: &Section, entry: &Entry, kind: SectionType) -> Finding {
     let mut others = SectionType::ALL.into_iter();
-    let valid = match others.find(|other| other.key(&entry.key).is_some()) {
-        Some(other) => format!("it belongs into {other}"),
-        None => format!("the nearest known key is '{}'", kind.nearest(&entry.key)),
+    let text = match others.find(|other| other.key(&entry.key).is_some()) {
+        Some(other) => says::key_elsewhere(kind, other),
+        None => says::unknown_key(kind, kind.nearest(&entry.key)),
     };
-    let message = format!("{kind} has no such key; it is ignored");
-    let mut finding = at(section, entry, Severity::Warning, message, valid);
+    let foreign = foreign(&entry.key).map(|c| says::foreign_letter(code(c)));
+    let mut finding = at(section, entry, Severity::Warning, text.and(foreign));
     // The value of a mistyped key may be a password.
-    finding.found = entry.key.clone();
+    finding.found.clone_from(&finding.key);
     finding
 }
 
 /// A finding about this entry.
-pub(super) fn at(
-    section: &Section,
-    entry: &Entry,
-    severity: Severity,
-    message: impl Into<String>,
-    valid: impl Into<String>,
-) -> Finding {
-    Finding {
-        severity,
-        file: entry.origin.file.clone(),
-        line: entry.origin.line,
-        section: section.written.clone(),
-        key: entry.key.clone(),
-        found: entry.value.clone(),
-        message: message.into(),
-        valid: valid.into(),
+pub(super) fn at(section: &Section, entry: &Entry, severity: Severity, text: Text) -> Finding {
+    let mut finding = Finding::new(severity, &entry.spot, &section.written, text);
+    finding.key = shown_key(entry);
+    if !is_secret(&entry.key) && !may_be_secret(&entry.value) {
+        finding.found = entry.value.to_string();
     }
+    finding
 }
 
 /// A finding about a line that cannot be read.
 pub(super) fn broken_finding(broken: &Broken, section: &str) -> Finding {
-    let (found, message, valid) = match &broken.fault {
-        Fault::Header(text) => (
-            text.clone(),
-            format!("the header {} does not end with its ']'", quoted(text)),
-            "valid: [Name] alone on the line",
-        ),
-        Fault::PortWithoutName(text) => (
-            text.clone(),
-            format!("the header '[{text}]' has no name behind the dot"),
-            "valid: [Port.name]",
-        ),
-        Fault::Junk(text) => {
-            // The rest of the line may be a password behind a ':'.
-            let start = text.split([' ', '\t', ':', '=']).next().unwrap_or_default();
-            (
-                start.to_owned(),
-                format!("the line that starts with {} is no header, key or comment", quoted(start)),
-                "valid: key = value; a value never goes on in the next line",
-            )
-        }
-        Fault::StrayReturn => (
-            String::new(),
-            "a carriage return stands inside the line".to_owned(),
-            "valid: lines that end with LF or CRLF",
-        ),
+    let mut found = String::new();
+    let mut with = |text: &String| {
+        found.clone_from(text);
+        text.clone()
     };
-    Finding {
-        severity: Severity::Error,
-        file: broken.origin.file.clone(),
-        line: broken.origin.line,
-        section: section.to_owned(),
-        key: String::new(),
-        found,
-        message,
-        valid: valid.to_owned(),
-    }
-}
-
-/// The place of something earlier, within a sentence.
-pub(super) fn place(origin: &Origin) -> String {
-    match origin.line {
-        0 => "by the program".to_owned(),
-        line => format!("in {}:{line}", origin.file),
-    }
+    let text = match &broken.fault {
+        Fault::UnclosedHeader(text) => says::unclosed_header(with(text)),
+        Fault::PortWithoutName(text) => says::port_without_name(with(text)),
+        Fault::HiddenHeader(c) => says::hidden_header(code(*c)),
+        Fault::WideBracket(c) => says::wide_bracket(code(*c)),
+        Fault::Junk(start) => says::junk(with(start)),
+        Fault::Pem => says::pem(),
+        Fault::StrayReturn { .. } => says::stray_return(),
+        Fault::StrayBreak(c) => says::stray_break(code(*c)),
+        Fault::LongLine => says::long_line(MOST_LINE_BYTES),
+    };
+    let mut finding = Finding::new(Severity::Error, &broken.spot, section, text);
+    finding.found = found;
+    finding
 }

@@ -3,84 +3,123 @@
 //! What the program adds and sets is in `edit`.
 //!
 //! Promises: nothing that a file says is lost, and every entry knows its place. Port
-//! sections stay apart under canonical names, others with one name are one section.
-//! Whether keys and values are right is left to `resolve`.
+//! sections stay apart under canonical names, others with one name are one section. The work grows with
+//! the text, and no faster. Whether keys and values are right is left to `resolve`.
 
 use super::finding::Origin;
 use super::name::{Name, fold, name_of};
-use super::scan::{BLANKS, Content, NotText, scan};
-use super::values::Normalised;
+use super::says;
+use super::scan::{BLANKS, Content, Decoded, Fault, NotText, decode};
+use super::secret::Wiped;
+use super::source::MOST_BYTES;
+use super::values::Passage;
+use super::work::count;
+use super::{resolve, text};
 use crate::status::{Error, Status};
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Of a text, blank lines and comments left out: each costs some hundred bytes.
+const MOST_LINES: usize = 250_000;
 
 /// All sections, and what could not become a part of one.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Document {
     /// In the order of files and lines; what the program added comes where it was added.
     pub sections: Vec<Section>,
     /// The names of the sources, in the order of loading.
-    pub sources: Vec<String>,
+    pub sources: Vec<Arc<str>>,
     /// Lines that are an error whatever section they are in.
     pub broken: Vec<Broken>,
     /// How many `[Port]` there are.
-    pub bare_ports: usize,
+    bare_ports: usize,
+    /// Where the first section of each canonical name is; in folded names.
+    index: HashMap<Box<str>, usize>,
+    /// Where the port sections are, those with a name of an earlier one left out.
+    ports: Vec<usize>,
+}
+
+/// The place of a section or key, small since there is one for each key.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Spot {
+    /// Empty if the program set the value.
+    pub file: Arc<str>,
+    /// From 1; 0 if the program set the value.
+    pub line: u32,
+}
+
+impl Spot {
+    pub(super) fn origin(&self) -> Origin {
+        Origin { file: self.file.to_string(), line: self.line }
+    }
+
+    /// The place of something earlier, within a sentence.
+    pub(super) fn in_words(&self) -> String {
+        match self.line {
+            0 => "by the program".to_owned(),
+            line => format!("in {}:{line}", self.file),
+        }
+    }
 }
 
 /// One section.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Section {
     /// The name that programs use.
     pub canonical: String,
-    /// As the file writes it.
+    /// As the file writes it, cut if it is long: for messages.
     pub written: String,
     /// The header.
-    pub origin: Origin,
+    pub spot: Spot,
     /// Whether it is a port section.
     pub is_port: bool,
     /// The earlier port section with the same canonical name.
-    pub duplicate_of: Option<Origin>,
+    pub duplicate_of: Option<Spot>,
     /// Further headers with this name.
-    pub repeats: Vec<Origin>,
-    /// In the order of lines; keys may repeat.
-    pub entries: Vec<Entry>,
+    pub repeats: Vec<Spot>,
+    /// By their keys in lower case.
+    pub entries: BTreeMap<Box<str>, Entry>,
     /// Lines that are no header, key or comment.
-    pub junk: Vec<Broken>,
+    pub broken: Vec<Broken>,
 }
 
-/// One key with its value.
-#[derive(Clone, Debug)]
+/// One key with its value, the last one that was given.
+#[derive(Clone)]
 pub(super) struct Entry {
     /// As written.
-    pub key: String,
+    pub key: Box<str>,
     /// As written.
-    pub value: String,
+    pub value: Wiped,
     /// The line.
-    pub origin: Origin,
+    pub spot: Spot,
     /// Where relative paths start; `None` leaves them to the process's working folder.
-    pub folder: Option<PathBuf>,
+    pub folder: Option<Arc<Path>>,
+    /// The places where the key was given before.
+    pub earlier: Vec<Spot>,
 }
 
 /// A line that cannot be read.
 #[derive(Clone, Debug)]
 pub(super) struct Broken {
     /// The line.
-    pub origin: Origin,
+    pub spot: Spot,
     /// What is wrong.
     pub fault: Fault,
 }
 
-/// What is wrong with a line.
-#[derive(Clone, Debug)]
-pub(super) enum Fault {
-    /// A header without its end; the text.
-    Header(String),
-    /// `[Port.]`; the text.
-    PortWithoutName(String),
-    /// No header, key or comment; the text.
-    Junk(String),
-    /// A carriage return that ends no line.
-    StrayReturn,
+/// Without values, and without names that may hold a key by mistake.
+impl fmt::Debug for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut document = f.debug_struct("Document");
+        document.field("sources", &self.sources).field("broken", &self.broken);
+        for section in &self.sections {
+            document.field("written", &section.written).field("spot", &section.spot);
+            document.field("keys", &section.entries.len()).field("broken", &section.broken);
+        }
+        document.finish()
+    }
 }
 
 impl Document {
@@ -89,93 +128,118 @@ impl Document {
         &mut self,
         bytes: &[u8],
         source: &str,
-        folder: Option<PathBuf>,
+        folder: Option<&Path>,
     ) -> Result<(), Error> {
-        let lines = scan(bytes).map_err(|NotText { line, message }| {
-            Error::new(Status::ConfigFile, format!("{source}:{line}: error: {message}"))
-        })?;
-        let mut normalised = Normalised::new();
-        for line in &lines {
-            match &line.content {
-                Content::Header(_) => normalised.begin_section(),
-                Content::Entry { value, .. } => normalised.push(line.number, value),
-                _ => {}
+        let refused = |place: String, text: says::Text| {
+            Error::new(Status::ConfigFile, format!("{place}: error: {text}"))
+        };
+        if bytes.len() > MOST_BYTES {
+            return Err(refused(source.to_owned(), says::too_large(MOST_BYTES >> 20)));
+        }
+        let decoded = decode(bytes)
+            .map_err(|NotText { line, text }| refused(format!("{source}:{line}"), text))?;
+        let mut passage = Passage::new();
+        for (before, line) in decoded.lines().enumerate() {
+            if before == MOST_LINES {
+                let place = format!("{source}:{}", line.number);
+                return Err(refused(place, says::too_many_lines(MOST_LINES)));
+            }
+            if let Content::Entry { key, value } = line.content {
+                passage.push(key, value)?;
             }
         }
-        let mut values: HashMap<u32, String> = normalised.read()?.into_iter().collect();
-
-        self.sources.push(source.to_owned());
-        let mut current = Place::BeforeFirstHeader;
-        for line in lines {
-            let origin = Origin { file: source.to_owned(), line: line.number };
-            match line.content {
-                Content::Blank | Content::Comment => {}
-                Content::Header(name) => current = self.begin(&name, origin),
-                Content::BrokenHeader(text) => {
-                    // A file with the line ends of the old Mac is one such line.
-                    let fault = match text.contains('\r') {
-                        true => Fault::StrayReturn,
-                        false => Fault::Header(text),
-                    };
-                    self.broken.push(Broken { origin, fault });
-                    current = Place::Nowhere;
-                }
-                Content::Entry { key, .. } => {
-                    if let Place::Section(index) = current {
-                        // `read` gives every line that was pushed above.
-                        let value = values.remove(&line.number).unwrap_or_default();
-                        let folder = folder.clone();
-                        self.sections[index].entries.push(Entry { key, value, origin, folder });
-                    }
-                }
-                Content::Junk(text) => {
-                    if let Place::Section(index) = current {
-                        let fault = Fault::Junk(text);
-                        self.sections[index].junk.push(Broken { origin, fault });
-                    }
-                }
-                Content::StrayReturn => {
-                    let fault = Fault::StrayReturn;
-                    match current {
-                        Place::Section(index) => {
-                            self.sections[index].junk.push(Broken { origin, fault });
-                        }
-                        // Such a line may hide every header of the file.
-                        Place::BeforeFirstHeader => self.broken.push(Broken { origin, fault }),
-                        Place::Nowhere => {}
-                    }
-                }
-            }
-        }
+        self.append(&decoded, passage.finish()?, source, folder);
         Ok(())
     }
 
-    fn begin(&mut self, written: &str, origin: Origin) -> Place {
+    fn append(
+        &mut self,
+        decoded: &Decoded,
+        values: Vec<Wiped>,
+        source: &str,
+        folder: Option<&Path>,
+    ) {
+        let mut values = values.into_iter();
+        let (file, folder) = (Arc::<str>::from(source), folder.map(Arc::<Path>::from));
+        self.sources.push(file.clone());
+        let mut current = Place::BeforeFirstHeader;
+        for line in decoded.lines() {
+            let spot = Spot { file: file.clone(), line: line.number };
+            match line.content {
+                Content::Header(name) => current = self.begin(name, spot),
+                Content::Entry { key, .. } => {
+                    // There is a value for each entry.
+                    let value = values.next().unwrap_or_else(|| Wiped::new(""));
+                    if let Place::Section(index) = current {
+                        let folder = folder.clone();
+                        self.sections[index].add(key, value, spot, folder);
+                    }
+                }
+                Content::Broken(fault) => {
+                    let may_be_header = fault.may_be_header();
+                    // Such a line may hide every header of the file.
+                    let hides = matches!(fault, Fault::StrayReturn { .. } | Fault::StrayBreak(_));
+                    let anywhere = may_be_header || fault == Fault::LongLine;
+                    let broken = Broken { spot, fault };
+                    match current {
+                        _ if anywhere => self.broken.push(broken),
+                        Place::Section(index) => self.sections[index].broken.push(broken),
+                        Place::BeforeFirstHeader if hides => self.broken.push(broken),
+                        Place::BeforeFirstHeader | Place::Nowhere => {}
+                    }
+                    if may_be_header {
+                        current = Place::Nowhere;
+                    }
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, written: &str, spot: Spot) -> Place {
         let (canonical, is_port) = match name_of(written) {
             Name::Unnamed => {
-                let fault = Fault::PortWithoutName(written.to_owned());
-                self.broken.push(Broken { origin, fault });
+                let fault = Fault::PortWithoutName(text::quoted(&format!("[{written}]")));
+                self.broken.push(Broken { spot, fault });
                 return Place::Nowhere;
             }
             Name::BarePort => (self.next_bare_port(), true),
             Name::Port(name) => (name, true),
             Name::Other(name) => (name, false),
         };
-        let earlier = self.index_of(&canonical);
-        match earlier {
+        match self.index_of(&canonical) {
             Some(index) if !is_port => {
-                self.sections[index].repeats.push(origin);
+                self.sections[index].repeats.push(spot);
                 Place::Section(index)
             }
-            _ => {
-                let duplicate_of = earlier.map(|index| self.sections[index].origin.clone());
-                self.sections.push(Section {
-                    duplicate_of,
-                    ..Section::new(canonical, written.to_owned(), origin, is_port)
-                });
-                Place::Section(self.sections.len() - 1)
-            }
+            _ => Place::Section(self.push(canonical, written, spot, is_port)),
         }
+    }
+
+    /// Appends an empty section; gives where it is.
+    pub(super) fn push(
+        &mut self,
+        canonical: String,
+        written: &str,
+        spot: Spot,
+        is_port: bool,
+    ) -> usize {
+        let index = self.sections.len();
+        let first = *self.index.entry(fold(&canonical).into()).or_insert(index);
+        let duplicate_of = (first != index).then(|| self.sections[first].spot.clone());
+        if is_port && duplicate_of.is_none() {
+            self.ports.push(index);
+        }
+        self.sections.push(Section {
+            canonical,
+            written: text::name(written),
+            spot,
+            is_port,
+            duplicate_of,
+            repeats: Vec::new(),
+            entries: BTreeMap::new(),
+            broken: Vec::new(),
+        });
+        index
     }
 
     /// The canonical name of one more `[Port]`.
@@ -187,15 +251,31 @@ impl Document {
         }
     }
 
+    /// Takes the last `next_bare_port` back.
+    pub(super) fn forget_bare_port(&mut self) {
+        self.bare_ports -= 1;
+    }
+
     /// The section of this name, canonical or as a file may write it.
     pub(super) fn find(&self, section: &str) -> Option<&Section> {
         self.find_index(section).map(|index| &self.sections[index])
     }
 
     /// The port sections in file order, those with a name of an earlier one left out.
-    pub(super) fn ports(&self) -> impl Iterator<Item = &Section> {
+    pub(super) fn ports(&self) -> impl ExactSizeIterator<Item = &Section> {
+        self.ports.iter().map(|&index| &self.sections[index])
+    }
+
+    /// The port section at this place among them.
+    pub(super) fn port(&self, place: usize) -> Option<&Section> {
+        self.ports.get(place).map(|&index| &self.sections[index])
+    }
+
+    /// Where the sections are that an `sslSection` names.
+    pub(super) fn tls_sections(&self) -> HashSet<usize> {
         let ports = self.sections.iter().filter(|section| section.is_port);
-        ports.filter(|section| section.duplicate_of.is_none())
+        let references = ports.filter_map(|port| port.entry("sslSection"));
+        references.filter_map(|entry| resolve::tls_section(self, &entry.value)).collect()
     }
 
     /// Where `find` finds it.
@@ -209,40 +289,47 @@ impl Document {
 
     /// Where the section with this canonical name is.
     pub(super) fn index_of(&self, canonical: &str) -> Option<usize> {
+        count(canonical.len());
         let wanted = fold(canonical);
-        let same = |section: &Section| fold(&section.canonical) == wanted;
-        self.sections.iter().position(same)
+        #[cfg(any(test, fuzzing))]
+        if crate::simulation::canary(crate::simulation::Canary::SearchedNames) {
+            return self.sections.iter().position(|section| {
+                count(section.canonical.len());
+                fold(&section.canonical) == wanted
+            });
+        }
+        self.index.get(wanted.as_str()).copied()
     }
 }
 
 impl Section {
-    /// An empty section.
-    pub(super) fn new(
-        canonical: String,
-        written: String,
-        origin: Origin,
-        is_port: bool,
-    ) -> Section {
-        Section {
-            canonical,
-            written,
-            origin,
-            is_port,
-            duplicate_of: None,
-            repeats: Vec::new(),
-            entries: Vec::new(),
-            junk: Vec::new(),
-        }
+    /// The entry of this key.
+    pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries.get(key.to_ascii_lowercase().as_str())
     }
 
-    /// The entry of this key that counts: the last one.
-    pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
-        let mut entries = self.entries.iter().rev();
-        entries.find(|entry| entry.key.eq_ignore_ascii_case(key))
+    /// Adds a key of a file; the last one counts.
+    fn add(&mut self, key: &str, value: Wiped, spot: Spot, folder: Option<Arc<Path>>) {
+        count(key.len());
+        let entry = Entry { key: key.into(), value, spot, folder, earlier: Vec::new() };
+        let name = key.to_ascii_lowercase().into_boxed_str();
+        match self.entries.entry(name) {
+            std::collections::btree_map::Entry::Vacant(place) => {
+                place.insert(entry);
+            }
+            std::collections::btree_map::Entry::Occupied(mut place) => {
+                let last = place.get_mut();
+                let before = std::mem::replace(last, entry);
+                // Another file may repeat what the program has set.
+                last.earlier = before.earlier;
+                last.earlier.push(before.spot);
+            }
+        }
     }
 }
 
 /// Where the scanned line belongs.
+#[derive(Clone, Copy)]
 enum Place {
     BeforeFirstHeader,
     Section(usize),
@@ -275,16 +362,16 @@ mod tests {
     fn the_name_as_written_and_the_place_are_kept() {
         let document = document("\n[ pOrt 7 ]\n\nKey = Value\n");
         let section = &document.sections[0];
-        assert_eq!((section.written.as_str(), section.origin.line), ("pOrt 7", 2));
-        let entry = &section.entries[0];
-        assert_eq!((entry.key.as_str(), entry.value.as_str()), ("Key", "Value"));
-        assert_eq!(entry.origin, Origin { file: "test.ini".into(), line: 4 });
+        assert_eq!((section.written.as_str(), section.spot.line), ("pOrt 7", 2));
+        let entry = section.entry("KEY").expect("it is there");
+        assert_eq!((&*entry.key, &*entry.value), ("Key", "Value"));
+        assert_eq!(entry.spot.origin(), Origin { file: "test.ini".into(), line: 4 });
     }
 
     #[test]
     fn the_same_canonical_port_name_twice_is_kept_apart() {
         let document = document("[Port1]\nport=1\n[Port.1]\nport=2\n");
-        let first = document.sections[1].duplicate_of.as_ref().map(|origin| origin.line);
+        let first = document.sections[1].duplicate_of.as_ref().map(|spot| spot.line);
         assert_eq!(first, Some(1));
         assert_eq!(document.ports().count(), 1);
     }
@@ -295,15 +382,18 @@ mod tests {
         assert_eq!(names(&document), ["Tls", "x"]);
         let tls = &document.sections[0];
         assert_eq!(tls.repeats.len(), 1);
-        let value = |key| tls.entry(key).map(|entry| entry.value.as_str());
-        assert_eq!((value("A"), value("b"), value("c")), (Some("2"), Some("1"), None));
+        let value = |key| tls.entry(key).map(|entry| entry.value.to_string());
+        assert_eq!(
+            (value("A"), value("b"), value("c")),
+            (Some("2".into()), Some("1".into()), None)
+        );
     }
 
     #[test]
     fn a_backslash_at_the_end_of_a_value_does_not_swallow_the_next_line() {
         let document = document("[A]\na = C:\\certs\\\nb = 1\n");
-        assert_eq!(document.sections[0].entries[0].value, "C:\\certs\\");
-        assert_eq!(document.sections[0].entries[1].value, "1");
+        let value = |key| document.sections[0].entry(key).map(|entry| entry.value.to_string());
+        assert_eq!((value("a"), value("b")), (Some("C:\\certs\\".into()), Some("1".into())));
     }
 
     #[test]
@@ -313,5 +403,25 @@ mod tests {
         assert_eq!(error.status, Status::ConfigFile);
         assert!(error.message.starts_with("b.ini:2: error: "), "{error}");
         assert_eq!(names(&document), ["Port"]);
+    }
+
+    #[test]
+    fn a_text_beyond_the_bounds_is_refused_and_leaves_the_document_as_it_was() {
+        let mut document = document("[Port]\n");
+        let mut refused = |text: &str| {
+            let error = document.load(text.as_bytes(), "b.ini", None).expect_err("too much");
+            assert_eq!((error.status, document.sections.len()), (Status::ConfigFile, 1));
+            error.message
+        };
+        let large = refused(&"\n".repeat(MOST_BYTES + 1));
+        assert!(large.starts_with("b.ini: error: the configuration is larger than 8 MiB; "));
+        let long = refused(&"\n[]\n".repeat(MOST_LINES + 1));
+        assert!(long.starts_with("b.ini:500002: error: the configuration has more than 250000 "));
+    }
+
+    #[test]
+    fn debug_shows_no_value() {
+        let document = document("[Runtime]\nlogLevel=hunter2\n");
+        assert!(!format!("{document:?}").contains("hunter2"));
     }
 }

@@ -3,82 +3,84 @@
 //! Promises: an argument that could not stand in a file is refused, and a refused call
 //! changes nothing. Whether keys and values are right is left to `resolve`.
 
-use super::document::{Document, Entry, Section};
-use super::finding::Origin;
+use super::document::{Document, Entry, Spot};
 use super::name::{Name, name_of};
-use super::scan::BLANKS;
+use super::scan::{BLANKS, MOST_LINE_BYTES};
+use super::secret::Wiped;
+use super::{says, text};
 use crate::status::{Error, Status};
+use std::path::Path;
+use std::sync::Arc;
 
 impl Document {
     /// Adds an empty port section; gives its canonical name. An empty name, or `Port`,
     /// is the next bare one.
     pub(super) fn add_port(&mut self, name: &str) -> Result<String, Error> {
         let name = checked(name, "the name of a port section")?;
-        let before = self.bare_ports;
+        let bare = name.is_empty() || name_of(name) == Name::BarePort;
         let canonical = match name_of(name) {
-            _ if name.is_empty() => self.next_bare_port(),
-            Name::BarePort => self.next_bare_port(),
+            _ if bare => self.next_bare_port(),
             Name::Port(canonical) => canonical,
-            Name::Other(name) => format!("Port.{name}"),
-            Name::Unnamed => {
-                let message = "a port section needs a name behind the dot";
-                return Err(Error::new(Status::Argument, message));
-            }
+            Name::Unnamed => return Err(refused(Status::Argument, says::no_port_name())),
+            Name::BarePort | Name::Other(_) => format!("Port.{name}"),
         };
         if self.index_of(&canonical).is_some() {
-            self.bare_ports = before;
-            let message = format!("there is a section [{canonical}] already");
-            return Err(Error::new(Status::Argument, message));
+            if bare {
+                self.forget_bare_port();
+            }
+            return Err(refused(Status::Argument, says::port_is_there(text::name(&canonical))));
         }
-        let written = canonical.clone();
-        let section = Section::new(canonical.clone(), written, Origin::default(), true);
-        self.sections.push(section);
+        self.push(canonical.clone(), &canonical, Spot::default(), true);
         Ok(canonical)
     }
 
     /// Sets a key, in place of all that the files say about it. A section that is no
-    /// port is made if there is none.
-    pub(super) fn set(&mut self, section: &str, key: &str, value: &str) -> Result<(), Error> {
+    /// port is made if there is none. Relative paths start in the folder.
+    pub(super) fn set(
+        &mut self,
+        section: &str,
+        key: &str,
+        value: &str,
+        folder: Option<&Path>,
+    ) -> Result<(), Error> {
         let section = checked(section, "the name of a section")?;
         let key = checked(key, "a key")?;
         let value = checked(value, "a value")?;
         if section.is_empty() {
-            let message = "no section is named; a port is added before its keys are set";
-            return Err(Error::new(Status::Argument, message));
+            return Err(refused(Status::Argument, says::no_section_named()));
         }
         if key.is_empty() || key.contains('=') {
-            let message = "a key is needed, and it has no '='";
-            return Err(Error::new(Status::Argument, message));
+            return Err(refused(Status::Argument, says::bad_key()));
         }
         let index = match (self.find_index(section), name_of(section)) {
             (Some(index), _) => index,
-            (None, Name::Other(canonical)) => {
-                let written = canonical.clone();
-                let section = Section::new(canonical, written, Origin::default(), false);
-                self.sections.push(section);
-                self.sections.len() - 1
-            }
+            (None, Name::Other(canonical)) => self.push(canonical, section, Spot::default(), false),
             (None, _) => {
-                let message = format!("there is no port section [{section}]; add it first");
-                return Err(Error::new(Status::NotFound, message));
+                return Err(refused(Status::NotFound, says::unknown_port(text::name(section))));
             }
         };
-        let entries = &mut self.sections[index].entries;
-        entries.retain(|entry| !entry.key.eq_ignore_ascii_case(key));
-        entries.push(Entry {
-            key: key.to_owned(),
-            value: value.to_owned(),
-            origin: Origin::default(),
-            folder: None,
-        });
+        let entry = Entry {
+            key: key.into(),
+            value: Wiped::new(value),
+            spot: Spot::default(),
+            folder: folder.map(Arc::from),
+            earlier: Vec::new(),
+        };
+        self.sections[index].entries.insert(key.to_ascii_lowercase().into(), entry);
         Ok(())
     }
 }
 
+fn refused(status: Status, text: says::Text) -> Error {
+    Error::new(status, text.to_string())
+}
+
 fn checked<'a>(text: &'a str, what: &str) -> Result<&'a str, Error> {
     if text.contains(['\n', '\r', '\0']) {
-        let message = format!("{what} has no line end and no NUL");
-        return Err(Error::new(Status::Argument, message));
+        return Err(refused(Status::Argument, says::no_line_end(what)));
+    }
+    if text.len() > MOST_LINE_BYTES {
+        return Err(refused(Status::Argument, says::long_text(what, MOST_LINE_BYTES)));
     }
     Ok(text.trim_matches(BLANKS))
 }
@@ -101,10 +103,9 @@ mod tests {
     #[test]
     fn set_replaces_what_the_files_say() {
         let mut document = document("[Runtime]\na=1\nA=2\n");
-        document.set("RUNTIME", "a", " 3 ").expect("the section exists");
-        let entries = &document.sections[0].entries;
-        assert_eq!((entries.len(), entries[0].value.as_str()), (1, "3"));
-        assert_eq!(entries[0].origin, Origin::default());
+        document.set("RUNTIME", "a", " 3 ", None).expect("the section exists");
+        let entry = document.sections[0].entry("A").expect("it is set");
+        assert_eq!((&*entry.value, entry.spot.line, entry.earlier.len()), ("3", 0, 0));
     }
 
     #[test]
@@ -119,14 +120,14 @@ mod tests {
     #[test]
     fn set_makes_a_section_but_never_a_port() {
         let mut document = document("");
-        document.set("Tls", "a", "1").expect("the section is made");
+        document.set("Tls", "a", "1", None).expect("the section is made");
         assert_eq!(names(&document), ["Tls"]);
-        let error = document.set("Port1", "a", "1").expect_err("no such port");
+        let error = document.set("Port1", "a", "1", None).expect_err("no such port");
         assert_eq!(error.status, Status::NotFound);
         for (section, key, value) in
             [("", "a", "1"), ("T", "", "1"), ("T", "a=b", "1"), ("T", "a", "1\n2")]
         {
-            let error = document.set(section, key, value).expect_err("bad argument");
+            let error = document.set(section, key, value, None).expect_err("bad argument");
             assert_eq!(error.status, Status::Argument);
         }
     }

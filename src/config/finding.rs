@@ -1,9 +1,14 @@
 //! A finding: one thing that is wrong or doubtful in a configuration.
 //!
 //! Promises: its `Display` is one line that names the place, what was found and what
-//! would be valid, and it never shows a secret. Which findings are fatal is left to the
+//! would be valid, and it never shows a secret or an invisible character. Which findings are fatal is left to the
 //! caller.
 
+use super::document::{Document, Spot};
+use super::says::{self, Text};
+use super::text::escaped;
+use super::work::count;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 /// The place of a section or key.
@@ -45,6 +50,23 @@ pub struct Finding {
     pub valid: String,
 }
 
+impl Finding {
+    /// One about this place.
+    pub(super) fn new(severity: Severity, spot: &Spot, section: &str, text: Text) -> Finding {
+        let Origin { file, line } = spot.origin();
+        Finding {
+            severity,
+            file,
+            line,
+            section: section.to_owned(),
+            key: String::new(),
+            found: String::new(),
+            message: text.cause().to_owned(),
+            valid: text.remedy().to_owned(),
+        }
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = match (self.file.as_str(), self.line) {
@@ -68,24 +90,81 @@ impl fmt::Display for Finding {
         if !self.valid.is_empty() {
             line.push_str(&format!("; {}", self.valid));
         }
-        // Control characters from the file could break the line or drive a terminal.
-        for c in line.chars() {
-            if c.is_control() {
-                write!(f, "{}", c.escape_default())?;
-            } else {
-                write!(f, "{c}")?;
-            }
-        }
-        Ok(())
+        f.write_str(&escaped(&line))
     }
 }
 
-/// A text from the file as a message shows it: in quotes, cut if it is long.
-pub(super) fn quoted(text: &str) -> String {
-    const MOST_CHARS: usize = 80;
-    match text.char_indices().nth(MOST_CHARS) {
-        Some((end, _)) => format!("'{}…'", &text[..end]),
-        None => format!("'{text}'"),
+/// Of each severity; a file that is no configuration could have as many as lines.
+const MOST: usize = 1_000;
+
+/// Findings as they are made.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Findings {
+    kept: Vec<Finding>,
+    errors: usize,
+    warnings: usize,
+    /// The sections that have errors, as written.
+    wrong: HashSet<String>,
+}
+
+impl Findings {
+    /// Adds one, or only counts it if there are many already.
+    pub(super) fn push(&mut self, finding: Finding) {
+        let is_full = self.is_full(finding.severity);
+        match finding.severity {
+            Severity::Error => self.errors += 1,
+            Severity::Warning => self.warnings += 1,
+        }
+        if finding.severity == Severity::Error && !self.wrong.contains(&finding.section) {
+            self.wrong.insert(finding.section.clone());
+        }
+        if !is_full {
+            count(finding.message.len() + finding.valid.len());
+            self.kept.push(finding);
+        }
+    }
+
+    /// Adds a warning that takes work to make.
+    pub(super) fn warn(&mut self, finding: impl FnOnce() -> Finding) {
+        match self.is_full(Severity::Warning) {
+            true => self.warnings += 1,
+            false => self.push(finding()),
+        }
+    }
+
+    fn is_full(&self, severity: Severity) -> bool {
+        let so_far = match severity {
+            Severity::Error => self.errors,
+            Severity::Warning => self.warnings,
+        };
+        so_far >= MOST
+    }
+
+    /// Whether the section of this name, as written, has an error.
+    pub(super) fn has_error(&self, section: &str) -> bool {
+        self.wrong.contains(section)
+    }
+
+    /// All of them in file order, those about values that the program set at the end, and how many
+    /// were left out.
+    pub(super) fn finish(mut self, document: &Document) -> Vec<Finding> {
+        let mut sources = HashMap::new();
+        for (place, source) in document.sources.iter().enumerate() {
+            sources.entry(&**source).or_insert(place);
+        }
+        self.kept.sort_by_key(|finding| match sources.get(finding.file.as_str()) {
+            Some(source) if finding.line > 0 => (*source, finding.line),
+            _ => (sources.len(), 0),
+        });
+        let (errors, warnings) =
+            (self.errors.saturating_sub(MOST), self.warnings.saturating_sub(MOST));
+        if errors + warnings > 0 {
+            let severity = if errors > 0 { Severity::Error } else { Severity::Warning };
+            let file = document.sources.last().cloned().unwrap_or_default();
+            let text = says::left_out(errors, warnings);
+            self.kept.push(Finding::new(severity, &Spot { file, line: 0 }, "", text));
+        }
+        self.kept
     }
 }
 
@@ -145,8 +224,25 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_are_cut() {
-        assert_eq!(quoted("abc"), "'abc'");
-        assert_eq!(quoted(&"ü".repeat(81)), format!("'{}…'", "ü".repeat(80)));
+    fn many_findings_are_counted() {
+        let mut findings = Findings::default();
+        let finding = |severity, line| {
+            let spot = Spot { file: "a.ini".into(), line };
+            Finding::new(severity, &spot, "Port", says::no_port())
+        };
+        for line in 1..=1_001 {
+            findings.push(finding(Severity::Error, line));
+            findings.warn(|| finding(Severity::Warning, line));
+        }
+        assert!(findings.has_error("Port") && !findings.has_error("Runtime"));
+        let mut document = Document::default();
+        document.sources.push("a.ini".into());
+        let all = findings.finish(&document);
+        assert_eq!((all.len(), all[1_999].line), (2_001, 1_000));
+        assert_eq!(all[2_000].severity, Severity::Error);
+        assert_eq!(
+            all[2_000].to_string(),
+            "a.ini: error: more findings are left out: 1 errors, 1 warnings; mend those above first"
+        );
     }
 }

@@ -6,7 +6,10 @@
 //! silently. What keys mean together is left to `resolve`.
 
 use super::kind::Kind;
+use super::work::count;
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::LazyLock;
 
 /// The three types of sections that are ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,20 +37,26 @@ impl SectionType {
 
     /// The key of this name, in any case. `certificate.example` is `certificate.NAME`.
     pub fn key(self, name: &str) -> Option<&'static Key> {
-        let same = |key: &&Key| match (key.name.strip_suffix("NAME"), name.split_once('.')) {
-            (Some(known), Some((base, identity))) => {
-                known.len() == base.len() + 1
-                    && known[..base.len()].eq_ignore_ascii_case(base)
-                    && !identity.is_empty()
-            }
-            _ => key.name.eq_ignore_ascii_case(name),
+        static INDEX: LazyLock<[HashMap<String, &'static Key>; 3]> = LazyLock::new(|| {
+            // Of `certificate.NAME` all up to the dot.
+            let name = |key: &Key| key.name.trim_end_matches("NAME").to_ascii_lowercase();
+            SectionType::ALL
+                .map(|section| section.keys().iter().map(|key| (name(key), key)).collect())
+        });
+        let name = name.to_ascii_lowercase();
+        let end = match name.find('.') {
+            Some(dot) if dot + 1 < name.len() => dot + 1,
+            // The name of an identity is missing.
+            Some(_) => return None,
+            None => name.len(),
         };
-        self.keys().iter().find(same)
+        INDEX[self as usize].get(&name[..end]).copied()
     }
 
     /// The known key whose name is nearest to this one.
     pub fn nearest(self, name: &str) -> &'static str {
-        let name = name.to_ascii_lowercase();
+        // No key is so long.
+        let name: String = name.chars().take(64).flat_map(char::to_lowercase).collect();
         let distance = |key: &&Key| edit_distance(&key.name.to_ascii_lowercase(), &name);
         let nearest = self.keys().iter().min_by_key(distance);
         // The tables are constants and none of them is empty.
@@ -125,8 +134,9 @@ pub(super) fn looks_like(name: &str, meant: &str) -> bool {
     name != meant && (edit_distance(name, meant) == 1 || letters(name) == letters(meant))
 }
 
-fn edit_distance(a: &str, b: &str) -> usize {
+pub(super) fn edit_distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
+    count(b.len());
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, from) in a.chars().enumerate() {
         let mut diagonal = row[0];

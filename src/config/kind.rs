@@ -71,8 +71,8 @@ pub(super) enum Value {
     Number(u64),
     /// Of a choice, as the table writes it.
     Word(&'static str),
-    /// Of a text, secret or path.
-    Text(String),
+    /// Of a text, secret or path, which stays where it is: a copy of a secret would have to be wiped.
+    Text,
     /// Of all lists.
     List(Vec<String>),
 }
@@ -108,7 +108,7 @@ impl Kind {
                 None if is_older_version(text) => Err("does not exist here: it is not secure"),
                 None => Err("is no TLS version"),
             },
-            Kind::Text(_) | Kind::Secret | Kind::Path => Ok(Value::Text(text.to_owned())),
+            Kind::Text(_) | Kind::Secret | Kind::Path => Ok(Value::Text),
             Kind::List => items(text),
             Kind::Addresses => all(text, |item| BindAddress::parse(item).err()),
             Kind::Alpn => {
@@ -130,7 +130,7 @@ impl Kind {
             Kind::Integer { .. } | Kind::Duration { .. } | Kind::Size { .. } => Value::Number(0),
             Kind::Choice(words) => Value::Word(words[0]),
             Kind::TlsVersion => Value::Word(TLS_VERSIONS[0]),
-            Kind::Text(_) | Kind::Secret | Kind::Path => Value::Text(String::new()),
+            Kind::Text(_) | Kind::Secret | Kind::Path => Value::Text,
             Kind::List | Kind::Addresses | Kind::Alpn | Kind::Names => Value::List(Vec::new()),
         }
     }
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn names_may_be_switched_off_but_not_on() {
-        for text in ["off", "no", "0", "false", ""] {
+        for text in ["off", "no", "0", "false"] {
             assert_eq!(Kind::Names.parse(text), Ok(Value::List(vec![])), "{text}");
         }
         assert!(Kind::Names.parse("on").is_err());

@@ -1,12 +1,15 @@
 //! The configuration: INI files and what the program sets, checked and typed.
 //!
-//! In the order in which a file walks it: `scan` (bytes to lines), `values` (through
-//! rust-ini), `document` (raw sections, `name`s made canonical; `edit` is
+//! In the order in which a file walks it: `source` (its bytes), `scan` (bytes to lines), `values`
+//! (through rust-ini), `document` (raw sections, `name`s made canonical; `edit` is
 //! what the program adds), `check` (one section
-//! against `keys`, whose types are in `kind`, `units` and `address`), `resolve` (what sections mean
-//! together; `overlap`: ports that exclude each other), `settings`. A `finding` is what is wrong or doubtful.
+//! against `keys`, whose types are in `kind`, `units` and `address`; `hint` knows what is legal and doubtful),
+//! `resolve` (what sections mean together; `overlap`: ports that exclude each other), `settings`. A `finding` is
+//! what is wrong or doubtful; its words are in `says`, texts of the file in it are shown by `text`, and never if
+//! they may be a `secret`.
 //!
-//! Promises: no setting is ignored silently, and no file but the INI file is touched.
+//! Promises: no setting is ignored silently, and no file but the INI file is touched. Time and memory
+//! grow with the text and no faster (`work` counts that), and both are bounded.
 //! Binding, certificates, cipher suite and group names are left to those who use them.
 
 mod address;
@@ -14,16 +17,22 @@ mod check;
 mod document;
 mod edit;
 mod finding;
+mod hint;
 pub mod keys;
 mod kind;
 mod material;
 mod name;
 mod overlap;
 mod resolve;
+mod says;
 mod scan;
+mod secret;
 mod settings;
+mod source;
+mod text;
 mod units;
 mod values;
+pub(crate) mod work;
 
 pub(crate) use address::BindAddress;
 pub use finding::{Finding, Origin, Severity};
@@ -35,15 +44,43 @@ pub use settings::{
 };
 
 use crate::status::{Error, Status};
-use document::{Document, Section};
+use document::Document;
+use finding::Findings;
 use keys::{DefaultValue, SectionType};
 use scan::BLANKS;
+use std::collections::HashSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
-/// A configuration that files and the program fill, in this order or another.
-#[derive(Clone, Debug, Default)]
+/// A configuration that files and the program fill, in this order or another. A copy costs nothing, and
+/// goes its own way when one of both is changed.
+#[derive(Clone, Default)]
 pub struct Config {
-    document: Document,
+    document: Arc<Document>,
+    derived: Arc<Derived>,
+}
+
+/// What follows from the document, made when it is first asked for.
+#[derive(Default)]
+struct Derived {
+    resolved: OnceLock<Resolved>,
+    tls_sections: OnceLock<HashSet<usize>>,
+}
+
+struct Resolved {
+    settings: Settings,
+    findings: Findings,
+    in_order: Vec<Finding>,
+    /// The names of all ports, as written.
+    ports: HashSet<String>,
+}
+
+/// Without values and what follows from them.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.document.fmt(f)
+    }
 }
 
 impl Config {
@@ -52,50 +89,60 @@ impl Config {
         Config::default()
     }
 
-    /// Reads a file. What is wrong inside it, `resolve` tells; an error here means that
-    /// the file cannot be read as text, and nothing of it was taken.
+    /// Reads a file, or a pipe, which may take 5 s; 8 MiB at most. What is wrong inside it, `resolve`
+    /// tells; an error here means that the file cannot be read as text, and nothing of it was taken.
     pub fn load_file(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
         let name = path.display().to_string();
-        let unreadable = |error: std::io::Error| Error {
+        let refused = |unread: source::Unread| Error {
             status: Status::ConfigFile,
-            os_error: error.raw_os_error().unwrap_or(0),
+            os_error: unread.os_error,
             tls_alert: -1,
-            message: format!("{name}: error: the configuration file cannot be read: {error}"),
+            message: format!("{name}: error: {}", unread.text),
         };
-        let bytes = std::fs::read(path).map_err(unreadable)?;
-        let absolute = std::path::absolute(path).map_err(unreadable)?;
-        self.load_text(&bytes, &name, absolute.parent().map(Path::to_path_buf))
+        let read = source::read(path, source::PIPE_WAIT).map_err(refused)?;
+        let absolute = std::path::absolute(path)
+            .map_err(|error| refused(source::Unread::because(path, error)))?;
+        let folder = absolute.parent().filter(|_| read.is_file);
+        self.load_text(&read.bytes, &name, folder.map(Path::to_path_buf))
     }
 
     /// Reads a text as if it were a file of this name. Relative paths in it start at the
-    /// process's working folder.
+    /// process's working folder at this time.
     pub fn load_string(&mut self, text: &[u8], name: &str) -> Result<(), Error> {
         self.load_text(text, name, None)
     }
 
     /// Reads a text as if it were a file of this name, in this folder: relative paths in it
-    /// start there, or with `None` at the process's working folder.
+    /// start there, or with `None` at the process's working folder at this time.
     pub fn load_text(
         &mut self,
         text: &[u8],
         name: &str,
         folder: Option<PathBuf>,
     ) -> Result<(), Error> {
-        self.document.load(text, name, folder)
+        let folder = folder.or_else(working_folder);
+        self.document_mut().load(text, name, folder.as_deref())
     }
 
     /// Adds an empty port section behind the others and gives its canonical name. An
     /// empty name makes a further bare `[Port]`, `web` makes `[Port.web]`.
     pub fn add_port(&mut self, name: &str) -> Result<String, Error> {
-        self.document.add_port(name)
+        self.document_mut().add_port(name)
     }
 
     /// Sets a key, in place of what files say. The section is named canonically, in any
     /// case; it is made if there is none, unless it is a port: `NotFound` then. Whether
     /// key and value are right, `resolve` tells.
     pub fn set(&mut self, section: &str, key: &str, value: &str) -> Result<(), Error> {
-        self.document.set(section, key, value)
+        let folder = working_folder();
+        self.document_mut().set(section, key, value, folder.as_deref())
+    }
+
+    /// The document, for a change: nothing follows from it any more.
+    fn document_mut(&mut self) -> &mut Document {
+        self.derived = Arc::default();
+        Arc::make_mut(&mut self.document)
     }
 
     /// The effective value as a text, defaults included. Empty if the key exists and
@@ -103,17 +150,18 @@ impl Config {
     /// and missing. Keys of the host's own sections can be asked for too.
     pub fn get(&self, section: &str, key: &str) -> Option<String> {
         let (section, key) = (section.trim_matches(BLANKS), key.trim_matches(BLANKS));
-        let found = self.document.find(section);
-        let kind = match found {
-            Some(found) if found.is_port => Some(SectionType::Port),
-            _ if section.eq_ignore_ascii_case(resolve::RUNTIME) => Some(SectionType::Runtime),
-            Some(found) if self.is_tls(found) => Some(SectionType::Tls),
-            _ => None,
-        };
+        let index = self.document.find_index(section);
+        let found = index.map(|index| &self.document.sections[index]);
         if let Some(entry) = found.and_then(|found| found.entry(key)) {
-            return Some(entry.value.clone());
+            return Some(entry.value.to_string());
         }
-        match kind?.key(key)?.default {
+        let kind = match found {
+            Some(found) if found.is_port => SectionType::Port,
+            _ if section.eq_ignore_ascii_case(resolve::RUNTIME) => SectionType::Runtime,
+            Some(_) if index.is_some_and(|index| self.is_tls(index)) => SectionType::Tls,
+            _ => return None,
+        };
+        match kind.key(key)?.default {
             DefaultValue::SameAs(other) => self.get(section, other),
             default => check::default_text(default),
         }
@@ -121,77 +169,108 @@ impl Config {
 
     /// The canonical names of the ports, in file order.
     pub fn port_names(&self) -> Vec<String> {
-        let ports = self.document.ports();
-        ports.map(|section| section.canonical.clone()).collect()
+        self.document.ports().map(|section| section.canonical.clone()).collect()
     }
 
     /// How many ports there are.
     pub fn port_count(&self) -> usize {
-        self.document.ports().count()
+        self.document.ports().len()
     }
 
-    /// Checks everything and gives the settings with all findings in file order. If one
-    /// of them is an error, the settings hold defaults where it is and must not be used.
-    /// Touches no file.
+    /// The canonical name of the port at this place in the order of files.
+    pub fn port_name(&self, index: usize) -> Option<&str> {
+        self.document.port(index).map(|section| section.canonical.as_str())
+    }
+
+    /// The name of the port at this place as its file writes it.
+    pub fn port_written_name(&self, index: usize) -> Option<&str> {
+        self.document.port(index).map(|section| section.written.as_str())
+    }
+
+    /// As `resolved`, as copies.
     pub fn resolve(&self) -> (Settings, Vec<Finding>) {
-        resolve::resolve(&self.document)
+        let (settings, findings) = self.resolved();
+        (settings.clone(), findings.to_vec())
+    }
+
+    /// As `resolve`, whatever was resolved before.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn resolve_anew(&self) -> (Settings, Vec<Finding>) {
+        let (settings, findings) = resolve::resolve(&self.document);
+        (settings, findings.finish(&self.document))
+    }
+
+    /// Checks everything and gives the settings with all findings in file order, up to 1,000 errors and
+    /// 1,000 warnings. If one
+    /// of them is an error, the settings hold defaults where it is and must not be used.
+    /// Touches no file. Takes no time if it was called since the last change.
+    pub fn resolved(&self) -> (&Settings, &[Finding]) {
+        let Resolved { settings, in_order, .. } = self.derived();
+        (settings, in_order)
+    }
+
+    /// The findings that are not about other ports than this one.
+    pub fn findings_for(&self, port: usize) -> impl Iterator<Item = &Finding> {
+        let Resolved { settings, in_order, ports, .. } = self.derived();
+        let own = settings.ports.get(port).map(|port| port.written.as_str());
+        in_order.iter().filter(move |finding| {
+            Some(finding.section.as_str()) == own || !ports.contains(&finding.section)
+        })
+    }
+
+    fn derived(&self) -> &Resolved {
+        self.derived.resolved.get_or_init(|| {
+            let (settings, findings) = resolve::resolve(&self.document);
+            let in_order = findings.clone().finish(&self.document);
+            let ports = settings.ports.iter().map(|port| port.written.clone()).collect();
+            Resolved { settings, findings, in_order, ports }
+        })
     }
 
     /// The names of the ports as the file writes them, in file order.
     pub fn port_written_names(&self) -> Vec<String> {
-        let ports = self.document.ports();
-        ports.map(|section| section.written.clone()).collect()
+        self.document.ports().map(|section| section.written.clone()).collect()
     }
 
     /// Everything that can be said without binding: `resolve`, then the files that TLS
     /// sections name, each section once.
     pub fn check(&self) -> Vec<Finding> {
-        let (settings, mut findings) = self.resolve();
-        let mut seen: Vec<&str> = Vec::new();
-        let all_tls = settings.ports.iter().filter_map(|port| port.tls.as_ref());
-        let broken = |findings: &[Finding], tls: &TlsSettings| {
-            let of_section = |f: &Finding| f.section.eq_ignore_ascii_case(&tls.section);
-            findings.iter().any(|f| f.severity == Severity::Error && of_section(f))
-        };
-        for tls in all_tls {
-            if seen.contains(&tls.section.as_str()) || broken(&findings, tls) {
+        let Resolved { settings, findings, .. } = self.derived();
+        let mut findings = findings.clone();
+        let mut seen = HashSet::new();
+        for tls in settings.ports.iter().filter_map(|port| port.tls.as_ref()) {
+            if !seen.insert(Arc::as_ptr(tls)) || findings.has_error(&tls.section) {
                 continue;
             }
-            seen.push(&tls.section);
             match load_tls(tls) {
-                Ok((_, warnings)) => findings.extend(warnings),
+                Ok((_, warnings)) => {
+                    warnings.into_iter().for_each(|warning| findings.push(warning))
+                }
                 Err(error) => findings.push(*error),
             }
         }
-        findings
+        findings.finish(&self.document)
     }
 
     /// The finding that there is no port section, for programs that serve the file.
     pub fn finding_if_no_port(&self) -> Option<Finding> {
-        (self.port_count() == 0).then(|| Finding {
-            severity: Severity::Error,
-            file: self.document.sources.last().cloned().unwrap_or_default(),
-            line: 0,
-            section: String::new(),
-            key: String::new(),
-            found: String::new(),
-            message: match self.document.sections.as_slice() {
-                [] => "there is no section at all".to_owned(),
-                sections => {
-                    let names = sections.iter().map(|section| format!("[{}]", section.written));
-                    let names: Vec<String> = names.collect();
-                    format!("there is no port section, only {}", names.join(", "))
-                }
-            },
-            valid: "valid: [Port] with port = a number from 0 to 65535".to_owned(),
-        })
+        let text = match self.document.sections.as_slice() {
+            _ if self.port_count() > 0 => return None,
+            [] => says::no_section(),
+            sections => says::no_port_section(resolve::list_of(sections.iter())),
+        };
+        let file = self.document.sources.last().cloned().unwrap_or_default();
+        let spot = document::Spot { file, line: 0 };
+        Some(Finding::new(Severity::Error, &spot, "", text))
     }
 
-    fn is_tls(&self, section: &Section) -> bool {
-        let mut references = self.document.ports().filter_map(|port| port.entry("sslSection"));
-        references.any(|entry| {
-            let named = resolve::tls_section(&self.document, &entry.value);
-            named.is_some_and(|named| std::ptr::eq(named, section))
-        })
+    fn is_tls(&self, index: usize) -> bool {
+        let sections = &self.derived.tls_sections;
+        sections.get_or_init(|| self.document.tls_sections()).contains(&index)
     }
+}
+
+/// Where relative paths start that stand in no file. It may have been removed: then they stay as they are.
+fn working_folder() -> Option<PathBuf> {
+    std::env::current_dir().ok()
 }

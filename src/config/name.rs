@@ -53,6 +53,19 @@ pub(super) fn fold(name: &str) -> String {
     name.to_lowercase()
 }
 
+/// Whether the two may look the same: each letter is equal, or none of ASCII.
+pub(super) fn resembles(name: &str, meant: &str) -> bool {
+    let mut pairs = name.chars().zip(meant.chars());
+    name != meant
+        && name.chars().count() == meant.chars().count()
+        && pairs.all(|(a, b)| a == b || !a.is_ascii())
+}
+
+/// The first character that is not ASCII, and so may look like another one.
+pub(super) fn foreign(name: &str) -> Option<char> {
+    name.chars().find(|c| !c.is_ascii())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,5 +99,12 @@ mod tests {
     #[test]
     fn names_that_differ_in_case_only_fold_to_one() {
         assert_eq!(fold("Größe"), fold("GRÖßE"));
+    }
+
+    #[test]
+    fn letters_of_other_alphabets_may_look_the_same() {
+        assert!(resembles("p\u{43e}rt", "port") && resembles("\u{440}\u{43e}rt", "port"));
+        assert!(!resembles("port", "port") && !resembles("part", "port"));
+        assert_eq!((foreign("p\u{43e}rt"), foreign("port")), (Some('\u{43e}'), None));
     }
 }

@@ -3,26 +3,32 @@
 //! Promises: pure; all findings, in file order, those about values that the program set
 //! at the end. What one key may hold is left to `check`, files and names to their users.
 
-use super::check::{Values, at, broken_finding, check, place};
+use super::check::{Values, at, broken_finding, check, shown_key};
 use super::document::{Document, Entry, Section};
-use super::finding::{Finding, Origin, Severity, quoted};
+use super::finding::{Finding, Findings, Severity};
+use super::hint;
 use super::keys::{SectionType, looks_like};
-use super::name::{Name, fold, name_of};
+use super::kind::Kind;
+use super::name::{Name, foreign, name_of, resembles};
 use super::overlap;
+use super::says::{self, Text};
 use super::settings::{
     AccepterPriority, AlpnMismatch, Compression, KeyPermissions, LogLevel, PortSettings,
     RuntimeSettings, Settings, SslMode, TlsSettings, TlsVersion,
 };
+use super::text::{code, quoted};
 use super::units::{show_duration, show_size};
-use std::collections::HashMap;
+use super::work::count;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The name of the section that all ports share.
 pub(super) const RUNTIME: &str = "Runtime";
 
 /// Checks everything and gives the settings. They are usable if no finding is an error.
-pub(super) fn resolve(document: &Document) -> (Settings, Vec<Finding>) {
-    let mut findings = Vec::new();
+pub(super) fn resolve(document: &Document) -> (Settings, Findings) {
+    let mut findings = Findings::default();
     for broken in &document.broken {
         findings.push(broken_finding(broken, ""));
     }
@@ -33,12 +39,14 @@ pub(super) fn resolve(document: &Document) -> (Settings, Vec<Finding>) {
         }
         None => runtime(&Values::defaults(SectionType::Runtime)),
     };
-    let mut tls = HashMap::new();
+    let mut tls = KnownTls::default();
     let mut ports = Vec::new();
     for section in document.sections.iter().filter(|section| section.is_port) {
+        count(section.canonical.len());
         let values = check(section, SectionType::Port, &mut findings);
         if let Some(first) = &section.duplicate_of {
-            findings.push(duplicate(section, first));
+            let text = says::same_port(super::text::name(&section.canonical), first.in_words());
+            findings.push(about(section, text));
         }
         let tls = tls_of(document, section, &values, &mut tls, &mut findings);
         let settings = port(section, &values, tls, &mut findings);
@@ -49,17 +57,7 @@ pub(super) fn resolve(document: &Document) -> (Settings, Vec<Finding>) {
     let sections: Vec<_> = document.ports().zip(&ports).collect();
     overlap::find(&sections, &mut findings);
     warn_of_unread(document, &mut findings);
-    findings.sort_by_key(|finding| file_order(document, finding));
     (Settings { runtime, ports }, findings)
-}
-
-fn file_order(document: &Document, finding: &Finding) -> (usize, u32) {
-    let sources = &document.sources;
-    let source = sources.iter().position(|source| *source == finding.file);
-    match (finding.line, source) {
-        (1.., Some(source)) => (source, finding.line),
-        _ => (sources.len(), 0),
-    }
 }
 
 fn runtime(values: &Values) -> RuntimeSettings {
@@ -76,12 +74,11 @@ fn runtime(values: &Values) -> RuntimeSettings {
 fn port(
     section: &Section,
     values: &Values,
-    tls: Option<TlsSettings>,
-    findings: &mut Vec<Finding>,
+    tls: Option<Arc<TlsSettings>>,
+    findings: &mut Findings,
 ) -> PortSettings {
     if section.entry("port").is_none() {
-        let message = "the section has no port";
-        let mut finding = about(section, message, "valid: port = a number from 0 to 65535");
+        let mut finding = about(section, says::no_port());
         finding.key = "port".to_owned();
         findings.push(finding);
     }
@@ -124,30 +121,31 @@ fn port(
 }
 
 /// Keys that are legal each, and of which one takes the other's effect away.
-fn warn_of_useless(section: &Section, values: &Values, findings: &mut Vec<Finding>) {
+fn warn_of_useless(section: &Section, values: &Values, findings: &mut Findings) {
     let compression = values.word("compression", Compression::from_word);
     let compresses = !matches!(compression, Compression::Off | Compression::Never);
     let (least, most) = (values.number("compressThreshold"), values.number("compressLimit"));
     // The defaults do not exclude each other, so at least one is set if they do.
     let limit = values.entry("compressThreshold").or(values.entry("compressLimit"));
     if let (true, Some(entry)) = (compresses && least > most, limit) {
-        let (least, most) = (show_size(least), show_size(most));
-        let message = format!(
-            "compressThreshold {least} is above compressLimit {most}: nothing is compressed"
-        );
-        let valid = "valid: compressThreshold up to compressLimit, or compression = off";
-        findings.push(at(section, entry, Severity::Warning, message, valid));
+        let text = says::no_compression(show_size(least), show_size(most));
+        findings.push(at(section, entry, Severity::Warning, text));
     }
     let (write, close) = (values.number("writeTimeout"), values.number("closeTimeout"));
     // A closeTimeout that is set is meant to be the shorter one.
     let default = values.entry("closeTimeout").is_none();
     if let (true, Some(entry)) = (default && write > close, values.entry("writeTimeout")) {
-        let (write, close) = (show_duration(write), show_duration(close));
-        let message =
-            format!("closeTimeout, {close} by default, ends a close before writeTimeout {write}");
-        let valid = "valid: a closeTimeout in the file, of any length";
-        findings.push(at(section, entry, Severity::Warning, message, valid));
+        let text = says::short_close(show_duration(close), show_duration(write));
+        findings.push(at(section, entry, Severity::Warning, text));
     }
+}
+
+/// What is known of TLS sections from the ports before.
+#[derive(Default)]
+struct KnownTls {
+    settings: HashMap<usize, Arc<TlsSettings>>,
+    /// The remedy where a section is missing: the same for all ports.
+    others: Option<Text>,
 }
 
 /// The TLS settings of a port. A section that several ports name is checked once.
@@ -155,88 +153,90 @@ fn tls_of(
     document: &Document,
     section: &Section,
     values: &Values,
-    known: &mut HashMap<String, TlsSettings>,
-    findings: &mut Vec<Finding>,
-) -> Option<TlsSettings> {
-    let named = values.entry("sslSection").filter(|entry| !entry.value.is_empty());
-    let Some(entry) = named else {
-        if let Some(ssl) = values.entry("ssl") {
+    known: &mut KnownTls,
+    findings: &mut Findings,
+) -> Option<Arc<TlsSettings>> {
+    let Some(entry) = values.entry("sslSection") else {
+        // An empty name is an error already.
+        if let (Some(ssl), false) = (values.entry("ssl"), values.wrong().contains(&"sslSection")) {
             findings.push(ssl_without_section(section, ssl));
         }
         return None;
     };
-    let Some(tls_section) = tls_section(document, &entry.value) else {
-        let (message, valid) = no_such_section(document, &entry.value);
-        findings.push(at(section, entry, Severity::Error, message, valid));
+    let Some(index) = tls_section(document, &entry.value) else {
+        let text = match document.find(&entry.value) {
+            Some(found) => says::no_tls_section(&found.written),
+            None => {
+                let others = known.others.get_or_insert_with(|| other_sections(document));
+                let name = quoted(&entry.value);
+                let habit = hint::habit(Kind::Text(""), &entry.value);
+                says::no_such_section(name, others.remedy()).and(habit)
+            }
+        };
+        findings.push(at(section, entry, Severity::Error, text));
         return None;
     };
-    let name = fold(&tls_section.canonical);
-    if !known.contains_key(&name) {
-        warn_of_repeats(tls_section, findings);
-        let values = check(tls_section, SectionType::Tls, findings);
-        known.insert(name.clone(), tls(tls_section, &values, findings));
+    if let Some(settings) = known.settings.get(&index) {
+        return Some(settings.clone());
     }
-    known.get(&name).cloned()
+    let tls_section = &document.sections[index];
+    warn_of_repeats(tls_section, findings);
+    let values = check(tls_section, SectionType::Tls, findings);
+    let settings = Arc::new(tls(tls_section, &values, findings));
+    known.settings.insert(index, settings.clone());
+    Some(settings)
 }
 
-/// The section that an `sslSection` names: any but a port and `Runtime`.
-pub(super) fn tls_section<'a>(document: &'a Document, name: &str) -> Option<&'a Section> {
+/// Where the section is that an `sslSection` names: any but a port and `Runtime`.
+pub(super) fn tls_section(document: &Document, name: &str) -> Option<usize> {
     let ours = !matches!(name_of(name), Name::Other(_)) || name.eq_ignore_ascii_case(RUNTIME);
-    (!ours).then(|| document.find(name)).flatten()
+    (!ours).then(|| document.find_index(name)).flatten()
 }
 
-fn no_such_section(document: &Document, name: &str) -> (String, String) {
-    if document.find(name).is_some() {
-        let message = format!("[{name}] is no TLS section");
-        return (message, "valid: the name of a section that is neither a port nor Runtime".into());
+fn other_sections(document: &Document) -> Text {
+    let names = document.sections.iter().filter(|section| {
+        count(1);
+        !section.is_port && !section.canonical.eq_ignore_ascii_case(RUNTIME)
+    });
+    match list_of(names) {
+        names if names.is_empty() => says::no_other_section(),
+        names => says::other_sections(names),
     }
-    let names = document.sections.iter().filter(|section| !section.is_port);
-    let names = names.filter(|section| !section.canonical.eq_ignore_ascii_case(RUNTIME));
-    let names: Vec<String> = names.map(|section| format!("[{}]", section.written)).collect();
-    let valid = match names.as_slice() {
-        [] => "there is no section but ports and Runtime".to_owned(),
-        names => format!("the sections there are: {}", names.join(", ")),
-    };
-    (format!("there is no section {}", quoted(name)), valid)
+}
+
+/// The names of some of these sections, and how many more there are.
+pub(super) fn list_of<'a>(mut sections: impl Iterator<Item = &'a Section>) -> String {
+    let first: Vec<String> =
+        sections.by_ref().take(10).map(|section| format!("[{}]", section.written)).collect();
+    match sections.count() {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
 }
 
 fn ssl_without_section(section: &Section, ssl: &Entry) -> Finding {
     let auto = ssl.value.eq_ignore_ascii_case(SslMode::Auto.word());
-    let (severity, message) = match auto {
-        true => (Severity::Error, "ssl = auto needs an sslSection"),
-        false => (Severity::Warning, "without an sslSection the port is plain"),
+    let (severity, text) = match auto {
+        true => (Severity::Error, says::auto_without_section()),
+        false => (Severity::Warning, says::plain_port()),
     };
-    at(section, ssl, severity, message, "valid: sslSection = the name of a TLS section, or no ssl")
+    at(section, ssl, severity, text)
 }
 
-fn tls(section: &Section, values: &Values, findings: &mut Vec<Finding>) -> TlsSettings {
-    let certificate = values.entry("certificate").filter(|entry| !entry.value.is_empty());
-    let private_key = values.entry("privateKey").filter(|entry| !entry.value.is_empty());
+fn tls(section: &Section, values: &Values, findings: &mut Findings) -> TlsSettings {
+    let certificate = values.entry("certificate");
+    let private_key = values.entry("privateKey");
     let self_signed = values.list("selfSigned");
-    let valid = "valid: certificate and privateKey, or selfSigned";
     let names = values.entry("selfSigned").filter(|_| !self_signed.is_empty());
+    let mut tell = |entry, severity, text| findings.push(at(section, entry, severity, text));
     match (names, certificate, private_key) {
-        (Some(entry), None, None) => {
-            let message = "selfSigned is for trying things out: clients cannot verify it";
-            let valid = "for real use: certificate and privateKey";
-            findings.push(at(section, entry, Severity::Warning, message, valid));
-        }
-        (Some(entry), _, _) => {
-            let message = "selfSigned excludes certificate and privateKey";
-            findings.push(at(section, entry, Severity::Error, message, valid));
-        }
+        (Some(entry), None, None) => tell(entry, Severity::Warning, says::self_signed()),
+        (Some(entry), _, _) => tell(entry, Severity::Error, says::two_identities()),
         // What is wrong with the one it was to have has been told.
-        (None, None, None)
-            if findings.iter().any(|finding| is_about_identity(section, finding)) => {}
-        (None, None, None) => findings.push(about(section, "the section has no identity", valid)),
-        (None, Some(alone), None) => {
-            let message = "certificate needs its privateKey";
-            findings.push(at(section, alone, Severity::Error, message, valid));
-        }
-        (None, None, Some(alone)) => {
-            let message = "privateKey needs its certificate";
-            findings.push(at(section, alone, Severity::Error, message, valid));
-        }
+        _ if values.wrong().iter().any(|key| is_of_identity(key)) => {}
+        (None, None, None) => findings.push(about(section, says::no_identity())),
+        (None, Some(alone), None) => tell(alone, Severity::Error, says::no_private_key()),
+        (None, None, Some(alone)) => tell(alone, Severity::Error, says::no_certificate()),
         (None, Some(_), Some(_)) => {}
     }
     let min_version = values.word("minVersion", TlsVersion::from_word);
@@ -244,10 +244,8 @@ fn tls(section: &Section, values: &Values, findings: &mut Vec<Finding>) -> TlsSe
     // The defaults do not exclude each other, so at least one is set if they do.
     let version = values.entry("minVersion").or(values.entry("maxVersion"));
     if let (true, Some(entry)) = (min_version > max_version, version) {
-        let (min, max) = (min_version.word(), max_version.word());
-        let message = format!("minVersion {min} is above maxVersion {max}");
-        let valid = "valid: minVersion up to maxVersion";
-        findings.push(at(section, entry, Severity::Error, message, valid));
+        let text = says::versions_crossed(min_version.word(), max_version.word());
+        findings.push(at(section, entry, Severity::Error, text));
     }
     TlsSettings {
         section: section.written.clone(),
@@ -265,76 +263,93 @@ fn tls(section: &Section, values: &Values, findings: &mut Vec<Finding>) -> TlsSe
     }
 }
 
-/// An error of a key that would give the section its identity.
-fn is_about_identity(section: &Section, finding: &Finding) -> bool {
-    let key = finding.key.to_ascii_lowercase();
-    finding.severity == Severity::Error
-        && finding.section == section.written
-        && ["certificate", "privatekey", "selfsigned", "keystore", "acme"]
-            .iter()
-            .any(|identity| key.starts_with(identity))
+/// Whether a key would give the section its identity.
+fn is_of_identity(key: &str) -> bool {
+    let identities = ["certificate", "privateKey", "selfSigned", "keyStore", "acme"];
+    identities.iter().any(|identity| key.starts_with(identity))
 }
 
 fn path(entry: &Entry) -> PathBuf {
     match &entry.folder {
         // An absolute value replaces the folder.
-        Some(folder) => folder.join(&entry.value),
-        None => PathBuf::from(&entry.value),
+        Some(folder) => folder.join(&*entry.value),
+        None => PathBuf::from(&*entry.value),
     }
 }
 
-fn warn_of_repeats(section: &Section, findings: &mut Vec<Finding>) {
+fn warn_of_repeats(section: &Section, findings: &mut Findings) {
     for repeat in &section.repeats {
-        let message = format!("the section stands {} already", place(&section.origin));
-        let mut finding = about(section, message, "both are taken as one");
-        finding.severity = Severity::Warning;
-        finding.file.clone_from(&repeat.file);
-        finding.line = repeat.line;
-        findings.push(finding);
+        findings.warn(|| {
+            let text = says::repeated_section(section.spot.in_words());
+            Finding::new(Severity::Warning, repeat, &section.written, text)
+        });
     }
 }
 
-/// A host may have sections of its own; those that look like one of ours are doubtful.
-fn warn_of_unread(document: &Document, findings: &mut Vec<Finding>) {
-    let references = document.ports().filter_map(|port| port.entry("sslSection"));
-    let tls: Vec<&str> = references.map(|entry| entry.value.as_str()).collect();
-    for section in document.sections.iter().filter(|section| !section.is_port) {
-        let name = section.canonical.to_ascii_lowercase();
-        let is_read = name.eq_ignore_ascii_case(RUNTIME)
-            || tls.iter().any(|tls| tls.eq_ignore_ascii_case(&name));
-        let end = name.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(name.len());
-        let head = &name[..end];
-        let (meant, valid) = match head {
-            _ if is_read => continue,
-            "port" => ("a port", "valid: [Port], [Port.name] or [Port 1]"),
-            _ if looks_like(head, "port") => ("a port", "valid: [Port] or [Port.name]"),
-            _ if looks_like(head, "runtime") => ("Runtime", "valid: [Runtime]"),
-            _ => continue,
-        };
-        let message = format!("a section of this name is not read, if {meant} is meant");
-        let mut finding = about(section, message, valid);
-        finding.severity = Severity::Warning;
-        findings.push(finding);
+/// A host may have sections of its own; those that look like one of ours are doubtful, by their name or
+/// by a key that only TLS sections have.
+fn warn_of_unread(document: &Document, findings: &mut Findings) {
+    let tls: HashSet<usize> = document.tls_sections();
+    for (index, section) in document.sections.iter().enumerate() {
+        count(section.canonical.len());
+        let is_read = section.is_port
+            || section.canonical.eq_ignore_ascii_case(RUNTIME)
+            || tls.contains(&index);
+        if is_read {
+            continue;
+        }
+        if let Some(text) = unread_name(&section.canonical) {
+            findings.warn(|| Finding { severity: Severity::Warning, ..about(section, text) });
+        }
+        if let Some((key, entry)) = tls_only(section) {
+            let text = match section.canonical.is_empty() {
+                true => says::tls_without_name(key),
+                false => says::unnamed_tls(key, &section.written),
+            };
+            findings.warn(|| {
+                let mut finding =
+                    Finding::new(Severity::Warning, &entry.spot, &section.written, text);
+                finding.key = shown_key(entry);
+                finding
+            });
+        }
     }
 }
 
-fn duplicate(section: &Section, first: &Origin) -> Finding {
-    let message = format!("the port {} stands {} already", section.canonical, place(first));
-    about(section, message, "valid: another name, or [Port] without one")
+/// What is doubtful about the name of a section that is not read.
+fn unread_name(name: &str) -> Option<Text> {
+    let name = name.to_lowercase();
+    let end = name.find(|c: char| !c.is_alphabetic()).unwrap_or(name.len());
+    let head = &name[..end];
+    // Longer ones look like none of ours.
+    if head.chars().take(20).count() == 20 {
+        return None;
+    }
+    let meant = |meant| looks_like(head, meant) || resembles(head, meant);
+    let text = match head {
+        "port" => says::unread_port(),
+        _ if meant("port") => says::unread_port(),
+        _ if meant("runtime") => says::unread_runtime(),
+        _ => return None,
+    };
+    Some(text.and(foreign(head).map(|c| says::foreign_letter(code(c)))))
+}
+
+/// The first key of a section that no other section of ours has. A host may use such a name for
+/// something else; but a port that is plain where TLS was meant is worse than a warning.
+fn tls_only(section: &Section) -> Option<(&'static str, &Entry)> {
+    let known = section.entries.iter().filter_map(|(name, entry)| {
+        count(name.len());
+        let elsewhere = [SectionType::Runtime, SectionType::Port];
+        let key = SectionType::Tls.key(name)?;
+        elsewhere.iter().all(|other| other.key(name).is_none()).then_some((key.name, entry))
+    });
+    known.min_by_key(|(_, entry)| entry.spot.line)
 }
 
 /// An error about a section as a whole.
-fn about(section: &Section, message: impl Into<String>, valid: impl Into<String>) -> Finding {
-    Finding {
-        severity: Severity::Error,
-        file: section.origin.file.clone(),
-        line: section.origin.line,
-        section: section.written.clone(),
-        key: String::new(),
-        found: String::new(),
-        message: message.into(),
-        valid: valid.into(),
-    }
+fn about(section: &Section, text: Text) -> Finding {
+    Finding::new(Severity::Error, &section.spot, &section.written, text)
 }
 
 #[cfg(test)]

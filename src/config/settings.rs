@@ -8,6 +8,7 @@ pub use super::finding::Origin;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Everything.
 #[derive(Clone, Debug)]
@@ -72,7 +73,7 @@ pub struct PortSettings {
     /// `queueLength`.
     pub queue_length: u32,
     /// What `sslSection` names; `None` = plain.
-    pub tls: Option<TlsSettings>,
+    pub tls: Option<Arc<TlsSettings>>,
     /// `ssl`; without meaning on a plain port.
     pub ssl: SslMode,
     /// `readTimeout`; 0 = none.

@@ -2,65 +2,83 @@
 //!
 //! rust-ini 0.21 knows no line numbers, splits keys at `:` too, trims Unicode blanks and
 //! lets a `\` at the end of a line swallow the next one, even with escapes off. So it
-//! gets a normalised text that it reads exactly: sections and keys are numbers, one key
-//! per line, and each value stands between two fences:
+//! gets a normalised text that it reads exactly: keys are numbers, one key per line, and each value
+//! stands between two fences:
 //!
 //! ```text
-//! [0]
 //! 3=|C:\certs\|
 //! ```
 //!
-//! The key is the line number in the file. Promises: every value comes back as it was.
+//! It gets a part of the file at a time, so that its copies stay small, and no value that may be a
+//! secret, since those copies cannot all be wiped. Promises: every value comes back as it was.
 
+use super::says;
+use super::secret::{Wiped, is_secret_key, may_be_secret};
+use super::work::count;
 use crate::status::{Error, Status};
 use ini::{Ini, ParseOption};
+use zeroize::{Zeroize, Zeroizing};
 
 /// Keeps blanks inside, and a last backslash away from the line's end.
 const FENCE: char = '|';
 
-/// The normalised text that rust-ini reads.
-pub(super) struct Normalised {
-    text: String,
-    sections: usize,
+/// So much is read at a time, and one value beyond it.
+const PART_BYTES: usize = 64 << 10;
+
+/// The values of a file, in its order.
+pub(super) struct Passage {
+    values: Vec<Wiped>,
+    part: Zeroizing<String>,
 }
 
-impl Normalised {
-    /// An empty text; entries before the first header stand in section 0.
-    pub(super) fn new() -> Normalised {
-        Normalised { text: "[0]\n".to_owned(), sections: 1 }
+impl Passage {
+    /// No values.
+    pub(super) fn new() -> Passage {
+        let part = String::with_capacity(PART_BYTES + super::scan::MOST_LINE_BYTES + 64);
+        Passage { values: Vec::new(), part: Zeroizing::new(part) }
     }
 
-    /// Begins a section of its own, also if the file repeats a name.
-    pub(super) fn begin_section(&mut self) {
-        self.text.push_str(&format!("[{}]\n", self.sections));
-        self.sections += 1;
+    /// Adds the value of this key. It holds no line end.
+    pub(super) fn push(&mut self, key: &str, value: &str) -> Result<(), Error> {
+        if is_secret_key(key) || may_be_secret(value) {
+            self.values.push(Wiped::new(value));
+            return Ok(());
+        }
+        // Takes the place of the value until the part is read.
+        self.values.push(Wiped::new(""));
+        let number = self.values.len() - 1;
+        for text in [number.to_string().as_str(), "=|", value, "|\n"] {
+            self.part.push_str(text);
+        }
+        if self.part.len() > PART_BYTES { self.read_part() } else { Ok(()) }
     }
 
-    /// Adds the value that stands in this line of the file. It holds no line end.
-    pub(super) fn push(&mut self, line: u32, value: &str) {
-        self.text.push_str(&format!("{line}={FENCE}{value}{FENCE}\n"));
+    /// All values, in the order of `push`.
+    pub(super) fn finish(mut self) -> Result<Vec<Wiped>, Error> {
+        self.read_part()?;
+        Ok(self.values)
     }
 
-    /// Lets rust-ini read it all; gives line and value in file order.
-    pub(super) fn read(&self) -> Result<Vec<(u32, String)>, Error> {
+    fn read_part(&mut self) -> Result<(), Error> {
+        count(self.part.len());
         let option =
             ParseOption { enabled_quote: false, enabled_escape: false, ..ParseOption::default() };
-        let ini = Ini::load_from_str_opt(&self.text, option)
-            .map_err(|error| Error::new(Status::Internal, format!("rust-ini: {error}")))?;
-        let mut values = Vec::new();
-        for (_, properties) in &ini {
-            for (key, value) in properties.iter() {
-                let inner = value.strip_prefix(FENCE).and_then(|v| v.strip_suffix(FENCE));
-                match (key.parse(), inner) {
-                    (Ok(line), Some(value)) => values.push((line, value.to_owned())),
-                    _ => {
-                        let message = format!("rust-ini read line {key} differently");
-                        return Err(Error::new(Status::Internal, message));
-                    }
-                }
+        let internal = |text: says::Text| Error::new(Status::Internal, text.to_string());
+        let mut ini = Ini::load_from_str_opt(&self.part, option)
+            .map_err(|error| internal(says::passage(error.line)))?;
+        for (_, properties) in ini.iter_mut() {
+            for (key, value) in properties.iter_mut() {
+                let inner = value.strip_prefix(FENCE).and_then(|value| value.strip_suffix(FENCE));
+                let place = key.parse().ok().and_then(|number: usize| self.values.get_mut(number));
+                let (Some(place), Some(inner)) = (place, inner) else {
+                    return Err(internal(says::passage(key)));
+                };
+                *place = Wiped::new(inner);
+                value.zeroize();
             }
         }
-        Ok(values)
+        self.part.zeroize();
+        Ok(())
     }
 }
 
@@ -68,21 +86,18 @@ impl Normalised {
 mod tests {
     use super::*;
 
-    fn passed(value: &str) -> String {
-        let mut text = Normalised::new();
-        text.begin_section();
-        text.push(7, value);
-        text.push(8, "next");
-        let values = text.read().expect("rust-ini reads the normalised text");
-        assert_eq!(values.len(), 2);
-        assert_eq!(values[0].0, 7);
-        assert_eq!(values[1], (8, "next".to_owned()));
-        values[0].1.clone()
+    fn read(values: &[&str]) -> Vec<String> {
+        let mut passage = Passage::new();
+        for value in values {
+            passage.push("key", value).expect("rust-ini reads the normalised text");
+        }
+        let values = passage.finish().expect("rust-ini reads the normalised text");
+        values.iter().map(|value| value.to_string()).collect()
     }
 
     #[test]
     fn every_value_comes_back_as_it_was() {
-        for value in [
+        let values = [
             "",
             "plain",
             "C:\\certs\\",
@@ -106,21 +121,26 @@ mod tests {
             ":",
             ";",
             "#",
-        ] {
-            assert_eq!(passed(value), value);
-        }
+        ];
+        assert_eq!(read(&values), values);
     }
 
     #[test]
-    fn repeated_sections_stay_apart_and_in_order() {
-        let mut text = Normalised::new();
-        text.push(1, "a");
-        text.begin_section();
-        text.push(3, "b");
-        text.begin_section();
-        text.push(5, "c");
-        let values = text.read().expect("rust-ini reads the normalised text");
-        assert_eq!(values, [(1, "a".into()), (3, "b".into()), (5, "c".into())]);
+    fn more_values_than_a_part_come_back_in_order() {
+        let values: Vec<String> = (0..20_000).map(|n| format!("value {n}")).collect();
+        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        assert_eq!(read(&values), values);
+        let long = "v".repeat(super::super::scan::MOST_LINE_BYTES);
+        assert_eq!(read(&["a", &long, "b"]), ["a", &long, "b"]);
+    }
+
+    #[test]
+    fn what_may_be_a_secret_does_not_go_through_rust_ini() {
+        let mut passage = Passage::new();
+        passage.push("keyPassword", "hunter2").expect("nothing is read");
+        passage.push("x", "-----BEGIN PRIVATE KEY-----").expect("nothing is read");
+        assert!(passage.part.is_empty() && passage.values.len() == 2);
+        assert_eq!(&*passage.values[0], "hunter2");
     }
 
     /// The reason for the fences: if this test fails, a later rust-ini reads it right.

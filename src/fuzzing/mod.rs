@@ -67,6 +67,16 @@ mod tests {
     }
 
     #[test]
+    fn a_search_among_all_names_is_noticed() {
+        let input = b"[Port]\nport=1\n[Host]\na=1\n[Web]\n";
+        super::ini(input);
+        crate::simulation::set_canary(Some(crate::simulation::Canary::SearchedNames));
+        let result = std::panic::catch_unwind(|| super::ini(input));
+        crate::simulation::set_canary(None);
+        assert!(result.is_err());
+    }
+
+    #[test]
     fn frames_come_out_as_the_reference_says_however_they_are_cut() {
         replay("frame_decode", super::frame_decode);
     }

@@ -41,6 +41,8 @@ pub(crate) enum Canary {
     IdentifiesAnywhere,
     /// An error about PEM text shows a piece of it.
     ToldText,
+    /// Each name of a section is searched among all others.
+    SearchedNames,
 }
 
 /// Runs a world whose decisions come from a script and whose first peer sends these bytes.
@@ -76,6 +78,7 @@ impl Canary {
         Canary::EndlessTurn,
         Canary::IdentifiesAnywhere,
         Canary::ToldText,
+        Canary::SearchedNames,
     ];
 }
 

@@ -1315,7 +1315,7 @@ static int32_t give_up(void *user_data, np_conn conn) {
 int main(int argc, char **argv) {
     static const char ini[] = "[Runtime]\nioThreads=2\nhandshakeThreads=1\n"
                               "[Port.a]\nport=0\nbindAddress=127.0.0.1\nsendQueueLimit=64K\ncompression=off\n"
-                              "[Port.b]\nport=0\nbindAddress=127.0.0.1\nreadTimeout=500\n";
+                              "[Port.b]\nport=0\nbindAddress=127.0.0.1\nreadTimeout=500ms\n";
     pthread_t threads[THREADS], clients[CLIENTS];
     np_conn none = NP_CONN_NONE;
     np_runtime *made = NULL;

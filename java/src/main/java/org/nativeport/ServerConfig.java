@@ -2,6 +2,7 @@ package org.nativeport;
 
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.io.InputStream;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -32,6 +33,7 @@ public final class ServerConfig {
     private static final int FILE = 1;
     private static final int PORT = 2;
     private static final int VALUE = 3;
+    private static final int MOST_BYTES = 8 << 20;
 
     private final byte[] operations;
 
@@ -103,13 +105,18 @@ public final class ServerConfig {
         private Builder() {}
 
         /**
-         * Adds a file. Relative paths in it start at its folder. May wait for the file system.
+         * Adds a file, of 8 MiB at most. Relative paths in it start at its folder. May wait for the file system, and for
+         * the writer of a pipe.
          *
          * @throws IOException if the file cannot be read
          */
         public Builder load(Path file) throws IOException {
             Path folder = file.toAbsolutePath().getParent();
-            return add(FILE, bytes(file.toString()), Files.readAllBytes(file), bytes(folder.toString()));
+            try (InputStream in = Files.newInputStream(file)) {
+                // One byte more than the library takes: it says so.
+                byte[] text = in.readNBytes(MOST_BYTES + 1);
+                return add(FILE, bytes(file.toString()), text, bytes(folder.toString()));
+            }
         }
 
         /**

@@ -187,7 +187,7 @@ class ArrivalsTest {
 
     /** The reason for the end of a connection whose admission nobody decides. */
     private static String endWithoutADecision(int millis) throws Exception {
-        try (Served served = Served.withAdmission("readTimeout", "" + millis, "handshakeTimeout", "200");
+        try (Served served = Served.withAdmission("readTimeout", millis + "ms", "handshakeTimeout", "200ms");
                 Peer peer = Peer.connect(served.port())) {
             peer.out.write(1);
             peer.flush();

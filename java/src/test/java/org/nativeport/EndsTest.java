@@ -297,7 +297,7 @@ class EndsTest {
 
     @Test
     void aSilentConnectionEndsByItsIdleTimeout() throws Exception {
-        try (Served served = Served.plain("idleTimeout", "200");
+        try (Served served = Served.plain("idleTimeout", "200ms");
                 Peer peer = Peer.client(served.port());
                 SocketClientCommunication client = served.nextClient()) {
             SocketException failure = assertThrows(SocketException.class, client::read);

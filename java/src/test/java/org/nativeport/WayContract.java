@@ -538,7 +538,7 @@ abstract class WayContract {
 
     @Test
     void aSilentConnectionEndsByItsIdleTimeout() throws Exception {
-        try (Served served = serve(Way.ECHO, "idleTimeout", "100");
+        try (Served served = serve(Way.ECHO, "idleTimeout", "100ms");
                 Peer peer = client(served)) {
             assertThrows(IOException.class, peer::receive);
             assertEquals("idle_timeout", Served.ended(served.nextClient()).reason());
