@@ -47,11 +47,11 @@ pub fn pem(input: &[u8]) {
         assert!(!message.contains(char::is_control), "{message:?} is not one line");
         assert!(message.contains("c.pem") || message.contains("k.pem"), "{message:?} has no place");
     }
-    for block in blocks(certificate).chain(blocks(key)) {
-        for window in block.windows(8).filter(|window| is_secret(window)) {
-            let window = String::from_utf8_lossy(window);
-            let told = messages.iter().find(|message| message.contains(&*window));
-            assert!(told.is_none(), "{window} is in {told:?}");
+    for message in &messages {
+        for window in message.as_bytes().windows(8).filter(|window| is_secret(window)) {
+            let mut all = blocks(certificate).chain(blocks(key));
+            let told = all.any(|block| block.windows(8).any(|part| part == window));
+            assert!(!told, "{} is in {message:?}", String::from_utf8_lossy(window));
         }
     }
 }

@@ -309,7 +309,7 @@ fn told(message: String, text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     match text.split("-----").nth(2) {
         Some(block) if canary(Canary::ToldText) => {
-            message + &block.chars().take(40).collect::<String>()
+            message + &block.chars().filter(|c| c.is_ascii_graphic()).take(40).collect::<String>()
         }
         _ => message,
     }
