@@ -22,7 +22,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Of a text, blank lines and comments left out: each costs some hundred bytes.
-const MOST_LINES: usize = 250_000;
+const MOST_LINES: usize = 100_000;
 
 /// All sections, and what could not become a part of one.
 #[derive(Clone, Default)]
@@ -416,7 +416,7 @@ mod tests {
         let large = refused(&"\n".repeat(MOST_BYTES + 1));
         assert!(large.starts_with("b.ini: error: the configuration is larger than 8 MiB; "));
         let long = refused(&"\n[]\n".repeat(MOST_LINES + 1));
-        assert!(long.starts_with("b.ini:500002: error: the configuration has more than 250000 "));
+        assert!(long.starts_with("b.ini:200002: error: the configuration has more than 100000 "));
     }
 
     #[test]
