@@ -394,6 +394,7 @@ mod tests {
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEP_ALIVE_PROBES);
         // It would end peers that read slowly.
         assert_eq!(socket.tcp_user_timeout().unwrap(), None);
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT_BYTES);
         let stream = accepted("keepAlive=0");
         let socket = SockRef::from(&stream);
         assert!(socket.tcp_nodelay().unwrap() && !socket.keepalive().unwrap());

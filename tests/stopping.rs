@@ -437,6 +437,14 @@ fn a_start_that_cannot_be_names_the_listener_the_mistake_and_the_remedy() {
     assert_eq!((late.status, late.message), (Status::State, format!("{here}: error: {what}")));
     let config = config("", "", "");
     let never = Listener::new(&server.runtime, &config, 0).unwrap();
+    for early in [never.pause(), never.resume()] {
+        let error = early.unwrap_err();
+        let what = "the listener is not started yet";
+        assert_eq!(
+            (error.status, error.message),
+            (Status::State, format!("{unbound}: error: {what}"))
+        );
+    }
     never.stop(0).unwrap();
     never.wait(None).unwrap();
     refused(&never, Status::Stopped, unbound, again);
@@ -446,6 +454,27 @@ fn a_start_that_cannot_be_names_the_listener_the_mistake_and_the_remedy() {
     refused(&other, Status::Stopped, unbound, over);
     server.runtime.wait(None).unwrap();
     refused(&other, Status::Stopped, unbound, over);
+}
+
+#[test]
+fn a_handler_that_is_replaced_may_call_its_listener_as_it_goes() {
+    struct Calls(Arc<Listener>);
+    impl Handler for Calls {
+        fn on_event(&self, _conn: Conn, _event: Event<'_>) {}
+    }
+    impl Drop for Calls {
+        fn drop(&mut self) {
+            self.0.on(Protocol::Relay, Arc::new(Echo)).unwrap();
+        }
+    }
+    let config = config("", "", "");
+    let runtime = runtime_of(&config);
+    let listener = Arc::new(Listener::new(&runtime, &config, 0).unwrap());
+    let gone = Arc::downgrade(&listener);
+    listener.on(Protocol::Client, Arc::new(Calls(listener.clone()))).unwrap();
+    listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
+    drop(listener);
+    assert!(gone.upgrade().is_none());
 }
 
 #[test]
