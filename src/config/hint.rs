@@ -59,7 +59,7 @@ pub(super) fn is_short_time(kind: Kind, value: &str) -> bool {
         && units::integer(value).is_some_and(|n| (1..1_000).contains(&n))
 }
 
-/// Of https://www.iana.org/assignments/tls-extensiontype-values (ALPN).
+/// Of <https://www.iana.org/assignments/tls-extensiontype-values> (ALPN).
 const ALPN: [&str; 37] = [
     "http/0.9",
     "http/1.0",
