@@ -101,7 +101,9 @@ pub unsafe extern "C" fn np_config_load_file(
         entry::error(error, || {
             let config = ptr::reference(config, "config")?;
             let path = ptr::c_bytes(path, "path")?;
-            config.inner.lock().load_file(Path::new(OsStr::from_bytes(path)))
+            // A pipe may take its time: others use the configuration meanwhile.
+            let read = Config::read_file(Path::new(OsStr::from_bytes(path)))?;
+            config.inner.lock().load_read(read)
         })
     }
 }
