@@ -407,7 +407,7 @@ typedef struct np_finding {
     uint32_t reserved;
     /** The whole finding in one line, ready to be shown. */
     const char *text;
-    /** File, or the name given to np_config_load_string. */
+    /** File, or the name given to np_config_load_string, as messages show it. */
     const char *file;
     /** Section. */
     const char *section;
@@ -434,12 +434,14 @@ typedef void (*np_finding_fn)(void *user_data, const np_finding *finding);
 np_status np_config_new(np_config **config);
 
 /**
- * Reads an INI file into the configuration, of 8 MiB at most. It may be a pipe, such as
+ * Reads an INI file into the configuration, of 8 MiB and 100,000 lines that are neither blank nor comments at most. It may be a pipe, such as
  * "/dev/stdin", which must end within 5 s. Several files may be read, and what is read or set
  * later counts: a key that is given again in `[Runtime]` or in a TLS section replaces the older
  * value. Ports of further files are further ports, and a name that is there already is an
  * error. Relative paths in the file start at its folder, those in a pipe at the working directory.
- * The library wipes its copy of the text.
+ * The library wipes its copy of the text, and the values of keys whose names say that they are secrets (password, token and
+ * so on). Other values pass through the parser, which may leave copies. Messages show the path cut and
+ * escaped, without what may be a secret.
  * What is wrong inside it, np_config_check tells; np_runtime_new and np_listener_new
  * refuse it.
  *
@@ -447,7 +449,7 @@ np_status np_config_new(np_config **config);
  * Blocking: no; it reads a file, and waits 5 s at most for a pipe
  * Owns: nothing; path is copied
  * Null: config and path must not be NULL; error may be
- * Fails: NP_ERR_CONFIG_FILE if the file cannot be read as a text, or is too large;
+ * Fails: NP_ERR_CONFIG_FILE if the file cannot be read as a text, or is larger than these bounds;
  *   NP_ERR_ARGUMENT
  */
 np_status np_config_load_file(np_config *config,
@@ -456,13 +458,14 @@ np_status np_config_load_file(np_config *config,
 
 /**
  * Reads INI text into the configuration, as np_config_load_file does. name stands for the
- * file in messages; relative paths start at the working directory at the time of the call.
+ * file in messages, cut and escaped there; relative paths start at the working directory at the time of the call.
  *
  * Thread: any
  * Blocking: no
  * Owns: nothing; text and name are copied
  * Null: text may be NULL if len is 0; config and name must not be; error may be
- * Fails: NP_ERR_CONFIG_FILE if it is no text, or larger than 8 MiB; NP_ERR_ARGUMENT
+ * Fails: NP_ERR_CONFIG_FILE if it is no text, larger than 8 MiB, or has more than 100,000 lines that
+ *   are neither blank nor comments; NP_ERR_ARGUMENT
  */
 np_status np_config_load_string(np_config *config,
                                 const char *text,
@@ -575,7 +578,7 @@ np_status np_config_get_port_name(const np_config *config,
 
 /**
  * As np_config_get_port_name, but the name as the file writes it, for messages: "Port 1"
- * where the canonical name is "Port.1". A long name is cut.
+ * where the canonical name is "Port.1". It is whole; invisible characters are escaped.
  *
  * Thread: any
  * Blocking: no

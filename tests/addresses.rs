@@ -135,3 +135,28 @@ fn an_interface_that_has_no_such_address_is_told() {
         "{message}"
     );
 }
+
+/// A file may hold alternatives, of which a program starts one.
+#[test]
+fn of_two_sections_of_one_port_either_starts_and_not_both() {
+    let keys = "bindAddress=127.0.0.1\n";
+    let mut config = nativeport::config::Config::new();
+    let text = format!("[Runtime]\nioThreads=1\n[Port]\nport=0\n{keys}");
+    config.load_string(text.as_bytes(), "test.ini").unwrap();
+    let runtime = runtime_of(&config);
+    let start = |config: &nativeport::config::Config, index| {
+        let listener = Listener::new(&runtime, config, index).unwrap();
+        listener.on(Protocol::Client, std::sync::Arc::new(Echo)).unwrap();
+        listener.start().map(|()| listener).map_err(|error| error.message)
+    };
+    let first = start(&config, 0).unwrap();
+    let port = first.addresses()[0].port();
+    let both = format!("[Port.a]\nport={port}\n{keys}[Port.b]\nport={port}\n{keys}");
+    let mut config = nativeport::config::Config::new();
+    config.load_string(both.as_bytes(), "both.ini").unwrap();
+    assert_eq!(config.resolve().1.len(), 1);
+    for index in [0, 1] {
+        let message = start(&config, index).map(|_| ()).unwrap_err();
+        assert!(message.contains("this process itself listens on 127.0.0.1"), "{message}");
+    }
+}

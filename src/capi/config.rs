@@ -42,7 +42,7 @@ pub struct np_finding {
     pub reserved: u32,
     /// The whole finding in one line, ready to be shown.
     pub text: *const c_char,
-    /// File, or the name given to np_config_load_string.
+    /// File, or the name given to np_config_load_string, as messages show it.
     pub file: *const c_char,
     /// Section.
     pub section: *const c_char,
@@ -75,12 +75,14 @@ pub unsafe extern "C" fn np_config_new(config: *mut *mut np_config) -> np_status
     })
 }
 
-/// Reads an INI file into the configuration, of 8 MiB at most. It may be a pipe, such as
+/// Reads an INI file into the configuration, of 8 MiB and 100,000 lines that are neither blank nor comments at most. It may be a pipe, such as
 /// "/dev/stdin", which must end within 5 s. Several files may be read, and what is read or set
 /// later counts: a key that is given again in `[Runtime]` or in a TLS section replaces the older
 /// value. Ports of further files are further ports, and a name that is there already is an
 /// error. Relative paths in the file start at its folder, those in a pipe at the working directory.
-/// The library wipes its copy of the text.
+/// The library wipes its copy of the text, and the values of keys whose names say that they are secrets (password, token and
+/// so on). Other values pass through the parser, which may leave copies. Messages show the path cut and
+/// escaped, without what may be a secret.
 /// What is wrong inside it, np_config_check tells; np_runtime_new and np_listener_new
 /// refuse it.
 ///
@@ -88,7 +90,7 @@ pub unsafe extern "C" fn np_config_new(config: *mut *mut np_config) -> np_status
 /// Blocking: no; it reads a file, and waits 5 s at most for a pipe
 /// Owns: nothing; path is copied
 /// Null: config and path must not be NULL; error may be
-/// Fails: NP_ERR_CONFIG_FILE if the file cannot be read as a text, or is too large;
+/// Fails: NP_ERR_CONFIG_FILE if the file cannot be read as a text, or is larger than these bounds;
 ///   NP_ERR_ARGUMENT
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_config_load_file(
@@ -101,19 +103,22 @@ pub unsafe extern "C" fn np_config_load_file(
         entry::error(error, || {
             let config = ptr::reference(config, "config")?;
             let path = ptr::c_bytes(path, "path")?;
-            config.inner.lock().load_file(Path::new(OsStr::from_bytes(path)))
+            // A pipe may take its time: others use the configuration meanwhile.
+            let read = Config::read_file(Path::new(OsStr::from_bytes(path)))?;
+            config.inner.lock().load_read(read)
         })
     }
 }
 
 /// Reads INI text into the configuration, as np_config_load_file does. name stands for the
-/// file in messages; relative paths start at the working directory at the time of the call.
+/// file in messages, cut and escaped there; relative paths start at the working directory at the time of the call.
 ///
 /// Thread: any
 /// Blocking: no
 /// Owns: nothing; text and name are copied
 /// Null: text may be NULL if len is 0; config and name must not be; error may be
-/// Fails: NP_ERR_CONFIG_FILE if it is no text, or larger than 8 MiB; NP_ERR_ARGUMENT
+/// Fails: NP_ERR_CONFIG_FILE if it is no text, larger than 8 MiB, or has more than 100,000 lines that
+///   are neither blank nor comments; NP_ERR_ARGUMENT
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn np_config_load_string(
     config: *mut np_config,
@@ -345,7 +350,7 @@ pub unsafe extern "C" fn np_config_get_port_name(
 }
 
 /// As np_config_get_port_name, but the name as the file writes it, for messages: "Port 1"
-/// where the canonical name is "Port.1". A long name is cut.
+/// where the canonical name is "Port.1". It is whole; invisible characters are escaped.
 ///
 /// Thread: any
 /// Blocking: no
@@ -384,4 +389,33 @@ pub unsafe extern "C" fn np_config_free(config: *mut np_config) {
             drop(unsafe { Box::from_raw(config) });
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Others ask while a load waits for a pipe: otherwise they would wait until it gives up.
+    #[test]
+    fn a_load_that_waits_for_a_pipe_holds_nobody_up() {
+        let path = std::env::temp_dir().join(format!("nativeport-lock-{}", std::process::id()));
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.is_ok_and(|status| status.success()));
+        let config = np_config { inner: Mutex::new(Config::new()) };
+        let name = CString::new(path.as_os_str().as_bytes()).expect("no NUL");
+        std::thread::scope(|scope| {
+            let load = scope.spawn(|| {
+                let config = (&raw const config).cast_mut();
+                // SAFETY: both live beyond the scope; the object has a lock of its own.
+                unsafe { np_config_load_file(config, name.as_ptr(), std::ptr::null_mut()) }
+            });
+            // Returns when the reader has opened it.
+            let writer = std::fs::OpenOptions::new().write(true).open(&path);
+            // SAFETY: as above.
+            assert_eq!(unsafe { np_config_port_count(&config) }, 0);
+            drop(writer.expect("it is ours"));
+            assert_eq!(load.join().expect("no panic"), Status::Ok.code());
+        });
+        std::fs::remove_file(&path).expect("it is ours");
+    }
 }

@@ -11,9 +11,9 @@ use super::kind::{Kind, Value};
 use super::name::foreign;
 use super::says::{self, Text};
 use super::scan::{Fault, MOST_LINE_BYTES};
-use super::secret::{is_no_path, is_secret_key, may_be_secret};
+use super::secret::{is_no_path, is_secret_key};
 use super::settings::Places;
-use super::text::{code, name, quoted, start};
+use super::text::{HIDDEN, code, name, quoted};
 use super::{hint, work};
 use std::collections::HashMap;
 
@@ -267,7 +267,7 @@ pub(super) fn shown_key(entry: &Entry) -> String {
         has(char::is_ascii_uppercase) && has(char::is_ascii_lowercase) && has(char::is_ascii_digit);
     match entry.key.contains('.') {
         false if is_known => entry.key.to_string(),
-        _ if !is_known && (has_no_letter || is_mixed) => start(&entry.key),
+        _ if !is_known && (has_no_letter || is_mixed) => HIDDEN.to_owned(),
         _ => name(&entry.key),
     }
 }
@@ -289,8 +289,8 @@ fn unknown(section: &Section, entry: &Entry, kind: SectionType) -> Finding {
 pub(super) fn at(section: &Section, entry: &Entry, severity: Severity, text: Text) -> Finding {
     let mut finding = Finding::new(severity, &entry.spot, &section.written, text);
     finding.key = shown_key(entry);
-    if !is_secret(&entry.key) && !may_be_secret(&entry.value) {
-        finding.found = entry.value.to_string();
+    if !is_secret(&entry.key) {
+        finding.found = super::text::value(&entry.value);
     }
     finding
 }
@@ -306,8 +306,9 @@ pub(super) fn broken_finding(broken: &Broken, section: &str) -> Finding {
         Fault::UnclosedHeader(text) => says::unclosed_header(with(text)),
         Fault::PortWithoutName(text) => says::port_without_name(with(text)),
         Fault::HiddenHeader(c) => says::hidden_header(code(*c)),
-        Fault::WideBracket(c) => says::wide_bracket(code(*c)),
-        Fault::Junk(start) => says::junk(with(start)),
+        Fault::WideBracket { bracket, .. } => says::wide_bracket(code(*bracket)),
+        Fault::Junk(Some(word)) => says::junk(with(word)),
+        Fault::Junk(None) => says::hidden_junk(),
         Fault::Pem => says::pem(),
         Fault::StrayReturn { .. } => says::stray_return(),
         Fault::StrayBreak(c) => says::stray_break(code(*c)),

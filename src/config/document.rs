@@ -62,6 +62,14 @@ impl Spot {
             line => format!("in {}:{line}", self.file),
         }
     }
+
+    /// What became of something earlier, within a sentence.
+    pub(super) fn stands(&self) -> String {
+        match self.line {
+            0 => "was set by the program".to_owned(),
+            _ => format!("stands {}", self.in_words()),
+        }
+    }
 }
 
 /// One section.
@@ -69,7 +77,7 @@ impl Spot {
 pub(super) struct Section {
     /// The name that programs use.
     pub canonical: String,
-    /// As the file writes it, cut if it is long: for messages.
+    /// As the file writes it, with invisible characters escaped: for messages.
     pub written: String,
     /// The header.
     pub spot: Spot,
@@ -113,10 +121,10 @@ pub(super) struct Broken {
 impl fmt::Debug for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut document = f.debug_struct("Document");
-        document.field("sources", &self.sources).field("broken", &self.broken);
+        document.field("sources", &self.sources).field("broken", &self.broken.len());
         for section in &self.sections {
-            document.field("written", &section.written).field("spot", &section.spot);
-            document.field("keys", &section.entries.len()).field("broken", &section.broken);
+            document.field("written", &text::name(&section.written)).field("spot", &section.spot);
+            document.field("keys", &section.entries.len()).field("broken", &section.broken.len());
         }
         document.finish()
     }
@@ -130,11 +138,12 @@ impl Document {
         source: &str,
         folder: Option<&Path>,
     ) -> Result<(), Error> {
+        let source = &text::path(source);
         let refused = |place: String, text: says::Text| {
             Error::new(Status::ConfigFile, format!("{place}: error: {text}"))
         };
         if bytes.len() > MOST_BYTES {
-            return Err(refused(source.to_owned(), says::too_large(MOST_BYTES >> 20)));
+            return Err(refused(source.clone(), says::too_large(MOST_BYTES >> 20)));
         }
         let decoded = decode(bytes)
             .map_err(|NotText { line, text }| refused(format!("{source}:{line}"), text))?;
@@ -231,7 +240,7 @@ impl Document {
         }
         self.sections.push(Section {
             canonical,
-            written: text::name(written),
+            written: text::written(written),
             spot,
             is_port,
             duplicate_of,
@@ -334,7 +343,7 @@ impl Section {
 enum Place {
     BeforeFirstHeader,
     Section(usize),
-    /// Behind a header that cannot be read.
+    /// After a header that cannot be read.
     Nowhere,
 }
 

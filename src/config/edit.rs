@@ -28,7 +28,7 @@ impl Document {
             if bare {
                 self.forget_bare_port();
             }
-            return Err(refused(Status::Argument, says::port_is_there(text::name(&canonical))));
+            return Err(refused(Status::Argument, says::port_is_there(text::section(&canonical))));
         }
         self.push(canonical.clone(), &canonical, Spot::default(), true);
         Ok(canonical)

@@ -6,7 +6,7 @@
 
 use super::document::{Document, Spot};
 use super::says::{self, Text};
-use super::text::escaped;
+use super::text::{self, escaped};
 use super::work::count;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -38,11 +38,11 @@ pub struct Finding {
     pub file: String,
     /// The line, 0 if the program set the value or the whole file is meant.
     pub line: u32,
-    /// The section as it is written in the file, empty if none is meant.
+    /// The section as it is written in the file, cut if it is very long; empty if none is meant.
     pub section: String,
     /// The key as it is written in the file, empty if none is meant.
     pub key: String,
-    /// The value or text that was found; secrets are left out.
+    /// The value or text that was found, cut and escaped; secrets are left out.
     pub found: String,
     /// What is wrong, with what was found.
     pub message: String,
@@ -58,7 +58,7 @@ impl Finding {
             severity,
             file,
             line,
-            section: section.to_owned(),
+            section: text::section(section),
             key: String::new(),
             found: String::new(),
             message: text.cause().to_owned(),
@@ -142,7 +142,7 @@ impl Findings {
 
     /// Whether the section of this name, as written, has an error.
     pub(super) fn has_error(&self, section: &str) -> bool {
-        self.wrong.contains(section)
+        self.wrong.contains(&text::section(section))
     }
 
     /// All of them in file order, those about values that the program set at the end, and how many

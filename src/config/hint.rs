@@ -28,7 +28,10 @@ pub(super) fn habit(kind: Kind, value: &str) -> Option<Text> {
             .strip_prefix('$')
             .is_some_and(|name| name.starts_with(|c: char| c.is_ascii_alphabetic()))
         || value.strip_prefix('%').is_some_and(|name| name.contains('%'));
-    if let Some(c) = value.chars().find(|&c| is_invisible(c) && c != '\t') {
+    let is_list = matches!(kind, Kind::List | Kind::Names | Kind::Addresses | Kind::Alpn);
+    if is_list && units::is_long_list(value) {
+        Some(says::long_list(units::MOST_ITEMS))
+    } else if let Some(c) = value.chars().find(|&c| is_invisible(c) && c != '\t') {
         Some(says::invisible(code(c)))
     } else if without_comment(value).is_some() {
         Some(says::comment())
@@ -45,7 +48,7 @@ pub(super) fn habit(kind: Kind, value: &str) -> Option<Text> {
     }
 }
 
-/// What stands before a comment behind a value.
+/// What stands before a comment after a value.
 fn without_comment(value: &str) -> Option<&str> {
     let comment =
         value.match_indices([';', '#']).find(|(at, _)| value[..*at].ends_with([' ', '\t']));

@@ -153,12 +153,12 @@ fn is_older_version(text: &str) -> bool {
 }
 
 fn items(text: &str) -> Result<Value, &'static str> {
-    units::list(text).map(Value::List).ok_or("has an empty item")
+    units::list(text).map(Value::List)
 }
 
 /// The items, or what is wrong with one of them.
 fn all(text: &str, wrong: impl Fn(&str) -> Option<&'static str>) -> Result<Value, &'static str> {
-    let items = units::list(text).ok_or("has an empty item")?;
+    let items = units::list(text)?;
     match items.iter().find_map(|item| wrong(item)) {
         Some(wrong) => Err(wrong),
         None => Ok(Value::List(items)),

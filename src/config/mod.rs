@@ -52,9 +52,10 @@ use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use zeroize::Zeroizing;
 
-/// A configuration that files and the program fill, in this order or another. A copy costs nothing, and
-/// goes its own way when one of both is changed.
+/// A configuration that files and the program fill, in this order or another. A copy is made when one of
+/// both is changed: it goes its own way when one of both is changed.
 #[derive(Clone, Default)]
 pub struct Config {
     document: Arc<Document>,
@@ -72,8 +73,15 @@ struct Resolved {
     settings: Settings,
     findings: Findings,
     in_order: Vec<Finding>,
-    /// The names of all ports, as written.
+    /// The names of all ports, as findings have them.
     ports: HashSet<String>,
+}
+
+/// A file that was read and not yet taken.
+pub(crate) struct FileText {
+    bytes: Zeroizing<Vec<u8>>,
+    name: String,
+    folder: Option<PathBuf>,
 }
 
 /// Without values and what follows from them.
@@ -92,19 +100,29 @@ impl Config {
     /// Reads a file, or a pipe, which may take 5 s; 8 MiB at most. What is wrong inside it, `resolve`
     /// tells; an error here means that the file cannot be read as text, and nothing of it was taken.
     pub fn load_file(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
-        let path = path.as_ref();
-        let name = path.display().to_string();
+        self.load_read(Config::read_file(path.as_ref())?)
+    }
+
+    /// Waits as `load_file`, which does this and `load_read`.
+    pub(crate) fn read_file(path: &Path) -> Result<FileText, Error> {
+        let name = path.to_string_lossy().into_owned();
+        let shown = text::path(&name);
         let refused = |unread: source::Unread| Error {
             status: Status::ConfigFile,
             os_error: unread.os_error,
             tls_alert: -1,
-            message: format!("{name}: error: {}", unread.text),
+            message: format!("{shown}: error: {}", unread.text),
         };
         let read = source::read(path, source::PIPE_WAIT).map_err(refused)?;
         let absolute = std::path::absolute(path)
             .map_err(|error| refused(source::Unread::because(path, error)))?;
-        let folder = absolute.parent().filter(|_| read.is_file);
-        self.load_text(&read.bytes, &name, folder.map(Path::to_path_buf))
+        let folder = absolute.parent().filter(|_| read.is_file).map(Path::to_path_buf);
+        Ok(FileText { bytes: read.bytes, name, folder })
+    }
+
+    /// Takes what `read_file` has read. Waits for nothing.
+    pub(crate) fn load_read(&mut self, file: FileText) -> Result<(), Error> {
+        self.load_text(&file.bytes, &file.name, file.folder)
     }
 
     /// Reads a text as if it were a file of this name. Relative paths in it start at the
@@ -125,7 +143,7 @@ impl Config {
         self.document_mut().load(text, name, folder.as_deref())
     }
 
-    /// Adds an empty port section behind the others and gives its canonical name. An
+    /// Adds an empty port section after the others and gives its canonical name. An
     /// empty name makes a further bare `[Port]`, `web` makes `[Port.web]`.
     pub fn add_port(&mut self, name: &str) -> Result<String, Error> {
         self.document_mut().add_port(name)
@@ -212,9 +230,9 @@ impl Config {
     /// The findings that are not about other ports than this one.
     pub fn findings_for(&self, port: usize) -> impl Iterator<Item = &Finding> {
         let Resolved { settings, in_order, ports, .. } = self.derived();
-        let own = settings.ports.get(port).map(|port| port.written.as_str());
+        let own = settings.ports.get(port).map(|port| text::section(&port.written));
         in_order.iter().filter(move |finding| {
-            Some(finding.section.as_str()) == own || !ports.contains(&finding.section)
+            Some(&finding.section) == own.as_ref() || !ports.contains(&finding.section)
         })
     }
 
@@ -222,7 +240,7 @@ impl Config {
         self.derived.resolved.get_or_init(|| {
             let (settings, findings) = resolve::resolve(&self.document);
             let in_order = findings.clone().finish(&self.document);
-            let ports = settings.ports.iter().map(|port| port.written.clone()).collect();
+            let ports = settings.ports.iter().map(|port| text::section(&port.written)).collect();
             Resolved { settings, findings, in_order, ports }
         })
     }

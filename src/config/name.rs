@@ -16,7 +16,7 @@ pub(super) enum Name {
     BarePort,
     /// A port with this canonical name.
     Port(String),
-    /// `Port.` with nothing behind it.
+    /// `Port.` with nothing after it.
     Unnamed,
     /// No port; the name as written.
     Other(String),

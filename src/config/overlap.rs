@@ -9,7 +9,7 @@ use super::document::Section;
 use super::finding::{Finding, Findings, Severity};
 use super::says;
 use super::settings::PortSettings;
-use super::text::{name, quoted};
+use super::text::{self, quoted};
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -92,7 +92,8 @@ impl Taken {
     }
 }
 
-/// Adds a finding for each port section that cannot listen beside itself or one before it.
+/// Adds an error for each port section that cannot listen on its own list, and a warning for each that
+/// cannot listen beside one before it.
 pub(super) fn find(ports: &[(&Section, &PortSettings)], findings: &mut Findings) {
     let mut by_number: HashMap<u16, Taken> = HashMap::new();
     for (index, (section, settings)) in ports.iter().enumerate() {
@@ -133,26 +134,28 @@ fn finding(owner: &Owner, other: &Owner, ports: &[(&Section, &PortSettings)]) ->
     let both_families =
         is_ipv4(owner) && is_written_ipv6(other) || is_written_ipv6(owner) && is_ipv4(other);
     let because = if both_families { "; '::' takes the IPv4 addresses too" } else { "" };
-    let (key, text) = if owner.section == other.section {
-        ("bindAddress", says::same_list(&other.shown, &owner.shown, because))
+    let (severity, key, text) = if owner.section == other.section {
+        (Severity::Error, "bindAddress", says::same_list(&other.shown, &owner.shown, because))
     } else {
-        let there = other_section.entry("port")?.spot.in_words();
+        let there = other_section.entry("port")?.spot.stands();
         let through = match owner.address == other.address {
             true => String::new(),
-            false => format!(", which listens on {}", other.shown),
+            false => format!(" and listens on {}", other.shown),
         };
-        let other = name(&other_section.written);
-        ("port", says::taken_port(settings.port, &owner.shown, other, there, through, because))
+        let other = text::section(&other_section.written);
+        // Of a file that holds alternatives a program starts one.
+        let text = says::taken_port(settings.port, &owner.shown, other, there, through, because);
+        (Severity::Warning, "port", text)
     };
     let entry = section.entry(key)?;
-    Some(at(section, entry, Severity::Error, text))
+    Some(at(section, entry, severity, text))
 }
 
 #[cfg(test)]
 mod tests {
     use crate::config::Config;
 
-    /// The findings of a file, which are errors all.
+    /// The findings of a file.
     fn found(text: &str) -> Vec<String> {
         let mut config = Config::new();
         config.load_string(text.as_bytes(), "t.ini").unwrap();
@@ -179,27 +182,28 @@ mod tests {
     }
 
     #[test]
-    fn sections_with_one_number_and_address_are_found_with_both_places() {
+    fn sections_with_one_number_and_address_are_doubtful_with_both_places() {
         assert_eq!(
             beside("", ""),
             [
-                "t.ini:4: [Port.b] port: error: port 9110 of all addresses is taken by [Port.a] in t.ini:2; \
-              valid: another port, or addresses that do not include one another"
+                "t.ini:4: [Port.b] port: warning: [Port.a], which stands in t.ini:2, excludes port 9110 of all addresses; \
+              both cannot listen at once: start only one of them, or set another port or other addresses"
             ]
         );
         assert_eq!(
             beside("127.0.0.1", "0.0.0.0"),
             [
-                "t.ini:6: [Port.b] port: error: port 9110 of '0.0.0.0' is taken by [Port.a] in t.ini:2, \
-              which listens on '127.0.0.1'; valid: another port, or addresses that do not include one another"
+                "t.ini:6: [Port.b] port: warning: [Port.a], which stands in t.ini:2 and listens on '127.0.0.1', excludes \
+              port 9110 of '0.0.0.0'; both cannot listen at once: start only one of them, or set another \
+              port or other addresses"
             ]
         );
         assert_eq!(
             beside("::", "0.0.0.0"),
             [
-                "t.ini:6: [Port.b] port: error: port 9110 of '0.0.0.0' is taken by [Port.a] in t.ini:2, \
-              which listens on '::'; '::' takes the IPv4 addresses too; \
-              valid: another port, or addresses that do not include one another"
+                "t.ini:6: [Port.b] port: warning: [Port.a], which stands in t.ini:2 and listens on '::', excludes port 9110 of \
+              '0.0.0.0'; '::' takes the IPv4 addresses too; both cannot listen at once: start only one of \
+              them, or set another port or other addresses"
             ]
         );
         for (first, second) in [
@@ -220,7 +224,7 @@ mod tests {
         ] {
             let found = beside(first, second);
             let [finding] = &found[..] else { panic!("{first} and {second}: {found:?}") };
-            assert!(finding.contains("is taken by [Port.a] in t.ini:2"), "{finding}");
+            assert!(finding.contains("warning: [Port.a], which stands in t.ini:2"), "{finding}");
         }
     }
 
@@ -281,7 +285,7 @@ mod tests {
             "[Port.a]\nport=9110\n[Port.a]\nport=9110\n",
         ] {
             let found = found(text);
-            assert!(found.len() == 1 && !found[0].contains("is taken"), "{found:?}");
+            assert!(found.len() == 1 && !found[0].contains("both cannot listen"), "{found:?}");
         }
     }
 
@@ -293,8 +297,8 @@ mod tests {
         config.set("Port.b", "port", "9111").unwrap();
         let found: Vec<_> = config.resolve().1.iter().map(ToString::to_string).collect();
         assert_eq!(found.len(), 1);
-        let words = "set by the program: [Port.b] port: error: port 9111 of all addresses is taken by \
-                     [Port.a] by the program;";
+        let words = "set by the program: [Port.b] port: warning: [Port.a], which was set by the program, excludes \
+                     port 9111 of all addresses; both cannot listen at once";
         assert!(found[0].starts_with(words), "{}", found[0]);
     }
 

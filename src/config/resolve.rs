@@ -9,14 +9,15 @@ use super::finding::{Finding, Findings, Severity};
 use super::hint;
 use super::keys::{SectionType, looks_like};
 use super::kind::Kind;
-use super::name::{Name, foreign, name_of, resembles};
+use super::name::{Name, fold, foreign, name_of, resembles};
 use super::overlap;
 use super::says::{self, Text};
+use super::scan::{BLANKS, Fault};
 use super::settings::{
     AccepterPriority, AlpnMismatch, Compression, KeyPermissions, LogLevel, PortSettings,
     RuntimeSettings, Settings, SslMode, TlsSettings, TlsVersion,
 };
-use super::text::{code, quoted};
+use super::text::{self, code, quoted};
 use super::units::{show_duration, show_size};
 use super::work::count;
 use std::collections::{HashMap, HashSet};
@@ -45,7 +46,7 @@ pub(super) fn resolve(document: &Document) -> (Settings, Findings) {
         count(section.canonical.len());
         let values = check(section, SectionType::Port, &mut findings);
         if let Some(first) = &section.duplicate_of {
-            let text = says::same_port(super::text::name(&section.canonical), first.in_words());
+            let text = says::same_port(text::section(&section.canonical), first.stands());
             findings.push(about(section, text));
         }
         let tls = tls_of(document, section, &values, &mut tls, &mut findings);
@@ -165,7 +166,7 @@ fn tls_of(
     };
     let Some(index) = tls_section(document, &entry.value) else {
         let text = match document.find(&entry.value) {
-            Some(found) => says::no_tls_section(&found.written),
+            Some(found) => says::no_tls_section(text::section(&found.written)),
             None => {
                 let others = known.others.get_or_insert_with(|| other_sections(document));
                 let name = quoted(&entry.value);
@@ -206,8 +207,11 @@ fn other_sections(document: &Document) -> Text {
 
 /// The names of some of these sections, and how many more there are.
 pub(super) fn list_of<'a>(mut sections: impl Iterator<Item = &'a Section>) -> String {
-    let first: Vec<String> =
-        sections.by_ref().take(10).map(|section| format!("[{}]", section.written)).collect();
+    let first: Vec<String> = sections
+        .by_ref()
+        .take(10)
+        .map(|section| format!("[{}]", text::name(&section.written)))
+        .collect();
     match sections.count() {
         0 => first.join(", "),
         more => format!("{} and {more} more", first.join(", ")),
@@ -278,6 +282,10 @@ fn path(entry: &Entry) -> PathBuf {
 }
 
 fn warn_of_repeats(section: &Section, findings: &mut Findings) {
+    if section.spot.line == 0 {
+        // The program made it for its own keys.
+        return;
+    }
     for repeat in &section.repeats {
         findings.warn(|| {
             let text = says::repeated_section(section.spot.in_words());
@@ -290,6 +298,9 @@ fn warn_of_repeats(section: &Section, findings: &mut Findings) {
 /// by a key that only TLS sections have.
 fn warn_of_unread(document: &Document, findings: &mut Findings) {
     let tls: HashSet<usize> = document.tls_sections();
+    let wanted: HashMap<String, bool> = ssl_sections(document);
+    // A port that names no section is an error, which says what to do.
+    let is_told = wanted.values().any(|is_there| !is_there);
     for (index, section) in document.sections.iter().enumerate() {
         count(section.canonical.len());
         let is_read = section.is_port
@@ -298,17 +309,24 @@ fn warn_of_unread(document: &Document, findings: &mut Findings) {
         if is_read {
             continue;
         }
-        if let Some(text) = unread_name(&section.canonical) {
-            findings.warn(|| Finding { severity: Severity::Warning, ..about(section, text) });
+        for broken in &section.broken {
+            if matches!(&broken.fault, Fault::WideBracket { name, .. } if wanted.contains_key(&fold(name)))
+            {
+                findings.push(broken_finding(broken, &text::name(&section.written)));
+            }
         }
-        if let Some((key, entry)) = tls_only(section) {
+        if let Some(text) = unread_name(&section.canonical) {
+            let shown = text::name(&section.written);
+            findings.warn(|| Finding::new(Severity::Warning, &section.spot, &shown, text));
+        }
+        if let Some((key, entry)) = tls_only(section).filter(|_| !is_told) {
+            let shown = text::name(&section.written);
             let text = match section.canonical.is_empty() {
                 true => says::tls_without_name(key),
-                false => says::unnamed_tls(key, &section.written),
+                false => says::unnamed_tls(key, &shown),
             };
             findings.warn(|| {
-                let mut finding =
-                    Finding::new(Severity::Warning, &entry.spot, &section.written, text);
+                let mut finding = Finding::new(Severity::Warning, &entry.spot, &shown, text);
                 finding.key = shown_key(entry);
                 finding
             });
@@ -335,14 +353,26 @@ fn unread_name(name: &str) -> Option<Text> {
     Some(text.and(foreign(head).map(|c| says::foreign_letter(code(c)))))
 }
 
-/// The first key of a section that no other section of ours has. A host may use such a name for
+/// What ports name in `sslSection`, in folded names, and whether there is such a TLS section.
+fn ssl_sections(document: &Document) -> HashMap<String, bool> {
+    let ports = document.sections.iter().filter(|section| section.is_port);
+    let named = ports.filter_map(|port| port.entry("sslSection"));
+    let named = named.map(|entry| {
+        let is_there = tls_section(document, &entry.value).is_some();
+        (fold(entry.value.trim_matches(BLANKS)), is_there)
+    });
+    named.collect()
+}
+
+/// The first key of a section that hardly anything but a TLS section has. A host may use such a name for
 /// something else; but a port that is plain where TLS was meant is worse than a warning.
 fn tls_only(section: &Section) -> Option<(&'static str, &Entry)> {
     let known = section.entries.iter().filter_map(|(name, entry)| {
         count(name.len());
-        let elsewhere = [SectionType::Runtime, SectionType::Port];
-        let key = SectionType::Tls.key(name)?;
-        elsewhere.iter().all(|other| other.key(name).is_none()).then_some((key.name, entry))
+        let key = SectionType::Tls.key(name)?.name;
+        let starts = ["certificate", "privateKey", "keyStore", "selfSigned", "cipherSuites"];
+        let is_telling = key == "alpn" || starts.iter().any(|start| key.starts_with(start));
+        is_telling.then_some((key, entry))
     });
     known.min_by_key(|(_, entry)| entry.spot.line)
 }

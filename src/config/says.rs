@@ -71,10 +71,11 @@ texts! {
 
     // Lines.
     unclosed_header(text): "the header {text} does not end with its ']'", "valid: [Name] alone on the line; comments need a line of their own";
-    port_without_name(text): "the header {text} has no name behind the dot", "valid: [Port.name]";
-    hidden_header(code): "a header stands behind {code}, so it begins no section", "delete this character; valid: [Name] alone on the line";
+    port_without_name(text): "the header {text} has no name after the dot", "valid: [Port.name]";
+    hidden_header(code): "a header stands after {code}, so it begins no section", "delete this character; valid: [Name] alone on the line";
     wide_bracket(code): "a header begins with {code}, so it begins no section", "valid: [Name] with the ASCII character '['";
     junk(start): "the line that starts with '{start}' is no header, key or comment", "valid: key = value; a value never goes on in the next line";
+    hidden_junk(): "the line is no header, key or comment; it may be a secret and is not shown", "valid: key = value; a value never goes on in the next line";
     pem(): "a PEM block stands here; none of it is shown", "keys and certificates are given as the paths of files: save the block in a file";
     stray_return(): "a carriage return stands inside the line", "valid: lines that end with LF or CRLF";
     stray_break(code): "{code} stands inside the comment; editors show it as the end of a line", "valid: lines that end with LF or CRLF";
@@ -83,7 +84,7 @@ texts! {
     // Sections.
     no_section(): "there is no section at all", "valid: [Port] with port = a number from 0 to 65535";
     no_port_section(names): "there is no port section, only {names}", "valid: [Port] with port = a number from 0 to 65535";
-    same_port(name, place): "the port {name} stands {place} already", "valid: another name, or [Port] without one";
+    same_port(name, stands): "the port {name} {stands} already", "valid: another name, or [Port] without one";
     repeated_section(place): "the section stands {place} already", "both are taken as one; move the keys into one of them";
     unread_port(): "a section of this name is not read, if a port is meant", "valid: [Port], [Port.name] or [Port 1]";
     unread_runtime(): "a section of this name is not read, if Runtime is meant", "valid: [Runtime]";
@@ -93,8 +94,8 @@ texts! {
     // Keys.
     key_twice(place): "the key was set before, {place}", "this one, the last, counts; delete the other";
     unknown_key(kind, nearest): "{kind} has no such key; it is ignored", "the nearest known key is '{nearest}'";
-    key_elsewhere(kind, other): "{kind} has no such key; it is ignored", "it belongs into {other}";
-    foreign_letter(code): "the name has {code}, which is no ASCII letter", "its character {code} is no ASCII letter: type the name anew";
+    key_elsewhere(kind, other): "{kind} has no such key; it is ignored", "it belongs to {other}";
+    foreign_letter(code): "the name has {code}, which is no ASCII letter", "its character {code} is no ASCII letter: type the name again";
 
     // Values.
     no_value(valid): "the value is missing; a template variable may be empty", "valid: {valid}";
@@ -103,8 +104,9 @@ texts! {
     unavailable(key, value, valid): "{key} = {value} is not available in this version", "valid: {valid}";
     unavailable_secret(key, valid): "{key} is not available in this version", "valid: {valid}";
     key_as_value(): "the value is a key or certificate, or looks like one; it is not shown", "valid: the path of a file that holds it; a path that looks like a key begins with ./";
+    long_list(most): "the list is too long", "a list has at most {most} items";
     short_time(value): "without a unit, {value} is read as {value}ms", "write {value}s for seconds, or {value}ms";
-    comment(): "a comment seems to stand behind the value", "comments need a line of their own: all behind the = is the value";
+    comment(): "a comment seems to stand after the value", "comments need a line of their own: all after the = is the value";
     quotes(): "the value stands in quotes", "quotes are part of the value: write it without them";
     variable(): "the value names a variable", "variables are not expanded: write the value itself";
     home(): "the value begins with '~'", "'~' is not expanded: write the whole path";
@@ -119,7 +121,7 @@ texts! {
     no_compression(least, most): "compressThreshold {least} is above compressLimit {most}: nothing is compressed", "valid: compressThreshold up to compressLimit, or compression = off";
     short_close(close, write): "closeTimeout, {close} by default, ends a close before writeTimeout {write}", "valid: a closeTimeout in the file, of any length";
     same_list(first, second, because): "{first} and {second} exclude each other{because}", "valid: addresses that do not include one another";
-    taken_port(port, address, section, place, through, because): "port {port} of {address} is taken by [{section}] {place}{through}{because}", "valid: another port, or addresses that do not include one another";
+    taken_port(port, address, section, stands, through, because): "[{section}], which {stands}{through}, excludes port {port} of {address}{because}", "both cannot listen at once: start only one of them, or set another port or other addresses";
     no_such_section(name, others): "there is no section {name}", "{others}";
     other_sections(names): "the section is not there", "the sections there are: {names}";
     no_other_section(): "the section is not there", "there is no section but ports and Runtime";
@@ -141,7 +143,7 @@ texts! {
     bad_key(): "the key is empty or holds '='", "valid: the name of a key";
     unknown_port(name): "there is no port section [{name}]", "add it first with np_config_add_port (Java: ServerConfig.addPort)";
     port_is_there(name): "there is a section [{name}] already", "valid: another name, or an empty one for a further [Port]";
-    no_port_name(): "the name of the port section has nothing behind the dot", "valid: Port.name";
+    no_port_name(): "the name of the port section has nothing after the dot", "valid: Port.name";
 }
 
 #[cfg(test)]

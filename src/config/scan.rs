@@ -1,11 +1,13 @@
 //! The line scanner: bytes of a file to numbered, classified lines, without a copy.
 //!
 //! Promises: every line number is the one an editor shows; `=` splits at its first
-//! place; backslashes, quotes, `:`, `#` and `;` behind the start of a line are plain
+//! place; backslashes, quotes, `:`, `#` and `;` after the start of a line are plain
 //! characters. What a line means (whose section it is in, whether a key is known) is
 //! left to `document` and `resolve`; values travel on through `values`.
 
 use super::keys::SectionType;
+use super::name::{Name, name_of};
+use super::resolve::RUNTIME;
 use super::says::{self, Text};
 use super::secret::{begins_pem, ends_pem};
 use super::text::{is_invisible, quoted};
@@ -46,23 +48,28 @@ pub(super) enum Content<'a> {
     Broken(Fault),
 }
 
-/// What is wrong with a line. Holds no more of it than may be shown.
+/// What is wrong with a line. Holds no more of it than may be shown, but for the name of a header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     /// A header without its end; the text.
     UnclosedHeader(String),
     /// `[Port.]`; the text.
     PortWithoutName(String),
-    /// A header behind a character that hides it.
+    /// A header after a character that hides it.
     HiddenHeader(char),
     /// A header with a bracket that looks like `[`.
-    WideBracket(char),
-    /// No header, key or comment; the start of the text.
-    Junk(String),
+    WideBracket {
+        /// The bracket.
+        bracket: char,
+        /// What stands in the brackets; it may be anything.
+        name: String,
+    },
+    /// No header, key or comment; its first word if that is a word of configurations.
+    Junk(Option<String>),
     /// The first line of a PEM block.
     Pem,
     /// Holds a carriage return that ends no line: an editor shows several lines here,
-    /// so a comment could swallow the keys behind it unseen.
+    /// so a comment could swallow the keys after it unseen.
     StrayReturn {
         /// Whether one of these lines begins with `[`.
         hides_header: bool,
@@ -75,16 +82,15 @@ pub(super) enum Fault {
 
 impl Fault {
     /// Whether the line may be a header of ours: then it is an error in every section, and what is
-    /// behind it belongs to none.
+    /// after it belongs to none.
     pub(super) fn may_be_header(&self) -> bool {
         matches!(
             self,
             Fault::UnclosedHeader(_)
                 | Fault::PortWithoutName(_)
                 | Fault::HiddenHeader(_)
-                | Fault::WideBracket(_)
                 | Fault::StrayReturn { hides_header: true }
-        )
+        ) || matches!(self, Fault::WideBracket { name, .. } if is_ours(name))
     }
 }
 
@@ -178,9 +184,11 @@ impl<'a> Lines<'a> {
             return Some(Content::Broken(Fault::LongLine));
         }
         let text = line.trim_matches(BLANKS);
-        if self.in_pem {
-            self.in_pem = goes_on_in_pem(text) && !ends_pem(text);
-            if self.in_pem || ends_pem(text) {
+        if self.in_pem && !text.is_empty() {
+            let ends = is_pem_end(text);
+            let is_in_it = ends || is_base64_line(text) || is_pem_header(text);
+            self.in_pem = is_in_it && !ends;
+            if is_in_it {
                 return None;
             }
         }
@@ -208,7 +216,7 @@ impl<'a> Lines<'a> {
                 Content::Entry { key: key.trim_matches(BLANKS), value: value.trim_matches(BLANKS) }
             }
             _ if is_pem => Content::Broken(Fault::Pem),
-            _ => Content::Broken(Fault::Junk(text_start(text))),
+            _ => Content::Broken(Fault::Junk(first_word(text))),
         })
     }
 
@@ -230,7 +238,15 @@ impl<'a> Lines<'a> {
                     return Some(Fault::StrayReturn { hides_header: true });
                 }
                 '[' if hidden_by.is_some() => return hidden_by.map(Fault::HiddenHeader),
-                '［' if at == 0 || hidden_by.is_some() => return Some(Fault::WideBracket(c)),
+                '［' if at == 0 || hidden_by.is_some() => {
+                    let name = text[at..].trim_start_matches('［').split([']', '］']).next();
+                    let name = name.unwrap_or_default().trim_matches(BLANKS);
+                    // Otherwise it is a key like any other, or a part of a value.
+                    if is_ours(name) || (at == 0 && !text.contains('=')) {
+                        return Some(Fault::WideBracket { bracket: c, name: name.to_owned() });
+                    }
+                    hidden_by = None;
+                }
                 _ if c == '\r' || self.is_break(c) || (at == 0 && is_invisible(c)) => {
                     hidden_by = hidden_by.or(Some(c));
                 }
@@ -248,28 +264,43 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Whether a line belongs to the PEM block that has begun before. A block without its end goes up to
-/// the next header or key: base64 has a `=` too, but nothing behind it.
-fn goes_on_in_pem(text: &str) -> bool {
-    let is_entry = || {
-        let value = text.split_once('=').map_or("", |(_, value)| value);
-        let value = value.split([';', '#']).next().unwrap_or_default();
-        value.replace("\\n", "").replace("\\r", "").contains(|c: char| c.is_alphanumeric())
-    };
-    ends_pem(text) || !(text.starts_with(['[', ';', '#']) || is_entry())
+/// Whether a line may be of the base64 of a PEM block. A key of ours is none, though it may look so:
+/// `certificate=` has the length of four characters each.
+fn is_base64_line(text: &str) -> bool {
+    let digits = text.trim_end_matches('=');
+    let padding = text.len() - digits.len();
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
+    let is_padded = padding <= 2 && text.len().is_multiple_of(4) && !is_key_of_ours(digits);
+    !digits.is_empty() && digits.bytes().all(is_digit) && (padding == 0 || is_padded)
 }
 
-/// So much of a line that is no header, key or comment as may be shown: the rest may be a password
-/// behind a ':', all of it base64.
-fn text_start(text: &str) -> String {
+/// Of RFC 1421 and RFC 4716.
+fn is_pem_header(text: &str) -> bool {
+    const NAMES: [&str; 5] = ["Proc-Type", "DEK-Info", "Content-Domain", "Comment", "Subject"];
+    let name = text.split_once(':').map_or("", |(name, _)| name);
+    NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// Whether the line is the last one of a PEM block and nothing else.
+fn is_pem_end(text: &str) -> bool {
+    (text.starts_with("-----END") || text.starts_with("---- END")) && !text.contains('=')
+}
+
+/// The first word of a line that is no header, key or comment, if it may be shown: any other may be a
+/// password.
+fn first_word(text: &str) -> Option<String> {
     let word = text.split([' ', '\t', ':', '=']).next().unwrap_or_default();
-    if SectionType::ALL.iter().any(|section| section.key(word).is_some()) {
-        return word.to_owned();
-    }
-    match word {
-        "" => super::text::start(&text[..text.chars().next().map_or(0, char::len_utf8)]),
-        word => super::text::start(word),
-    }
+    let is_known = ["include", "!include", "export"].contains(&word) || is_key_of_ours(word);
+    is_known.then(|| word.to_owned())
+}
+
+fn is_key_of_ours(word: &str) -> bool {
+    SectionType::ALL.iter().any(|section| section.key(word).is_some())
+}
+
+/// Whether a section of this name is ours whatever else the file says.
+fn is_ours(name: &str) -> bool {
+    !matches!(name_of(name), Name::Other(_)) || name.eq_ignore_ascii_case(RUNTIME)
 }
 
 fn line_at(bytes: &[u8], at: usize) -> u32 {
@@ -305,6 +336,10 @@ mod tests {
 
     fn broken(fault: Fault) -> String {
         format!("{:?}", Content::Broken(fault))
+    }
+
+    fn wide(name: &str) -> String {
+        broken(Fault::WideBracket { bracket: '［', name: name.into() })
     }
 
     fn refused(text: &[u8]) -> NotText {
@@ -343,12 +378,19 @@ mod tests {
 
     #[test]
     fn a_line_without_a_key_or_an_equals_sign_is_junk() {
-        let junk = |start: &str| broken(Fault::Junk(start.into()));
-        assert_eq!(contents(b"port 1\n = 1\n::1"), [junk("port"), junk("="), junk(":")]);
-        // Known names are shown whole, of others less than of base64 may be shown.
+        let junk = |word: Option<&str>| broken(Fault::Junk(word.map(str::to_owned)));
+        assert_eq!(contents(b"port 1\n = 1\n::1"), [junk(Some("port")), junk(None), junk(None)]);
+        // Known words are shown. Any other may be a password.
         assert_eq!(
-            contents(b"queueLength: 5\n!include x"),
-            [junk("queueLength"), junk("!includ…")]
+            contents(b"queueLength: 5\n!include x\ninclude\nexport\nhunter2\nincludes"),
+            [
+                junk(Some("queueLength")),
+                junk(Some("!include")),
+                junk(Some("include")),
+                junk(Some("export")),
+                junk(None),
+                junk(None),
+            ]
         );
     }
 
@@ -391,7 +433,10 @@ mod tests {
                 assert_eq!(contents(text.as_bytes()), [broken(Fault::HiddenHeader(c))], "{text:?}");
             }
         }
-        assert_eq!(contents("［Port］".as_bytes()), [broken(Fault::WideBracket('［'))]);
+        assert_eq!(contents("［Port］".as_bytes()), [wide("Port")]);
+        assert_eq!(contents("[a]\n［ TLS］".as_bytes()), [header("a"), wide("TLS")]);
+        assert_eq!(contents("［a］ = 1".as_bytes()), [entry("［a］", "1")]);
+        assert_eq!(contents("［Port］ = 1".as_bytes()), [wide("Port")]);
     }
 
     #[test]
@@ -408,7 +453,7 @@ mod tests {
     #[test]
     fn of_a_pem_block_only_the_first_line_is_something() {
         let block =
-            "-----BEGIN PRIVATE KEY-----\nMIIEvQ\n\nabc/def+\nxyz==\n-----END PRIVATE KEY-----\n";
+            "-----BEGIN PRIVATE KEY-----\nMIIEvQ\n\nabc/def+\nxyz=\n-----END PRIVATE KEY-----\n";
         assert_eq!(
             contents(format!("{block}a=1").as_bytes()),
             [broken(Fault::Pem), entry("a", "1")]
@@ -424,12 +469,39 @@ mod tests {
 
     #[test]
     fn a_pem_block_without_its_end_goes_up_to_the_next_header_or_key() {
-        let block = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nMIIEvQ\nxyz==\n";
+        let block = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nMIIEvQ\nxy==\n";
         for (next, expected) in [("[A]", header("A")), ("port = 1", entry("port", "1"))] {
             let text = format!("{block}; a\nMIIE\n{next}\n");
             let found = contents(text.as_bytes());
             assert_eq!((&found[0], found.last()), (&broken(Fault::Pem), Some(&expected)));
         }
+    }
+
+    #[test]
+    fn what_may_be_an_entry_is_never_a_part_of_a_pem_block() {
+        for begin in ["-----BEGIN", "-----BEGIN LICENSE-----", "---- BEGIN SSH2 PUBLIC KEY ----"] {
+            for (line, key, value) in [
+                ("endMark = -----END LICENSE-----", "endMark", "-----END LICENSE-----"),
+                ("endMark=-----END LICENSE-----", "endMark", "-----END LICENSE-----"),
+                ("sep = -", "sep", "-"),
+                ("sep=-", "sep", "-"),
+                ("empty =", "empty", ""),
+                ("sslSection =", "sslSection", ""),
+                ("sslSection=", "sslSection", ""),
+                // These have the length of base64.
+                ("ssl=", "ssl", ""),
+                ("certificate=", "certificate", ""),
+                ("a: b = c", "a: b", "c"),
+            ] {
+                let found = contents(format!("x = {begin}\nMIIE\n{line}\nabcd\n").as_bytes());
+                let junk = broken(Fault::Junk(None));
+                assert_eq!(found, [entry("x", begin), entry(key, value), junk], "{line}");
+            }
+        }
+        // The block has ended.
+        let found = contents(b"x = -----BEGIN\nno base64!\nabcd=\n");
+        let junk = broken(Fault::Junk(None));
+        assert_eq!(found, [entry("x", "-----BEGIN"), junk, entry("abcd", "")]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! wiped when it is dropped.
 
 use super::says::{self, Text};
+use super::text;
 use crate::sys;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read};
@@ -36,7 +37,9 @@ impl Unread {
     pub(super) fn because(path: &Path, error: std::io::Error) -> Unread {
         let os_error = error.raw_os_error().unwrap_or(0);
         let text = match std::env::current_dir() {
-            Ok(folder) if path.is_relative() => says::unreadable_in(error, folder.display()),
+            Ok(folder) if path.is_relative() => {
+                says::unreadable_in(error, text::path(&folder.to_string_lossy()))
+            }
             _ => says::unreadable(error),
         };
         Unread { os_error, text }
@@ -54,7 +57,7 @@ pub(super) fn read(path: &Path, wait: Duration) -> Result<Source, Unread> {
     // Without blocking: a pipe without a writer, or a device, must not hold the caller up.
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let unread = |error| Unread::because(path, error);
-    let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(unread)?;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(unread)?;
     let metadata = file.metadata().map_err(unread)?;
     if metadata.is_dir() {
         return Err(says::folder().into());
@@ -62,25 +65,52 @@ pub(super) fn read(path: &Path, wait: Duration) -> Result<Source, Unread> {
     let is_file = metadata.is_file();
     let expected = usize::try_from(metadata.len()).unwrap_or(MOST_BYTES);
     let deadline = (!is_file).then(|| Instant::now() + wait);
+    let ready = || deadline.map_or(Ok(true), |deadline| is_ready(&file, deadline));
+    let bytes =
+        read_all(&file, expected, ready, deadline, wait).map_err(|unread| match unread {
+            Stopped::Failed(error) => Unread::because(path, error),
+            Stopped::Refused(text) => text.into(),
+        })?;
+    Ok(Source { bytes, is_file })
+}
+
+/// Why a reading stopped before the end.
+#[derive(Debug)]
+enum Stopped {
+    Failed(std::io::Error),
+    Refused(Text),
+}
+
+/// Reads to the end, whenever it is ready. With a deadline it may have nothing for a while.
+fn read_all(
+    mut file: impl Read,
+    expected: usize,
+    ready: impl Fn() -> std::io::Result<bool>,
+    deadline: Option<Instant>,
+    wait: Duration,
+) -> Result<Zeroizing<Vec<u8>>, Stopped> {
+    let silent = || Stopped::Refused(says::silent_pipe(wait.as_secs_f32()));
     // One byte more than expected shows the end without a copy.
     let mut bytes = Zeroizing::new(vec![0; expected.clamp(4095, MOST_BYTES) + 1]);
     let mut len = 0;
     loop {
-        if let Some(deadline) = deadline
-            && !is_ready(&file, deadline).map_err(unread)?
-        {
-            return Err(says::silent_pipe(wait.as_secs_f32()).into());
+        if !ready().map_err(Stopped::Failed)? {
+            return Err(silent());
         }
-        match file.read(&mut bytes[len..]) {
-            Ok(0) => break,
-            Ok(read) => len += read,
-            // Somebody else was faster.
-            Err(error) if error.kind() == ErrorKind::WouldBlock && deadline.is_some() => {}
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(unread(error)),
+        match (file.read(&mut bytes[len..]), deadline) {
+            (Ok(0), _) => break,
+            (Ok(read), _) => len += read,
+            // Somebody else was faster, or the device is never ready though it says so.
+            (Err(error), Some(deadline)) if error.kind() == ErrorKind::WouldBlock => {
+                if Instant::now() >= deadline {
+                    return Err(silent());
+                }
+            }
+            (Err(error), _) if error.kind() == ErrorKind::Interrupted => {}
+            (Err(error), _) => return Err(Stopped::Failed(error)),
         }
         if len > MOST_BYTES {
-            return Err(says::too_large(MOST_BYTES >> 20).into());
+            return Err(Stopped::Refused(says::too_large(MOST_BYTES >> 20)));
         }
         if len == bytes.len() {
             let mut larger = Zeroizing::new(vec![0; (2 * len).min(MOST_BYTES + 1)]);
@@ -89,7 +119,7 @@ pub(super) fn read(path: &Path, wait: Duration) -> Result<Source, Unread> {
         }
     }
     bytes.truncate(len);
-    Ok(Source { bytes, is_file })
+    Ok(bytes)
 }
 
 fn is_ready(file: &File, deadline: Instant) -> std::io::Result<bool> {
@@ -112,6 +142,22 @@ mod tests {
     #[test]
     fn what_has_no_end_is_read_up_to_the_bound() {
         assert_eq!(cause("/dev/zero"), "the configuration is larger than 8 MiB");
+    }
+
+    /// A device that says that it is ready, and has nothing.
+    #[test]
+    fn what_is_ready_and_gives_nothing_is_not_read_for_ever() {
+        struct Empty;
+        impl Read for Empty {
+            fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+                Err(ErrorKind::WouldBlock.into())
+            }
+        }
+        let now = Some(Instant::now());
+        match read_all(Empty, 0, || Ok(true), now, Duration::ZERO) {
+            Err(Stopped::Refused(text)) => assert!(text.cause().contains("did not end within 0 s")),
+            other => panic!("{:?}", other.map(|bytes| bytes.len())),
+        }
     }
 
     #[test]

@@ -1,30 +1,71 @@
 //! Texts of a file as messages show them: cut, without invisible characters, without secrets.
 
-use super::secret::may_be_secret;
+use super::secret::{begins_pem, ends_pem, is_secret_key, may_be_secret};
+use std::borrow::Cow;
 
 const MOST_CHARS: usize = 80;
-/// Of a text that is not known to be harmless: fewer than eight characters of a key.
-const FEW_CHARS: usize = 7;
+/// Of names and paths that are shown whole if they can be.
+const MOST_NAME_CHARS: usize = 255;
+
+/// In place of a text that may be a secret.
+pub(super) const HIDDEN: &str = "…";
 
 /// A value or text in quotes.
 pub(super) fn quoted(text: &str) -> String {
     match may_be_secret(text) {
-        true => "'…' (not shown: it may be a secret)".to_owned(),
-        false => format!("'{}'", escaped(&cut(text, MOST_CHARS))),
+        true => format!("'{HIDDEN}' (not shown: it may be a secret)"),
+        false => format!("'{}'", shown(text)),
     }
 }
 
-/// The name of a section or key.
+/// A value without quotes; empty if it may be a secret.
+pub(super) fn value(text: &str) -> String {
+    if may_be_secret(text) { String::new() } else { shown(text) }
+}
+
+/// The name of a key, or of a section that may be anything.
 pub(super) fn name(text: &str) -> String {
-    match may_be_secret(text) {
-        true => start(text),
-        false => escaped(&cut(text, MOST_CHARS)),
-    }
+    if may_be_secret(text) { HIDDEN.to_owned() } else { shown(text) }
 }
 
-/// The start of a text of which the rest may be a secret.
-pub(super) fn start(text: &str) -> String {
-    escaped(&cut(text, FEW_CHARS))
+/// The whole name of a section. A name is no secret, unless it is the text of a key.
+pub(super) fn written(name: &str) -> String {
+    if begins_pem(name) || ends_pem(name) { HIDDEN.to_owned() } else { escaped(name) }
+}
+
+/// The name of a section of ours within a message, which is cut only if it is very long.
+pub(super) fn section(name: &str) -> String {
+    cut(&written(name), MOST_NAME_CHARS)
+}
+
+/// What a program gives as a path or the name of a text, which may be anything by mistake.
+pub(super) fn path(text: &str) -> String {
+    let begins = ["/", "./", "../", "~"].iter().any(|start| text.starts_with(start));
+    let may_be_path = begins || text.contains('.');
+    if begins_pem(text) || ends_pem(text) || (!may_be_path && may_be_secret(text)) {
+        return HIDDEN.to_owned();
+    }
+    let line = text.split(['\n', '\r']).next().unwrap_or_default();
+    let key = line.split_once('=').map(|(key, _)| key).filter(|key| is_secret_key(key));
+    let line = match key {
+        Some(key) => format!("{key}={HIDDEN}"),
+        None if line.len() < text.len() => format!("{line}{HIDDEN}"),
+        None => line.to_owned(),
+    };
+    escaped(&cut(&without_password(&line), MOST_NAME_CHARS))
+}
+
+fn shown(text: &str) -> String {
+    escaped(&cut(&without_password(text), MOST_CHARS))
+}
+
+/// The text without what stands between `://` and `@`: a user and a password.
+fn without_password(text: &str) -> Cow<'_, str> {
+    let parts = text.split_once("://").and_then(|(scheme, rest)| {
+        let (_, host) = rest.rsplit_once('@')?;
+        Some(format!("{scheme}://{HIDDEN}@{host}"))
+    });
+    parts.map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
 fn cut(text: &str, chars: usize) -> String {
@@ -48,13 +89,23 @@ pub(super) fn escaped(text: &str) -> String {
 }
 
 /// Whether a reader cannot see this character: control and format characters, blanks but the space,
-/// line and paragraph separators, variation selectors and other marks without a width of their own,
-/// code points that are no characters. The standard library has the tables.
+/// line and paragraph separators, variation selectors, code points that are no characters. Marks that
+/// combine with the letter before them are seen. The standard library has the tables.
 pub(super) fn is_invisible(c: char) -> bool {
     // Letters and symbols whose picture is empty; Unicode does not class them as blanks.
     const EMPTY: [char; 5] = ['\u{115f}', '\u{1160}', '\u{2800}', '\u{3164}', '\u{ffa0}'];
     let is_plain = c.is_ascii_graphic() || c == ' ';
-    !is_plain && (EMPTY.contains(&c) || c.escape_debug().len() > 1)
+    // Unicode classes these as combining marks.
+    let is_empty_mark = matches!(c, '\u{34f}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}');
+    // Behind a letter, a combining mark is escaped only if it cannot be printed.
+    let is_escaped = || {
+        let mut bytes = [b'a', 0, 0, 0, 0];
+        let len = c.encode_utf8(&mut bytes[1..]).len();
+        std::str::from_utf8(&bytes[..=len])
+            .is_ok_and(|pair| pair.escape_debug().nth(1) == Some('\\'))
+    };
+    !is_plain && (EMPTY.contains(&c) || is_empty_mark || is_escaped())
 }
 
 /// The code point as `U+200B`.
@@ -74,10 +125,63 @@ mod tests {
     }
 
     #[test]
-    fn of_a_text_that_may_be_a_secret_fewer_than_eight_characters_are_shown() {
+    fn nothing_is_shown_of_a_text_that_may_be_a_secret() {
         let key = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg";
         assert_eq!(quoted(key), "'…' (not shown: it may be a secret)");
-        assert_eq!(name(key), "MIGHAgE…");
+        assert_eq!((name(key), value(key)), ("…".to_owned(), String::new()));
+    }
+
+    #[test]
+    fn the_name_of_a_section_is_whole_unless_it_is_the_text_of_a_key() {
+        let hash = "Port.9f86d081884c7d659a2feaa0c55ad015";
+        assert_eq!((written(hash), section(hash)), (hash.to_owned(), hash.to_owned()));
+        let long = "n".repeat(300);
+        assert_eq!((written(&long), section(&long).chars().count()), (long, 256));
+        assert_eq!(written("-----BEGIN PRIVATE KEY-----MIIE"), "…");
+        assert_eq!(written("a\u{1b}"), "a\\u{1b}");
+    }
+
+    #[test]
+    fn what_stands_in_place_of_a_path_is_cut_escaped_and_hidden() {
+        let hash = "/nix/store/9f86d081884c7d659a2feaa0c55ad015-server/a.ini";
+        for (text, shown) in [
+            (hash, hash),
+            ("a\u{1b}.ini", "a\\u{1b}.ini"),
+            ("[Port]\nport=1\n", "[Port]…"),
+            ("keyPassword = hunter2", "keyPassword =…"),
+            ("-----BEGIN PRIVATE KEY-----\nMIIE", "…"),
+            ("MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg", "…"),
+            ("http://me:hunter2@host/a.ini", "http://…@host/a.ini"),
+        ] {
+            assert_eq!(path(text), shown);
+        }
+        assert_eq!(path(&"ä".repeat(300)), format!("{}…", "ä".repeat(255)));
+    }
+
+    #[test]
+    fn the_password_of_a_url_is_hidden() {
+        assert_eq!(quoted("http://me:hunt@er2@host/x"), "'http://…@host/x'");
+        assert_eq!(value(&format!("http://{}@host", "p".repeat(100))), "http://…@host");
+        assert_eq!(quoted("a@b, http://host"), "'a@b, http://host'");
+    }
+
+    #[test]
+    fn marks_that_combine_with_a_letter_are_seen() {
+        for text in ["Schlu\u{308}ssel", "e\u{301}", "\u{928}\u{93f}", "\u{e01}\u{e31}"] {
+            assert_eq!(escaped(text), text);
+        }
+        for c in [
+            '\u{34f}',
+            '\u{17b4}',
+            '\u{180b}',
+            '\u{200c}',
+            '\u{200d}',
+            '\u{fe00}',
+            '\u{e0100}',
+            '\u{e0020}',
+        ] {
+            assert!(is_invisible(c), "{c:?}");
+        }
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub(super) fn duration_ms(text: &str) -> Option<u64> {
     with_unit(text, DURATION_UNITS_MS)
 }
 
-/// Bytes; units K, M, G (1024 each), with B or iB behind them if wanted.
+/// Bytes; units K, M, G (1024 each), with B or iB after them if wanted.
 pub(super) fn size_bytes(text: &str) -> Option<u64> {
     with_unit(text, SIZE_UNITS_BYTES)
 }
@@ -55,14 +55,27 @@ fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     integer(digits)?.checked_mul(*factor)
 }
 
-/// The items between commas, trimmed; an empty text is an empty list, an empty item an
-/// error (`None`).
-pub(super) fn list(text: &str) -> Option<Vec<String>> {
+/// A longer list is an error: each item costs some ten bytes.
+pub(super) const MOST_ITEMS: usize = 256;
+
+/// The items between commas, trimmed; an empty text is an empty list. An error is in words that follow
+/// the text.
+pub(super) fn list(text: &str) -> Result<Vec<String>, &'static str> {
     if text.is_empty() {
-        return Some(Vec::new());
+        return Ok(Vec::new());
+    }
+    if is_long_list(text) {
+        return Err("has too many items");
     }
     let items = text.split(',').map(|item| item.trim_matches(BLANKS));
-    items.map(|item| (!item.is_empty()).then(|| item.to_owned())).collect()
+    items
+        .map(|item| (!item.is_empty()).then(|| item.to_owned()).ok_or("has an empty item"))
+        .collect()
+}
+
+/// Whether the text has too many items for a list.
+pub(super) fn is_long_list(text: &str) -> bool {
+    text.split(',').nth(MOST_ITEMS).is_some()
 }
 
 /// A duration as short as it can be written exactly.
@@ -154,10 +167,14 @@ mod tests {
 
     #[test]
     fn lists_are_comma_separated() {
-        assert_eq!(list("a, b ,c"), Some(vec!["a".into(), "b".into(), "c".into()]));
-        assert_eq!(list("a b"), Some(vec!["a b".into()]));
-        assert_eq!(list(""), Some(vec![]));
-        assert_eq!((list("a,,b"), list("a,"), list(",")), (None, None, None));
+        assert_eq!(list("a, b ,c"), Ok(vec!["a".into(), "b".into(), "c".into()]));
+        assert_eq!(list("a b"), Ok(vec!["a b".into()]));
+        assert_eq!(list(""), Ok(vec![]));
+        for text in ["a,,b", "a,", ","] {
+            assert_eq!(list(text), Err("has an empty item"));
+        }
+        assert_eq!(list(&vec!["a"; MOST_ITEMS].join(",")).map(|items| items.len()), Ok(MOST_ITEMS));
+        assert_eq!(list(&vec!["a"; MOST_ITEMS + 1].join(",")), Err("has too many items"));
     }
 
     #[test]

@@ -46,7 +46,7 @@ const TEXTS: &[(&str, &[&str])] = &[
     (
         "[Port]\nport=1\n[Port]\nport=1\n",
         &[
-            "a.ini:4: [Port] port: error: port 1 of all addresses is taken by [Port] in a.ini:2; valid: another port, or addresses that do not include one another",
+            "a.ini:4: [Port] port: warning: [Port], which stands in a.ini:2, excludes port 1 of all addresses; both cannot listen at once: start only one of them, or set another port or other addresses",
         ],
     ),
     (
@@ -64,18 +64,18 @@ const TEXTS: &[(&str, &[&str])] = &[
     ),
     (
         "[Port]\nport=1\n[Port.]\n",
-        &["a.ini:3: error: the header '[Port.]' has no name behind the dot; valid: [Port.name]"],
+        &["a.ini:3: error: the header '[Port.]' has no name after the dot; valid: [Port.name]"],
     ),
     (
         "[Port]\nport=1\n[Host]\n\u{feff}[Port.b]\nport=2\n",
         &[
-            "a.ini:4: error: a header stands behind U+FEFF, so it begins no section; delete this character; valid: [Name] alone on the line",
+            "a.ini:4: error: a header stands after U+FEFF, so it begins no section; delete this character; valid: [Name] alone on the line",
         ],
     ),
     (
         "[Port]\nport=1\n; a\u{2028}[Port.b]\n",
         &[
-            "a.ini:3: error: a header stands behind U+2028, so it begins no section; delete this character; valid: [Name] alone on the line",
+            "a.ini:3: error: a header stands after U+2028, so it begins no section; delete this character; valid: [Name] alone on the line",
         ],
     ),
     (
@@ -97,9 +97,17 @@ const TEXTS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "[Port]\nport=1\nsslSection=T\n[T]\nselfSigned=off\nkeyPassword =\n  hunter2\n",
+        &[
+            "a.ini:4: [T]: error: the section has no identity; valid: certificate and privateKey, or selfSigned",
+            "a.ini:6: [T] keyPassword: error: the value is missing; a template variable may be empty; valid: a password or key, or no keyPassword for the default",
+            "a.ini:7: [T]: error: the line is no header, key or comment; it may be a secret and is not shown; valid: key = value; a value never goes on in the next line",
+        ],
+    ),
+    (
         "[Port]\nport=1\n!include other.ini\n",
         &[
-            "a.ini:3: [Port]: error: the line that starts with '!includ…' is no header, key or comment; valid: key = value; a value never goes on in the next line",
+            "a.ini:3: [Port]: error: the line that starts with '!include' is no header, key or comment; valid: key = value; a value never goes on in the next line",
         ],
     ),
     (
@@ -136,7 +144,7 @@ const TEXTS: &[(&str, &[&str])] = &[
     (
         "[P\u{43e}rt]\nport=1\n",
         &[
-            "a.ini:1: [Pоrt]: warning: a section of this name is not read, if a port is meant; valid: [Port], [Port.name] or [Port 1]; its character U+043E is no ASCII letter: type the name anew",
+            "a.ini:1: [Pоrt]: warning: a section of this name is not read, if a port is meant; valid: [Port], [Port.name] or [Port 1]; its character U+043E is no ASCII letter: type the name again",
             "a.ini: error: there is no port section, only [Pоrt]; valid: [Port] with port = a number from 0 to 65535",
         ],
     ),
@@ -173,19 +181,19 @@ const TEXTS: &[(&str, &[&str])] = &[
     (
         "[Port]\np\u{43e}rt=1\nport=1\n",
         &[
-            "a.ini:2: [Port] pоrt: warning: a port section has no such key; it is ignored; the nearest known key is 'port'; its character U+043E is no ASCII letter: type the name anew",
+            "a.ini:2: [Port] pоrt: warning: a port section has no such key; it is ignored; the nearest known key is 'port'; its character U+043E is no ASCII letter: type the name again",
         ],
     ),
     (
         "[Port]\nport=1\ncertificate=c\n",
         &[
-            "a.ini:3: [Port] certificate: warning: a port section has no such key; it is ignored; it belongs into a TLS section",
+            "a.ini:3: [Port] certificate: warning: a port section has no such key; it is ignored; it belongs to a TLS section",
         ],
     ),
     (
         "[Port]\nport=1\n[Runtime]\nport=1\n",
         &[
-            "a.ini:4: [Runtime] port: warning: the Runtime section has no such key; it is ignored; it belongs into a port section",
+            "a.ini:4: [Runtime] port: warning: the Runtime section has no such key; it is ignored; it belongs to a port section",
         ],
     ),
     (
@@ -209,7 +217,7 @@ const TEXTS: &[(&str, &[&str])] = &[
     (
         "[Port]\nport=8443 ; x\n",
         &[
-            "a.ini:2: [Port] port: error: '8443 ; x' is not a number that fits; valid: a number from 0 to 65535; comments need a line of their own: all behind the = is the value",
+            "a.ini:2: [Port] port: error: '8443 ; x' is not a number that fits; valid: a number from 0 to 65535; comments need a line of their own: all after the = is the value",
         ],
     ),
     (
@@ -323,7 +331,7 @@ const TEXTS: &[(&str, &[&str])] = &[
     (
         "[Port]\nport=1\nsslSection=T\n[T]\ncertificate=c\nprivateKey=k\nalpn=h2 ; web\n",
         &[
-            "a.ini:7: [T] alpn: warning: 'h2 ; web' is not registered at IANA; protocol names have commas between them, no blanks and no quotes; comments need a line of their own: all behind the = is the value",
+            "a.ini:7: [T] alpn: warning: 'h2 ; web' is not registered at IANA; protocol names have commas between them, no blanks and no quotes; comments need a line of their own: all after the = is the value",
         ],
     ),
     (
@@ -343,7 +351,7 @@ const TEXTS: &[(&str, &[&str])] = &[
     (
         "[Port]\nport=1\nsslSection=T\n[T]\ncertificate=c ; the chain\nprivateKey=~/k\n",
         &[
-            "a.ini:5: [T] certificate: warning: a comment seems to stand behind the value; comments need a line of their own: all behind the = is the value",
+            "a.ini:5: [T] certificate: warning: a comment seems to stand after the value; comments need a line of their own: all after the = is the value",
             "a.ini:6: [T] privateKey: warning: the value begins with '~'; '~' is not expanded: write the whole path",
         ],
     ),
@@ -387,7 +395,7 @@ const TEXTS: &[(&str, &[&str])] = &[
     (
         "[Port]\nport=1\nsslSection=T ; tls\n",
         &[
-            "a.ini:3: [Port] sslSection: error: there is no section 'T ; tls'; there is no section but ports and Runtime; comments need a line of their own: all behind the = is the value",
+            "a.ini:3: [Port] sslSection: error: there is no section 'T ; tls'; there is no section but ports and Runtime; comments need a line of their own: all after the = is the value",
         ],
     ),
     (
@@ -480,7 +488,7 @@ fn calls() -> Vec<(String, &'static str)> {
         "a value holds a line end or NUL; valid: a text of one line",
         "a value is longer than 65536 bytes; valid: a shorter one",
         "there is a section [Port.A] already; valid: another name, or an empty one for a further [Port]",
-        "the name of the port section has nothing behind the dot; valid: Port.name",
+        "the name of the port section has nothing after the dot; valid: Port.name",
         "/no/such/file.ini: error: the configuration file cannot be read: No such file or directory (os error 2); valid: the path of a text file that this process may read",
         "/: error: the configuration file is a folder; valid: the path of a file in it",
         "/dev/zero: error: the configuration is larger than 8 MiB; check that the path is that of the configuration, or split it",
@@ -512,6 +520,15 @@ fn every_message_has_its_place_cause_and_remedy() {
         [
             "a.ini:2: error: the line is longer than 65536 bytes; valid: shorter lines; split what stands here, or move it into a file"
         ]
+    );
+    let items = vec!["a"; 257].join(", ");
+    let long = told(format!("[Port]\nport=1\nbindAddress={items}\n").as_bytes());
+    assert_eq!(
+        long,
+        [format!(
+            "a.ini:3: [Port] bindAddress: error: '{}…' has too many items; valid: addresses or host names without a port, with commas; a list has at most 256 items",
+            &items[..80]
+        )]
     );
     let many = told("[a]\n".repeat(100_001).as_bytes());
     assert_eq!(

@@ -71,7 +71,8 @@ public final class ServerConfig {
     }
 
     /**
-     * Reads a file. Relative paths in it start at its folder. May wait for the file system.
+     * Reads a file. Relative paths in it start at its folder, those
+         * in a pipe at the process's working folder. May wait for the file system.
      *
      * @throws IOException if the file cannot be read
      */
@@ -111,11 +112,12 @@ public final class ServerConfig {
          * @throws IOException if the file cannot be read
          */
         public Builder load(Path file) throws IOException {
-            Path folder = file.toAbsolutePath().getParent();
+            // Of a pipe or device, such as /dev/stdin, paths start at the process's working folder.
+            String folder = Files.isRegularFile(file) ? file.toAbsolutePath().getParent().toString() : "";
             try (InputStream in = Files.newInputStream(file)) {
                 // One byte more than the library takes: it says so.
                 byte[] text = in.readNBytes(MOST_BYTES + 1);
-                return add(FILE, bytes(file.toString()), text, bytes(folder.toString()));
+                return add(FILE, bytes(file.toString()), text, bytes(folder));
             }
         }
 
