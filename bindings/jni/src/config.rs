@@ -86,7 +86,7 @@ pub extern "system" fn Java_org_nativeport_internal_Native_inspect<'local>(
     key: JByteArray<'local>,
 ) -> JByteArray<'local> {
     answer(env, |env| {
-        let config = read(&bytes(env, &config)?)?;
+        let config = of(env, &config)?;
         let mut answer = Answer::of(Status::Ok);
         match what {
             CHECK => config.check().iter().for_each(|finding| tell(&mut answer, finding)),

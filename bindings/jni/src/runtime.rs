@@ -35,7 +35,7 @@ pub extern "system" fn Java_org_nativeport_internal_Native_runtimeNew<'local>(
     words: JByteArray<'local>,
 ) -> jlong {
     cold(env, Some(words), |env| {
-        let config = config::read(&bytes(env, &config)?)?;
+        let config = config::of(env, &config)?;
         let runtime = Runtime::with_consumer(&config, Consumer::Poll)?;
         Ok(objects::enter(Object::Runtime(Arc::new(runtime))))
     })
