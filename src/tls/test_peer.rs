@@ -16,7 +16,8 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_t
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     ClientConfig, ClientConnection, ConnectionTrafficSecrets, ContentType, DigitallySignedStruct,
-    Error, KeyLog, ProtocolVersion, SignatureScheme, SupportedCipherSuite, SupportedProtocolVersion,
+    Error, KeyLog, ProtocolVersion, SignatureScheme, SupportedCipherSuite,
+    SupportedProtocolVersion,
 };
 
 /// Trusts every certificate, but checks signatures: the handshake is what is tested.

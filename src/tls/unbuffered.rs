@@ -418,7 +418,8 @@ impl Running {
 /// The alert of a handshake of TLS 1.3 whose record `record` has failed as one that does not decrypt. It is
 /// opened in place: one that decrypts is a Finished there then, and one that does not is zeroed.
 fn why_undecrypted(record: &[u8]) -> Option<u8> {
-    let is_opened = record.len() > RECORD_HEADER + LEAST_FINISHED && record[RECORD_HEADER] == FINISHED;
+    let is_opened =
+        record.len() > RECORD_HEADER + LEAST_FINISHED && record[RECORD_HEADER] == FINISHED;
     match record {
         [] => None,
         _ if is_opened => Some(DECRYPT_ERROR),

@@ -1,7 +1,7 @@
 //! Listener: one port. Its events carry the token that Java gave for it.
 
 use crate::config;
-use crate::guard::{Answer, answer, bytes, cold, hot};
+use crate::guard::{Answer, answer, cold, hot};
 use crate::objects::{self, Object};
 use jni::EnvUnowned;
 use jni::objects::{JByteArray, JClass};

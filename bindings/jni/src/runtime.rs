@@ -1,7 +1,7 @@
 //! Runtime: loops and what they share; its counters; and how objects are let go.
 
 use crate::config;
-use crate::guard::{Answer, Failure, answer, bytes, cold, hot};
+use crate::guard::{Answer, Failure, answer, cold, hot};
 use crate::objects::{self, Object};
 use jni::EnvUnowned;
 use jni::objects::{JByteArray, JClass, JLongArray};
