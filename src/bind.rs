@@ -8,8 +8,13 @@ use crate::config::{BindAddress, PortSettings};
 use crate::status::{Error, Status};
 use crate::sys;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+#[cfg(target_os = "linux")]
+use std::fs::File;
 use std::io;
+#[cfg(target_os = "linux")]
+use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, ToSocketAddrs};
+use std::path::Path;
 use std::time::Duration;
 
 /// So much the system takes beyond what is on its way to the peer: otherwise one that reads nothing
@@ -90,11 +95,12 @@ fn cannot(
     let remedy = match (failed.status, failed.os_error) {
         // With any port others are tried, which is not told.
         (Status::AddressInUse, _) if settings.port == 0 => "; set a port".to_owned(),
-        (Status::AddressInUse, _) => match own_listener(address) {
-            Some(ip) => format!(
+        (Status::AddressInUse, _) => match own_listener(Path::new("/proc/self"), address) {
+            Ok(Some(ip)) => format!(
                 "; this process itself listens on {ip} port {port}: stop that listener, or set another port"
             ),
-            None => "; another program listens there (`ss -ltnp` names it): end that, or set another port".to_owned(),
+            Ok(None) => "; another program listens there (`ss -ltnp` names it): end that, or set another port".to_owned(),
+            Err(_) => "; free it (`ss -ltnp` names who listens there), or set another port".to_owned(),
         },
         (Status::AddressNotAvailable, _) => {
             "; valid: an address of this machine (`ip address`)".to_owned()
@@ -116,29 +122,39 @@ fn cannot(
     failed
 }
 
-/// The address on which a listener of this process excludes this one, if there is one.
+/// The address on which a listener of this process excludes this one, if there is one. `process` is what
+/// the system shows of it.
 #[cfg(target_os = "linux")]
-fn own_listener(wanted: SocketAddr) -> Option<IpAddr> {
+fn own_listener(process: &Path, wanted: SocketAddr) -> io::Result<Option<IpAddr>> {
     let wanted_ip = wanted.ip();
     let includes = |all: IpAddr, ip: IpAddr| {
         all == ip || all.is_unspecified() && (all.is_ipv6() || ip.is_ipv4())
     };
-    let rows: Vec<(IpAddr, String)> = ["tcp", "tcp6"]
-        .into_iter()
-        .filter_map(|table| std::fs::read_to_string(format!("/proc/self/net/{table}")).ok())
-        .flat_map(|table| table.lines().filter_map(listening).collect::<Vec<_>>())
-        .filter(|(address, _)| address.port() == wanted.port())
-        .map(|(address, inode)| (address.ip(), inode))
-        .filter(|(ip, _)| includes(*ip, wanted_ip) || includes(wanted_ip, *ip))
-        .collect();
+    let mut rows: Vec<(IpAddr, String)> = Vec::new();
+    for table in ["tcp", "tcp6"] {
+        let file = match File::open(process.join("net").join(table)) {
+            // A machine without IPv6.
+            Err(error) if table == "tcp6" && error.kind() == io::ErrorKind::NotFound => continue,
+            file => file?,
+        };
+        // A table has a row for each socket of the machine.
+        for row in BufReader::new(file).lines() {
+            if let Some((address, inode)) = listening(&row?)
+                && address.port() == wanted.port()
+                && (includes(address.ip(), wanted_ip) || includes(wanted_ip, address.ip()))
+            {
+                rows.push((address.ip(), inode));
+            }
+        }
+    }
     // All IPv6 addresses include the IPv4 ones or not: those of the same family exclude for certain.
     let (certain, possible): (Vec<_>, Vec<_>) =
         rows.into_iter().partition(|(ip, _)| ip.is_ipv4() == wanted_ip.is_ipv4());
     let candidates = if certain.is_empty() { possible } else { certain };
-    let descriptors = std::fs::read_dir("/proc/self/fd").ok()?;
+    let descriptors = std::fs::read_dir(process.join("fd"))?;
     let own: Vec<_> = descriptors.filter_map(|entry| entry.ok()?.path().read_link().ok()).collect();
     let is_own = |inode: &str| own.iter().any(|file| file.as_os_str() == inode);
-    candidates.into_iter().find_map(|(ip, inode)| is_own(&inode).then_some(ip))
+    Ok(candidates.into_iter().find_map(|(ip, inode)| is_own(&inode).then_some(ip)))
 }
 
 /// A row of the system's table of sockets, if that one listens: its address, and its name among
@@ -162,8 +178,8 @@ fn listening(row: &str) -> Option<(SocketAddr, String)> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn own_listener(_: SocketAddr) -> Option<IpAddr> {
-    None
+fn own_listener(_: &Path, _: SocketAddr) -> io::Result<Option<IpAddr>> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// An address as written and what it stands for. A name stands for several, of which some
@@ -450,13 +466,22 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
+    fn nothing_is_said_of_who_listens_where_the_system_shows_nothing() {
+        let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let error = own_listener(Path::new("/proc/self/no-such-folder"), wanted).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
     fn a_listener_of_this_process_is_found_by_what_it_excludes() {
         let bound = |address: &str, dual: bool| {
             let settings = settings("");
             listen(&settings, address.parse().unwrap(), dual).unwrap()
         };
         let own = |address: &str, port: u16| {
-            own_listener(SocketAddr::new(address.parse().unwrap(), port)).map(|ip| ip.to_string())
+            let wanted = SocketAddr::new(address.parse().unwrap(), port);
+            own_listener(Path::new("/proc/self"), wanted).unwrap().map(|ip| ip.to_string())
         };
         let listener = bound("127.0.0.1:0", false);
         let port = listener.local_addr().unwrap().port();

@@ -419,6 +419,78 @@ fn a_frame_whose_inflation_ends_during_a_pause_is_delivered_after_the_resume() {
     assert_eq!(log.frame(), b"and on");
 }
 
+/// A record that does not decrypt.
+const BAD_RECORD: [u8; 45] = {
+    let mut record = [0; 45];
+    (record[0], record[1], record[2], record[4]) = (23, 3, 3, 40);
+    record
+};
+
+/// Sends what the client has sealed in one piece with a bad record.
+fn fail_behind(client: &mut TlsStream, data: &[u8]) {
+    client.conn.writer().write_all(data).unwrap();
+    let mut wire = Vec::new();
+    while client.conn.wants_write() {
+        client.conn.write_tls(&mut wire).unwrap();
+    }
+    wire.extend(BAD_RECORD);
+    client.sock.write_all(&wire).unwrap();
+}
+
+fn assert_failed(log: &Log) {
+    let info = log.closed();
+    assert_eq!((info.reason, info.tls_alert), (CloseReason::TlsFailed, 20), "{}", info.text);
+}
+
+#[test]
+fn a_frame_that_still_inflates_when_tls_fails_is_delivered_before_the_end() {
+    let (handler, log) = recorder(false, |conn, event| {
+        if let Event::Frames(_) = event {
+            // It goes nowhere, and is not the reason of the end.
+            let _ = conn.send_frame(b"answer", PLAIN);
+        }
+    });
+    let server = server("sslSection=Tls", TLS_SECTION, |listener| {
+        listener.on(Protocol::Client, handler).unwrap();
+    });
+    let mut client = tls_framed(server.address);
+    // Its inflation takes several turns.
+    let large = vec![7; 8 << 20];
+    let wire = [frame(b"first"), compressed_frame(&zlib(&large)), frame(b"last")].concat();
+    fail_behind(&mut client, &wire);
+    assert_eq!(log.frame(), b"first");
+    assert!(log.frame() == large);
+    assert_eq!(log.frame(), b"last");
+    assert_failed(&log);
+}
+
+#[test]
+fn data_that_comes_with_the_end_of_the_handshake_is_delivered_before_a_failure_behind_it() {
+    let (handler, log) = recorder(false, |conn, event| {
+        if let Event::Opened { .. } = event {
+            assert!(conn.info().unwrap().tls.is_some());
+        }
+    });
+    let server = server("sslSection=Tls", TLS_SECTION, |listener| {
+        listener.on(Protocol::Unknown, handler).unwrap();
+    });
+    let mut client = tls_over(connect(server.address));
+    client.conn.write_tls(&mut client.sock).unwrap();
+    while client.conn.is_handshaking() {
+        client.conn.read_tls(&mut client.sock).unwrap();
+        client.conn.process_new_packets().unwrap();
+    }
+    fail_behind(&mut client, b"Gone");
+    log.opened();
+    assert_eq!(log.data(4), b"Gone");
+    assert_failed(&log);
+    // Without data there is nobody to be told.
+    let mut client = tls_connect(server.address);
+    fail_behind(&mut client, b"");
+    wait_for_close(&server.listener, CloseReason::TlsFailed);
+    assert_eq!(log.drain(), []);
+}
+
 #[test]
 fn a_pause_holds_streams_and_tls_connections_too() {
     if is_polled("input that was polled together with the opening is there already") {

@@ -126,10 +126,11 @@ context = ssl.create_default_context(); context.check_hostname = False; context.
 context.maximum_version = getattr(ssl.TLSVersion, sys.argv[2])
 context.set_alpn_protocols(sys.argv[3:])
 raw = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
-try:
-    s = context.wrap_socket(raw); print(s.selected_alpn_protocol()); s.unwrap()
-except ssl.SSLError as error: print(str(error).lower().replace('_', ' '))
-except OSError: print('None')
+try: s = context.wrap_socket(raw)
+except OSError as error: print(str(error).lower().replace('_', ' ')); sys.exit()
+print('agreed:', s.selected_alpn_protocol())
+try: s.unwrap()
+except OSError: pass
 ";
     let client = |served: &Served, version: &str, protocols: &[&str]| {
         let port = served.address.port().to_string();
@@ -142,7 +143,7 @@ except OSError: print('None')
     };
     for version in ["TLSv1_2", "TLSv1_3"] {
         let served = Served::with("alpn = np/1, http/1.1");
-        assert_eq!(client(&served, version, &["http/1.1", "h2"]), "http/1.1");
+        assert_eq!(client(&served, version, &["http/1.1", "h2"]), "agreed: http/1.1");
         served.line();
         let said = client(&served, version, &["h2"]);
         assert!(said.contains("alert no application protocol"), "{said}");
@@ -155,7 +156,7 @@ except OSError: print('None')
             "{line}"
         );
         let served = Served::with("alpn = np/1\nalpnMismatch = continue");
-        assert_eq!(client(&served, version, &["h2"]), "None");
+        assert_eq!(client(&served, version, &["h2"]), "agreed: None");
     }
 }
 

@@ -159,8 +159,14 @@ fn tls_of(
 ) -> Option<Arc<TlsSettings>> {
     let Some(entry) = values.entry("sslSection") else {
         // An empty name is an error already.
-        if let (Some(ssl), false) = (values.entry("ssl"), values.wrong().contains(&"sslSection")) {
+        if values.wrong().contains(&"sslSection") {
+            return None;
+        }
+        if let Some(ssl) = values.entry("ssl") {
             findings.push(ssl_without_section(section, ssl));
+        }
+        if let Some(entry) = values.entry("requireCloseNotify") {
+            findings.push(at(section, entry, Severity::Warning, says::plain_end()));
         }
         return None;
     };
@@ -243,6 +249,14 @@ fn tls(section: &Section, values: &Values, findings: &mut Findings) -> TlsSettin
         (None, None, Some(alone)) => tell(alone, Severity::Error, says::no_certificate()),
         (None, Some(_), Some(_)) => {}
     }
+    if let (Some(_), Some(entry)) = (names, values.entry("keyPermissions")) {
+        findings.push(at(section, entry, Severity::Warning, says::no_key_file()));
+    }
+    let alpn = values.list("alpn");
+    let has_alpn = !alpn.is_empty() || values.wrong().contains(&"alpn");
+    if let (false, Some(entry)) = (has_alpn, values.entry("alpnMismatch")) {
+        findings.push(at(section, entry, Severity::Warning, says::no_alpn()));
+    }
     let min_version = values.word("minVersion", TlsVersion::from_word);
     let max_version = values.word("maxVersion", TlsVersion::from_word);
     // The defaults do not exclude each other, so at least one is set if they do.
@@ -261,7 +275,7 @@ fn tls(section: &Section, values: &Values, findings: &mut Findings) -> TlsSettin
         max_version,
         cipher_suites: values.list("cipherSuites"),
         groups: values.list("groups"),
-        alpn: values.list("alpn"),
+        alpn,
         alpn_mismatch: values.word("alpnMismatch", AlpnMismatch::from_word),
         self_signed,
     }

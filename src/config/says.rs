@@ -128,6 +128,9 @@ texts! {
     no_tls_section(name): "[{name}] is no TLS section", "valid: the name of a section that is neither a port nor Runtime";
     auto_without_section(): "ssl = auto needs an sslSection", "valid: sslSection = the name of a TLS section, or no ssl";
     plain_port(): "without an sslSection the port is plain", "valid: sslSection = the name of a TLS section, or no ssl";
+    plain_end(): "without an sslSection the port is plain, and requireCloseNotify does nothing", "valid: sslSection = the name of a TLS section, or no requireCloseNotify";
+    no_alpn(): "without alpn no protocol is agreed, and alpnMismatch does nothing", "valid: alpn = protocol names with commas, or no alpnMismatch";
+    no_key_file(): "with selfSigned no key is read, and keyPermissions does nothing", "valid: certificate and privateKey, or no keyPermissions";
     self_signed(): "selfSigned is for trying things out: clients cannot verify it", "for real use: certificate and privateKey";
     two_identities(): "selfSigned excludes certificate and privateKey", "valid: certificate and privateKey, or selfSigned";
     no_identity(): "the section has no identity", "valid: certificate and privateKey, or selfSigned";

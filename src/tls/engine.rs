@@ -33,7 +33,13 @@ enum State {
     /// No whole ClientHello yet.
     Hello(Box<Beginning>),
     Running(Box<Running>),
-    Failed(Box<TlsError>),
+    Failed(Box<Failure>),
+}
+
+struct Failure {
+    error: TlsError,
+    /// What had been negotiated.
+    facts: Option<Facts>,
 }
 
 struct Beginning {
@@ -90,7 +96,7 @@ impl Engine {
         budget: &mut Budget,
     ) -> Result<usize, TlsError> {
         let result = match &mut self.state {
-            State::Failed(error) => return Err((**error).clone()),
+            State::Failed(failure) => return Err(failure.error.clone()),
             State::Running(running) => running.open(input, plain, wire, budget),
             State::Hello(beginning) => match begin(beginning, input, wire, budget) {
                 Ok((used, None)) => return Ok(used),
@@ -106,9 +112,22 @@ impl Engine {
             },
         };
         if let Err(error) = &result {
-            self.state = State::Failed(Box::new(error.clone()));
+            self.fail(error);
         }
         result
+    }
+
+    fn fail(&mut self, error: &TlsError) {
+        let facts = self.facts();
+        self.state = State::Failed(Box::new(Failure { error: error.clone(), facts }));
+    }
+
+    /// Why it has failed, if it has.
+    pub fn failure(&self) -> Option<&TlsError> {
+        match &self.state {
+            State::Failed(failure) => Some(&failure.error),
+            _ => None,
+        }
     }
 
     /// The handshake is not complete (a failed one never will be).
@@ -148,7 +167,7 @@ impl Engine {
     pub fn seal(&mut self, data: &[u8], out: &mut [u8]) -> Result<usize, SealError> {
         let running = match &mut self.state {
             State::Hello(_) => return Err(SealError::Handshaking),
-            State::Failed(error) => return Err(SealError::Failed((**error).clone())),
+            State::Failed(failure) => return Err(SealError::Failed(failure.error.clone())),
             State::Running(running) => running,
         };
         if running.is_handshaking() {
@@ -168,7 +187,7 @@ impl Engine {
                 Err(SealError::Closed)
             }
             Err(Some(error)) => {
-                self.state = State::Failed(Box::new(error.clone()));
+                self.fail(&error);
                 Err(SealError::Failed(error))
             }
         }
@@ -189,12 +208,13 @@ impl Engine {
         }
     }
 
-    /// What was negotiated; `None` until the handshake is complete, and after a failure.
+    /// What was negotiated; `None` until the handshake is complete.
     pub fn facts(&self) -> Option<Facts> {
-        let State::Running(running) = &self.state else {
-            return None;
-        };
-        running.facts()
+        match &self.state {
+            State::Hello(_) => None,
+            State::Running(running) => running.facts(),
+            State::Failed(failure) => failure.facts.clone(),
+        }
     }
 }
 

@@ -5,17 +5,19 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, Once};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::cipher::{
     InboundOpaqueMessage, MessageDecrypter, MessageEncrypter, OutboundChunks, OutboundPlainMessage,
 };
+use rustls::crypto::tls13::OkmBlock;
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     ClientConfig, ClientConnection, ConnectionTrafficSecrets, ContentType, DigitallySignedStruct,
-    Error, ProtocolVersion, SignatureScheme, SupportedCipherSuite, SupportedProtocolVersion,
+    Error, KeyLog, ProtocolVersion, SignatureScheme, SupportedCipherSuite,
+    SupportedProtocolVersion,
 };
 
 /// Trusts every certificate, but checks signatures: the handshake is what is tested.
@@ -102,6 +104,18 @@ pub fn connect(config: &Arc<ClientConfig>, name: &str) -> ClientConnection {
     let mut client = ClientConnection::new(config.clone(), name).unwrap();
     client.set_buffer_limit(None);
     client
+}
+
+/// Keeps the secret of the client's direction in the handshake.
+#[derive(Debug, Default)]
+pub struct HandshakeSecret(pub Mutex<Vec<u8>>);
+
+impl KeyLog for HandshakeSecret {
+    fn log(&self, label: &str, _: &[u8], secret: &[u8]) {
+        if label == "CLIENT_HANDSHAKE_TRAFFIC_SECRET" {
+            *self.0.lock().unwrap() = secret.to_vec();
+        }
+    }
 }
 
 /// Everything the client wants to send.
@@ -226,6 +240,23 @@ impl RawClient {
         let encrypter = suite.aead_alg.encrypter(key_out, iv_out);
         let decrypter = suite.aead_alg.decrypter(key_in, iv_in);
         (RawClient { encrypter, sequence: sent }, RawReader { decrypter, sequence: got })
+    }
+
+    /// A client of TLS 1.3 that has the keys of the handshake, from the secret of its direction.
+    pub fn in_handshake(client: &ClientConnection, secret: &[u8]) -> RawClient {
+        let Some(SupportedCipherSuite::Tls13(suite)) = client.negotiated_cipher_suite() else {
+            panic!("not TLS 1.3");
+        };
+        let expander = suite.hkdf_provider.expander_for_okm(&OkmBlock::new(secret));
+        let expand = |label: &str, out: &mut [u8]| {
+            let label = format!("tls13 {label}");
+            let length = [0, out.len() as u8, label.len() as u8];
+            expander.expand_slice(&[&length, label.as_bytes(), &[0]], out).unwrap();
+        };
+        let (mut key, mut iv) = ([0; 32], [0; 12]);
+        expand("key", &mut key);
+        expand("iv", &mut iv);
+        RawClient { encrypter: suite.aead_alg.encrypter(key.into(), iv.into()), sequence: 0 }
     }
 
     pub fn seal(&mut self, typ: ContentType, payload: &[u8]) -> Vec<u8> {

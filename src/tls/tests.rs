@@ -1,9 +1,11 @@
 //! The engine against a TLS client in memory.
 
+use std::sync::Arc;
+
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, ClientConnection, ContentType, Error, HandshakeKind};
 
-use super::test_peer::{self, Folder, RawClient, Setup, received, sealed, sent};
+use super::test_peer::{self, Folder, HandshakeSecret, RawClient, Setup, received, sealed, sent};
 use super::*;
 use crate::budget::Budget;
 
@@ -409,6 +411,56 @@ fn a_changed_record_ends_the_connection_with_bad_record_mac() {
 }
 
 #[test]
+fn the_alert_of_a_handshake_that_fails_encrypted_is_the_one_that_was_sent() {
+    let [_, tls13] = both_versions();
+    let mut config = Arc::unwrap_or_clone(tls13.config());
+    let secret = Arc::new(HandshakeSecret::default());
+    config.key_log = secret.clone();
+    let config = Arc::new(config);
+    // A Finished that does not verify; one that was changed on the way, and begins as one that was opened; one
+    // in two records, of which it is not told.
+    let finished = [&[20, 0, 0, 48][..], &[7; 48]].concat();
+    let changed = |raw: &mut RawClient| {
+        let mut record = raw.seal(ContentType::Handshake, &finished);
+        record[5] = 20;
+        record
+    };
+    let halves = |raw: &mut RawClient| {
+        let (first, second) = finished.split_at(20);
+        [raw.seal(ContentType::Handshake, first), raw.seal(ContentType::Handshake, second)].concat()
+    };
+    type Attack<'a> = &'a dyn Fn(&mut RawClient) -> Vec<u8>;
+    let cases: [(Attack<'_>, Option<u8>, AlertDescription); 3] = [
+        (
+            &|raw| raw.seal(ContentType::Handshake, &finished),
+            Some(51),
+            AlertDescription::DecryptError,
+        ),
+        (&changed, Some(20), AlertDescription::BadRecordMac),
+        (&halves, None, AlertDescription::DecryptError),
+    ];
+    for (attack, told, sent_alert) in cases {
+        let mut server = Server::new(&acceptor());
+        let mut client = test_peer::connect(&config, "host.example");
+        server.feed(&sent(&mut client)).unwrap();
+        received(&mut client, &server.take_wire()).unwrap();
+        let mut raw = RawClient::in_handshake(&client, &secret.0.lock().unwrap());
+        let error = server.feed(&attack(&mut raw)).unwrap_err();
+        assert_eq!((error.alert, error.sent_by_peer), (told, false), "{error}");
+        let refused = received(&mut client, &server.take_wire()).unwrap_err();
+        assert_eq!(refused, Error::AlertReceived(sent_alert));
+    }
+}
+
+#[test]
+fn what_was_negotiated_is_known_after_a_failure() {
+    let (mut server, _client) = connected(&acceptor(), Setup::default());
+    let facts = server.engine.facts();
+    server.feed(&pattern(500)).unwrap_err();
+    assert!(facts.is_some() && server.engine.facts() == facts);
+}
+
+#[test]
 fn a_handshake_beyond_its_limits_ends_with_an_alert() {
     // A message that announces more than it ever sends is refused by its length.
     let mut server = Server::new(&acceptor());
@@ -636,9 +688,6 @@ fn a_renegotiation_is_named_and_answered_with_a_warning_and_its_repetition_with_
         server.feed(&raw.seal(ContentType::Handshake, &hello)).unwrap();
         assert_eq!(reader.open(&server.take_wire()), [21, 1, 100]);
         assert!(server.engine.remark().contains("renegotiation"));
-        // It may go on as it was.
-        server.feed(&raw.seal(ContentType::ApplicationData, b"data")).unwrap();
-        assert_eq!(server.plain, b"data");
         let last = match end_by_alert {
             true => raw.seal(ContentType::Alert, &[2, 40]),
             false => raw.seal(ContentType::Handshake, &hello),
@@ -655,6 +704,19 @@ fn a_renegotiation_is_named_and_answered_with_a_warning_and_its_repetition_with_
             assert_eq!(reader.open(&server.take_wire()), [21, 2, 50]);
         }
     }
+}
+
+#[test]
+fn a_renegotiation_explains_no_end_of_a_connection_that_has_gone_on() {
+    let hello = test_peer::client_hello("a.example", &[])[5..].to_vec();
+    let [tls12, _] = both_versions();
+    let (mut server, client) = connected(&acceptor(), tls12);
+    let (mut raw, _) = RawClient::tls12(client);
+    server.feed(&raw.seal(ContentType::Handshake, &hello)).unwrap();
+    server.feed(&raw.seal(ContentType::ApplicationData, b"data")).unwrap();
+    assert_eq!((&server.plain[..], server.engine.remark()), (&b"data"[..], ""));
+    let error = server.feed(&raw.seal(ContentType::Alert, &[2, 80])).unwrap_err();
+    assert!(error.text.starts_with("the peer sent the alert InternalError (80)"), "{error}");
 }
 
 #[test]
@@ -692,6 +754,15 @@ fn every_refusal_after_the_handshake_sends_an_alert_under_the_keys_of_the_connec
     let (mut raw, mut reader) = RawClient::tls12(client);
     let hello = test_peer::client_hello("a.example", &[])[5..].to_vec();
     let error = server.feed(&raw.seal(ContentType::Handshake, &hello.repeat(5))).unwrap_err();
+    assert_eq!(error.alert, Some(50), "{error}");
+    assert_eq!(reader.open(&server.take_wire()), [21, 1, 100, 21, 2, 50]);
+    // As many as one record holds behind two that make it fail without an alert.
+    let (mut server, client) =
+        connected(&acceptor(), Setup { versions: &[&TLS12], ..Setup::default() });
+    let (mut raw, mut reader) = RawClient::tls12(client);
+    let mut messages = hello.repeat(2);
+    messages.extend([0; 4].repeat((16 * 1024 - messages.len()) / 4));
+    let error = server.feed(&raw.seal(ContentType::Handshake, &messages)).unwrap_err();
     assert_eq!(error.alert, Some(50), "{error}");
     assert_eq!(reader.open(&server.take_wire()), [21, 1, 100, 21, 2, 50]);
 }

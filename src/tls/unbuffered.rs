@@ -27,13 +27,18 @@ pub(super) const RECORD_HEADER: usize = 5;
 const MAX_RECORD: usize = RECORD_HEADER + 16 * 1024 + 2048;
 pub(super) const DECODE_ERROR: u8 = 50;
 const UNEXPECTED_MESSAGE: u8 = 10;
+const BAD_RECORD_MAC: u8 = 20;
+const DECRYPT_ERROR: u8 = 51;
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const APPLICATION_DATA: u8 = 23;
 /// An encrypted alert of TLS 1.3: level, description, type and tag. Nothing else is as short.
 const SEALED_ALERT: usize = 2 + 1 + 16;
-/// So many handshake messages may be left in one record when the library fails.
-const MAX_MESSAGES_LEFT: usize = 1024;
+/// The first byte of the Finished message, and its header with the shorter hash behind it.
+const FINISHED: u8 = 20;
+const LEAST_FINISHED: usize = 4 + 32;
+/// So many handshake messages, of four bytes each, may be left in one record when the library fails.
+const MAX_MESSAGES_LEFT: usize = 16 * 1024 / 4;
 /// After the handshake so many more records without data (key updates, tickets, empty records)
 /// may arrive than records with data. The TLS library ends a row of 32 by itself.
 const MAX_EMPTY_RECORDS: u16 = 256;
@@ -195,7 +200,7 @@ impl Running {
         } else {
             pass(&mut self.tls, &mut self.held, plain, wire).map(drop)
         };
-        result.map_err(|error| self.fail(&error, wire))?;
+        result.map_err(|error| self.fail(&error, &[], wire))?;
         Ok(used)
     }
 
@@ -208,6 +213,7 @@ impl Running {
         budget: &mut Budget,
     ) -> Result<(), TlsError> {
         let (sent, opened, kind) = (wire.len(), plain.len(), record[0]);
+        let is_alone = self.held.is_empty();
         self.count(record.len(), wire)?;
         let result = self.record(record, plain, wire);
         if let Some(handshake) = &mut self.handshake {
@@ -217,8 +223,11 @@ impl Running {
             // The library has answered one, and fails at the next.
             self.refused_renegotiation |= wire.len() > sent;
         }
-        result.map_err(|error| self.fail(&error, wire))?;
+        let record = if is_alone { &*record } else { &[][..] };
+        result.map_err(|error| self.fail(&error, record, wire))?;
         let has_data = plain.len() > opened;
+        // It has gone on: what it does later has other reasons.
+        self.refused_renegotiation &= !has_data;
         budget.record(has_data);
         if self.handshake.is_none() {
             self.count_empty(has_data, wire)?;
@@ -292,8 +301,9 @@ impl Running {
         ))
     }
 
-    /// Sends the alert that goes with `error`, and puts the error into words.
-    fn fail(&mut self, error: &Error, wire: &mut Vec<u8>) -> TlsError {
+    /// Sends the alert that goes with `error`, and puts the error into words. `record` is the one that
+    /// has failed, as the library has left it; empty if there is none, or there are several.
+    fn fail(&mut self, error: &Error, record: &[u8], wire: &mut Vec<u8>) -> TlsError {
         let before = wire.len();
         self.flush(wire);
         if let Some(handshake) = &mut self.handshake {
@@ -302,6 +312,10 @@ impl Running {
         let alert = match last_alert(&wire[before..]) {
             // An alert in the clear tells its number better than any table.
             Some(Sent::Plain(alert)) => Some(alert),
+            // A record that does not decrypt, or a Finished that does not verify.
+            Some(Sent::Sealed) if *error == Error::DecryptError && self.handshake.is_some() => {
+                why_undecrypted(record)
+            }
             Some(Sent::Sealed) => alert_of(error),
             None if matches!(error, Error::AlertReceived(_)) => None,
             None => self.refuse(alert_of(error).unwrap_or(DECODE_ERROR), wire),
@@ -336,7 +350,7 @@ impl Running {
         }
         let before = wire.len();
         let mut invalid = vec![0xff; self.reach + RECORD_HEADER];
-        for _ in 0..MAX_MESSAGES_LEFT {
+        for _ in 0..=MAX_MESSAGES_LEFT {
             // Whole messages that it has not looked at come first, each with its old error.
             let error = pass(&mut self.tls, &mut invalid, &mut Vec::new(), wire).err();
             self.flush(wire);
@@ -398,6 +412,18 @@ impl Running {
                 Err(error) => return Err(broken(&error.to_string())),
             }
         }
+    }
+}
+
+/// The alert of a handshake of TLS 1.3 whose record `record` has failed as one that does not decrypt. It is
+/// opened in place: one that decrypts is a Finished there then, and one that does not is zeroed.
+fn why_undecrypted(record: &[u8]) -> Option<u8> {
+    let is_opened =
+        record.len() > RECORD_HEADER + LEAST_FINISHED && record[RECORD_HEADER] == FINISHED;
+    match record {
+        [] => None,
+        _ if is_opened => Some(DECRYPT_ERROR),
+        _ => Some(BAD_RECORD_MAC),
     }
 }
 

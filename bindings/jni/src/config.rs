@@ -6,12 +6,13 @@
 //! (name), 3 = a value (section, key, value; an empty section is the port added last).
 
 use crate::guard::{Answer, Failure, answer, bytes, text};
-use jni::EnvUnowned;
 use jni::objects::{JByteArray, JClass};
 use jni::sys::jint;
+use jni::{Env, EnvUnowned};
 use nativeport::config::{Config, Finding, Severity, SslMode};
 use nativeport::status::{Error, Status};
 use std::path::PathBuf;
+use zeroize::Zeroizing;
 
 const FILE: u8 = 1;
 const PORT: u8 = 2;
@@ -24,8 +25,12 @@ const GET: jint = 2;
 /// The ports, and what Java itself needs of them and of the runtime.
 const LAYOUT: jint = 3;
 
-/// Reads a configuration.
-pub fn read(operations: &[u8]) -> Result<Config, Error> {
+/// Reads a configuration. Its bytes are wiped.
+pub fn of(env: &Env<'_>, operations: &JByteArray<'_>) -> Result<Config, Failure> {
+    Ok(read(&Zeroizing::new(bytes(env, operations)?))?)
+}
+
+fn read(operations: &[u8]) -> Result<Config, Error> {
     let mut config = Config::new();
     let mut rest = Operations(operations);
     let mut last_port = String::new();
@@ -86,7 +91,7 @@ pub extern "system" fn Java_org_nativeport_internal_Native_inspect<'local>(
     key: JByteArray<'local>,
 ) -> JByteArray<'local> {
     answer(env, |env| {
-        let config = read(&bytes(env, &config)?)?;
+        let config = of(env, &config)?;
         let mut answer = Answer::of(Status::Ok);
         match what {
             CHECK => config.check().iter().for_each(|finding| tell(&mut answer, finding)),

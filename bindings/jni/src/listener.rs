@@ -1,7 +1,7 @@
 //! Listener: one port. Its events carry the token that Java gave for it.
 
 use crate::config;
-use crate::guard::{Answer, answer, bytes, cold, hot};
+use crate::guard::{Answer, answer, cold, hot};
 use crate::objects::{self, Object};
 use jni::EnvUnowned;
 use jni::objects::{JByteArray, JClass};
@@ -49,7 +49,7 @@ pub extern "system" fn Java_org_nativeport_internal_Native_listenerNew<'local>(
 ) -> jlong {
     cold(env, Some(words), |env| {
         let runtime = objects::runtime(runtime)?;
-        let config = config::read(&bytes(env, &config)?)?;
+        let config = config::of(env, &config)?;
         let port = usize::try_from(port).map_err(|_| Status::Argument)?;
         let token = usize::try_from(token).map_err(|_| Status::Argument)?;
         let listener = Listener::new(&runtime, &config, port)?;

@@ -1,7 +1,7 @@
 //! Runtime: loops and what they share; its counters; and how objects are let go.
 
 use crate::config;
-use crate::guard::{Answer, Failure, answer, bytes, cold, hot};
+use crate::guard::{Answer, Failure, answer, cold, hot};
 use crate::objects::{self, Object};
 use jni::EnvUnowned;
 use jni::objects::{JByteArray, JClass, JLongArray};
@@ -35,7 +35,7 @@ pub extern "system" fn Java_org_nativeport_internal_Native_runtimeNew<'local>(
     words: JByteArray<'local>,
 ) -> jlong {
     cold(env, Some(words), |env| {
-        let config = config::read(&bytes(env, &config)?)?;
+        let config = config::of(env, &config)?;
         let runtime = Runtime::with_consumer(&config, Consumer::Poll)?;
         Ok(objects::enter(Object::Runtime(Arc::new(runtime))))
     })

@@ -417,6 +417,25 @@ const TEXTS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "[Port]\nport=1\nrequireCloseNotify=no\n",
+        &[
+            "a.ini:3: [Port] requireCloseNotify: warning: without an sslSection the port is plain, and requireCloseNotify does nothing; valid: sslSection = the name of a TLS section, or no requireCloseNotify",
+        ],
+    ),
+    (
+        "[Port]\nport=1\nsslSection=T\n[T]\ncertificate=c\nprivateKey=k\nalpnMismatch=continue\n",
+        &[
+            "a.ini:7: [T] alpnMismatch: warning: without alpn no protocol is agreed, and alpnMismatch does nothing; valid: alpn = protocol names with commas, or no alpnMismatch",
+        ],
+    ),
+    (
+        "[Port]\nport=1\nsslSection=T\n[T]\nselfSigned=localhost\nkeyPermissions=warn\n",
+        &[
+            "a.ini:5: [T] selfSigned: warning: selfSigned is for trying things out: clients cannot verify it; for real use: certificate and privateKey",
+            "a.ini:6: [T] keyPermissions: warning: with selfSigned no key is read, and keyPermissions does nothing; valid: certificate and privateKey, or no keyPermissions",
+        ],
+    ),
+    (
         "[Port]\nport=1\nsslSection=T\n[T]\nselfSigned=localhost\n",
         &[
             "a.ini:5: [T] selfSigned: warning: selfSigned is for trying things out: clients cannot verify it; for real use: certificate and privateKey",

@@ -1,12 +1,12 @@
 package org.nativeport;
 
-import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
@@ -16,7 +16,8 @@ import org.nativeport.internal.PortLayout;
 
 /**
  * The configuration of ports, TLS and the runtime: an INI file, what the program sets, or both.
- * The keys are those of the file, described in {@code docs/configuration.md}. Immutable and thread safe.
+ * The keys are those of the file, described in {@code docs/configuration.md}. Immutable and thread safe. It and its
+ * {@link Builder} hold the text of files and all values as long as they live.
  *
  * <pre>{@code
  * ServerConfig config = ServerConfig.builder()
@@ -101,7 +102,7 @@ public final class ServerConfig {
      * Not thread safe; no method but {@link #load} waits.
      */
     public static final class Builder {
-        private final ByteArrayOutputStream operations = new ByteArrayOutputStream();
+        private final Bytes operations = new Bytes();
 
         private Builder() {}
 
@@ -115,8 +116,7 @@ public final class ServerConfig {
             // Of a pipe or device, such as /dev/stdin, paths start at the process's working folder.
             String folder = Files.isRegularFile(file) ? file.toAbsolutePath().getParent().toString() : "";
             try (InputStream in = Files.newInputStream(file)) {
-                // One byte more than the library takes: it says so.
-                byte[] text = in.readNBytes(MOST_BYTES + 1);
+                byte[] text = read(in);
                 return add(FILE, bytes(file.toString()), text, bytes(folder));
             }
         }
@@ -162,20 +162,59 @@ public final class ServerConfig {
 
         /** The configuration as it is now. */
         public ServerConfig build() {
-            return new ServerConfig(operations.toByteArray());
+            return new ServerConfig(operations.copy());
         }
 
+        /** Wipes the texts. */
         private Builder add(int kind, byte[]... texts) {
-            operations.write(kind);
+            operations.add(new byte[] {(byte) kind}, 1);
             for (byte[] text : texts) {
-                operations.writeBytes(ByteBuffer.allocate(4).putInt(text.length).array());
-                operations.writeBytes(text);
+                operations.add(ByteBuffer.allocate(4).putInt(text.length).array(), 4);
+                operations.add(text, text.length);
+                Arrays.fill(text, (byte) 0);
             }
             return this;
         }
 
+        private static byte[] read(InputStream in) throws IOException {
+            Bytes text = new Bytes();
+            byte[] part = new byte[8192];
+            try {
+                // One byte more than the library takes: it says so.
+                int count;
+                while (text.length <= MOST_BYTES
+                        && (count = in.read(part, 0, Math.min(part.length, MOST_BYTES + 1 - text.length))) >= 0) {
+                    text.add(part, count);
+                }
+                return text.copy();
+            } finally {
+                Arrays.fill(part, (byte) 0);
+                Arrays.fill(text.bytes, (byte) 0);
+            }
+        }
+
         private static byte[] bytes(String text) {
             return Objects.requireNonNull(text).getBytes(StandardCharsets.UTF_8);
+        }
+    }
+
+    /** Bytes that grow, and leave nothing behind where they were. */
+    private static final class Bytes {
+        private byte[] bytes = new byte[64];
+        private int length;
+
+        void add(byte[] more, int count) {
+            if (count > bytes.length - length) {
+                byte[] old = bytes;
+                bytes = Arrays.copyOf(old, (int) Math.min(Integer.MAX_VALUE - 8, 2L * old.length + count));
+                Arrays.fill(old, (byte) 0);
+            }
+            System.arraycopy(more, 0, bytes, length, count);
+            length += count;
+        }
+
+        byte[] copy() {
+            return Arrays.copyOf(bytes, length);
         }
     }
 
