@@ -1081,10 +1081,8 @@ fn a_key_that_is_set_by_the_program_is_never_shown() {
         let findings = config.check();
         assert!(!format!("{findings:?} {config:?}").contains(&KEY[0][8..20]), "{findings:?}");
     }
-    let mut config = Config::new();
-    for error in [config.set(&format!("Port.{}", KEY[0]), "a", "1").expect_err("no such port")] {
-        assert!(!error.message.contains(&KEY[0][..8]), "{error}");
-    }
+    let error = Config::new().set(&format!("Port.{}", KEY[0]), "a", "1").expect_err("no such port");
+    assert!(!error.message.contains(&KEY[0][..8]), "{error}");
 }
 
 #[test]
