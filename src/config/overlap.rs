@@ -119,10 +119,10 @@ pub(super) fn find(ports: &[(&Section, &PortSettings)], findings: &mut Findings)
         let has_all_ipv4 = owners.iter().any(|owner| owner.address == ALL_IPV4);
         let excluded =
             owners.iter().find_map(|owner| Some((owner, taken.take(owner, has_all_ipv4)?)));
-        if let Some((owner, other)) = excluded {
-            if let Some(finding) = finding(owner, &other, ports) {
-                findings.push(finding);
-            }
+        if let Some((owner, other)) = excluded
+            && let Some(finding) = finding(owner, &other, ports)
+        {
+            findings.push(finding);
         }
     }
 }
