@@ -1743,7 +1743,7 @@ typedef struct np_stats {
     /**
      * Whole days until the certificate chain that is sent expires, at this moment: 0 on its last
      * day, negative after it; NP_NO_CERTIFICATE without TLS. Of a runtime, the smallest of its started
-     * listeners.
+     * listeners. In a struct that was only zeroed, without NP_STATS_INIT, 0 means that it was not filled in.
      */
     int64_t certificate_days_left;
 } np_stats;

@@ -582,9 +582,11 @@ fn every_built_port_key_is_read() {
          idleTimeout=4ms\nwriteTimeout=5ms\naccepterThreads=6\nmaxConnections=8\nmaxConnectionsPerAddress=9\n\
          maxHandshakes=10\nmaxHandshakesPerAddress=11\nmaxFrameSize=12\nmaxInflatedSize=13\ncompression=raw\n\
          compressThreshold=14\ncompressLevel=9\nsendQueueLimit=15\nreceiveWindow=17\nkeepAlive=16s\n\
-         closeTimeout=18ms\ncompressLimit=19\nrequireCloseNotify=no\n",
+         closeTimeout=18ms\ncompressLimit=19\n",
     );
-    assert!(!p.require_close_notify);
+    // With a warning, as the port is plain.
+    let (settings, _) = resolved("[Port]\nport=1\nrequireCloseNotify=no\n");
+    assert!(!settings.ports[0].require_close_notify);
     assert_eq!((p.map_to_port, p.queue_length, p.bind_addresses.len()), (443, 7, 1));
     assert_eq!((p.read_timeout_ms, p.handshake_timeout_ms, p.frame_timeout_ms), (1, 2, 3));
     assert_eq!((p.idle_timeout_ms, p.write_timeout_ms, p.keep_alive_ms), (4, 5, 16_000));
@@ -729,13 +731,17 @@ fn every_enumerated_value_is_read_in_any_case_and_others_are_errors() {
 fn every_key_takes_its_default_as_the_manual_writes_it() {
     for key in SectionType::Port.keys() {
         if let DefaultValue::Text(text) = key.default
-            && key.name != "ssl"
+            // Which a plain port warns of.
+            && !matches!(key.name, "ssl" | "requireCloseNotify")
         {
             port(&format!("{}={text}", key.name));
         }
     }
     for key in SectionType::Tls.keys() {
-        if let DefaultValue::Text(text) = key.default {
+        if let DefaultValue::Text(text) = key.default
+            // Which needs alpn.
+            && key.name != "alpnMismatch"
+        {
             tls(&format!("{}={text}", key.name));
         }
     }

@@ -485,7 +485,7 @@ fn serve_tells_a_certificate_or_key_that_cannot_be_used() {
         &certificate,
         &key,
         "privateKey",
-        &format!("{key}: every user can read or change this private key; run: chmod 600 {key}"),
+        &format!("{key}: every user can read or change this private key (mode 0644); "),
     );
 }
 
