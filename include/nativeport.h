@@ -1738,7 +1738,7 @@ typedef struct np_stats {
      */
     uint64_t bytes_unsent;
     /**
-     * Whole days until the certificate chain that is sent expires, at this moment: 0 on its last
+     * Whole days until the server's own certificate expires, at this moment: 0 on its last
      * day, negative after it; NP_NO_CERTIFICATE without TLS. Of a runtime, the smallest of its started
      * listeners.
      */

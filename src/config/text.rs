@@ -1,8 +1,9 @@
 //! Texts of a file as messages show them: cut, without invisible characters, without secrets.
 
 use super::secret::may_be_secret;
+use crate::shown::{MOST_CHARS, cut};
+pub(super) use crate::shown::{escaped, is_invisible};
 
-const MOST_CHARS: usize = 80;
 /// Of a text that is not known to be harmless: fewer than eight characters of a key.
 const FEW_CHARS: usize = 7;
 
@@ -25,36 +26,6 @@ pub(super) fn name(text: &str) -> String {
 /// The start of a text of which the rest may be a secret.
 pub(super) fn start(text: &str) -> String {
     escaped(&cut(text, FEW_CHARS))
-}
-
-fn cut(text: &str, chars: usize) -> String {
-    match text.char_indices().nth(chars) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
-/// The text with invisible characters as `\u{200b}`: they could hide what is wrong, break the line,
-/// or drive a terminal.
-pub(super) fn escaped(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        match is_invisible(c) {
-            true => shown.extend(c.escape_unicode()),
-            false => shown.push(c),
-        }
-    }
-    shown
-}
-
-/// Whether a reader cannot see this character: control and format characters, blanks but the space,
-/// line and paragraph separators, variation selectors and other marks without a width of their own,
-/// code points that are no characters. The standard library has the tables.
-pub(super) fn is_invisible(c: char) -> bool {
-    // Letters and symbols whose picture is empty; Unicode does not class them as blanks.
-    const EMPTY: [char; 5] = ['\u{115f}', '\u{1160}', '\u{2800}', '\u{3164}', '\u{ffa0}'];
-    let is_plain = c.is_ascii_graphic() || c == ' ';
-    !is_plain && (EMPTY.contains(&c) || c.escape_debug().len() > 1)
 }
 
 /// The code point as `U+200B`.
