@@ -761,6 +761,10 @@ mod tests {
         refused(load_files(&folder.path("none.pem"), &key), "certificate", "does not exist");
         std::fs::create_dir(folder.path("dir.pem")).unwrap();
         refused(load_files(&folder.path("dir.pem"), &key), "certificate", "not a regular file");
+        // The marks of PEM tell that a value is no path, without a look at any file.
+        let text = "-----BEGIN PRIVATE KEY-----";
+        let error = load_files(Path::new(text), &key).unwrap_err();
+        assert!(error.message.starts_with("the value is no path") && !error.message.contains(text));
     }
 
     /// Signed by nobody whose signature is looked at here.

@@ -397,11 +397,11 @@ mod tests {
             (format!("Bag Attributes\n  a: b\n{one}subject=CN = x -- END\n{one}"), [3, 8]),
             (format!("{} > {one}", one.trim_end()), [1, 4]),
             // Words of text lines that look like marks.
-            (format!("friendlyName: Backend Certificate - Production\n{one}{one}"), [2, 5]),
-            (format!("subject=CN = backend certificate-2026\n{one}{one}"), [2, 5]),
-            (format!("{one}# Frontend public key - see wiki\n{one}"), [1, 5]),
-            (format!("{one}# the end certificate - of 2\n-end\n{one}"), [1, 6]),
-            (format!("{one}# -- legend certificate--\n{one}"), [1, 5]),
+            (format!("friendlyName: Backend Certificate - Production\n{one}{one}"), [2, 6]),
+            (format!("subject=CN = backend certificate-2026\n{one}{one}"), [2, 6]),
+            (format!("{one}# Frontend public key - see wiki\n{one}"), [1, 6]),
+            (format!("{one}# the end certificate - of 2\n-end\n{one}"), [1, 7]),
+            (format!("{one}# -- legend certificate--\n{one}"), [1, 6]),
         ] {
             let expected = lines.map(|line| (Label::Certificate, line, b"nativeport".to_vec()));
             assert_eq!(blocks(&text), expected, "{text:?}");

@@ -361,12 +361,6 @@ const TEXTS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "[Port]\nport=1\nsslSection=T\n[T]\ncertificate=c\nprivateKey=MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgevZzL1gdAFr88hb2\n",
-        &[
-            "a.ini:6: [T] privateKey: error: the value is a key or certificate, or looks like one; it is not shown; valid: the path of a file that holds it",
-        ],
-    ),
-    (
         "[Port]\nport=1\ncompressThreshold=2M\n",
         &[
             "a.ini:3: [Port] compressThreshold: warning: compressThreshold 2M is above compressLimit 1M: nothing is compressed; valid: compressThreshold up to compressLimit, or compression = off",
