@@ -297,7 +297,9 @@ fn each_broken_file_is_refused_with_place_cause_and_remedy() {
     let key_der = key_der.secret_der().to_vec();
     let joined = format!("{leaf}{}", open.replace("-----BEGIN", "x -----BEGIN"));
     let b = |text: &str| text.as_bytes().to_vec();
-    let cases: Vec<(&str, Vec<u8>, Vec<u8>, String, &str)> = vec![
+    // Name, certificate, key, place, and words of the message.
+    type Case = (&'static str, Vec<u8>, Vec<u8>, String, &'static str);
+    let cases: Vec<Case> = vec![
         ("no END", b(&open), b(key), "c.pem:1".into(), "has no END mark"),
         ("no END, second", b(&joined), b(key), format!("c.pem:{}", lines + 1), "has no END mark"),
         (

@@ -155,14 +155,10 @@ impl Patterns {
     }
 }
 
-/// The key inside a PKCS#8 one: PKCS#1 or SEC1. It is the last element of a P-256 or RSA key.
-fn inner(pkcs8: &[u8], tag_and_length: usize) -> &[u8] {
-    let at = pkcs8
-        .windows(3)
-        .skip(8)
-        .position(|part| part[0] == 4 && part[2] == 0x30 || part[0] == 4 && part[1] == 0x82)
-        .unwrap();
-    &pkcs8[8 + at + tag_and_length..]
+/// The key inside a PKCS#8 one, PKCS#1 or SEC1, behind the head of its octet string: tag and length.
+fn inner<'a>(pkcs8: &'a [u8], head: &[u8], length: usize) -> &'a [u8] {
+    let at = pkcs8.windows(head.len()).position(|part| part == head).unwrap();
+    &pkcs8[at + length..]
 }
 
 fn write(name: &str, content: &str) -> String {
@@ -220,8 +216,19 @@ fn keys_of_every_kind_and_form_are_wiped() {
     let other = params.self_signed(&make(&rcgen::PKCS_ECDSA_P256_SHA256)).unwrap().pem();
     for (name, key, patterns) in [
         ("rsa8", &rsa, Patterns::of_rsa("PRIVATE KEY", rsa.serialized_der())),
-        ("rsa1", &rsa, Patterns::of_rsa("RSA PRIVATE KEY", inner(rsa.serialized_der(), 4))),
-        ("sec1", &ecdsa, Patterns::of_octets("EC PRIVATE KEY", inner(ecdsa.serialized_der(), 2))),
+        (
+            "rsa1",
+            &rsa,
+            Patterns::of_rsa("RSA PRIVATE KEY", inner(rsa.serialized_der(), &[4, 0x82], 4)),
+        ),
+        (
+            "sec1",
+            &ecdsa,
+            Patterns::of_octets(
+                "EC PRIVATE KEY",
+                inner(ecdsa.serialized_der(), &[4, 0x6d, 0x30], 2),
+            ),
+        ),
         ("ed25519", &ed25519, Patterns::of_octets("PRIVATE KEY", ed25519.serialized_der())),
     ] {
         assert!(patterns.all.len() >= 2, "{name}");
@@ -234,7 +241,14 @@ fn keys_of_every_kind_and_form_are_wiped() {
             match how {
                 // The search finds what is there.
                 "kept" => assert!(counts[0] > 0, "{name} {counts:?}"),
-                _ => assert_eq!(counts, vec![0; patterns.all.len()], "{name} {how}"),
+                _ => {
+                    let mut expected = vec![0; patterns.all.len()];
+                    // The number of an Ed25519 key is its 32 bytes: the one copy is that which signs.
+                    if (name, how) == ("ed25519", "served") {
+                        *expected.last_mut().unwrap() = 1;
+                    }
+                    assert_eq!(counts, expected, "{name} {how}");
+                }
             }
         }
     }
