@@ -151,7 +151,7 @@ impl Patterns {
     /// as DER has them, one behind the other.
     fn of_rsa(label: &str, der: &[u8]) -> Patterns {
         let at = der.windows(6).position(|part| part == [2, 3, 1, 0, 1, 2]).unwrap();
-        Patterns::new(label, der, at + 12..der.len(), &[at..at + 40])
+        Patterns::new(label, der, at + 12..der.len(), &[at..at + 40, at + 5..at + 45])
     }
 }
 
