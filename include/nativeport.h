@@ -1741,7 +1741,7 @@ typedef struct np_stats {
      */
     uint64_t bytes_unsent;
     /**
-     * Whole days until the certificate chain that is sent expires, at this moment: 0 on its last
+     * Whole days until the server's own certificate expires, at this moment: 0 on its last
      * day, negative after it; NP_NO_CERTIFICATE without TLS. Of a runtime, the smallest of its started
      * listeners. In a struct that was only zeroed, without NP_STATS_INIT, 0 means that it was not filled in.
      */

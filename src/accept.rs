@@ -183,8 +183,8 @@ pub(crate) struct Accepter {
     crowded_ms: Option<u64>,
     /// Errors of accept since the last connection.
     errors: u32,
-    /// Of the port's certificate, with the time of its next look: in one of its accepters.
-    watch: Option<(Watch, u64)>,
+    /// Of each certificate of the port, with the time of the next look: in one of its accepters.
+    watch: Option<(Vec<Watch>, u64)>,
 }
 
 impl Accepter {
@@ -209,25 +209,28 @@ impl Accepter {
         })
     }
 
-    /// It is the one that warns of the dates of the port's certificate.
+    /// It is the one that warns of the dates of the port's certificates.
     pub fn watches_certificate(&mut self) {
-        let (port, core) = (&self.port, &self.port.core);
-        self.watch = port.acceptor.as_ref().map(|acceptor| {
-            let now_ms = core.now_ms();
-            (Watch::new(acceptor.validity(), now_ms, core.unix_s()), now_ms)
+        let (now_ms, unix_s) = self.port.loaded_at;
+        self.watch = self.port.acceptor.as_ref().map(|acceptor| {
+            let dates = acceptor.dates().iter();
+            (dates.map(|dates| Watch::new(dates.validity, now_ms, unix_s)).collect(), now_ms)
         });
     }
 
     /// Warns if it is time for that. Gives the milliseconds until the next look.
     fn look_at_certificate(&mut self) -> Option<u64> {
-        let (watch, next_ms) = self.watch.as_mut()?;
-        let validity = self.port.acceptor.as_ref()?.validity();
-        let now_ms = self.port.core.now_ms();
+        let (watches, next_ms) = self.watch.as_mut()?;
+        let acceptor = self.port.acceptor.as_ref()?;
+        let (now_ms, unix_s) = (self.port.core.now_ms(), self.port.core.unix_s());
         if now_ms >= *next_ms {
-            let (text, again_ms) = watch.look(validity, now_ms, self.port.core.unix_s());
-            *next_ms = now_ms + again_ms;
-            if let Some(text) = text {
-                self.port.log.warn("tls", format!("{}: {text}", self.port.name()));
+            *next_ms = u64::MAX;
+            for (watch, dates) in watches.iter_mut().zip(acceptor.dates()) {
+                let (text, again_ms) = watch.look(dates, now_ms, unix_s);
+                *next_ms = (*next_ms).min(now_ms + again_ms);
+                if let Some(text) = text {
+                    self.port.log.warn("tls", format!("{}: {text}", self.port.name()));
+                }
             }
         }
         Some(*next_ms - now_ms.min(*next_ms))
@@ -755,8 +758,9 @@ mod tests {
         let mut accepter = Accepter::new(port.clone()).unwrap();
         assert_eq!(accepter.look_at_certificate(), None);
         accepter.watches_certificate();
-        // It was told when it was loaded, by the real clock: that it is for trying things out.
-        told(&port);
+        // It was told when it was loaded.
+        let loaded = told(&port).join("\n");
+        assert!(loaded.contains("the certificate expires on 4096-01-01 00:00 UTC"), "{loaded}");
         let mut told_in = |ms: u64| {
             let until = now_ms.load(Ordering::SeqCst) + ms;
             while let left_ms @ 1.. = until - now_ms.load(Ordering::SeqCst) {
@@ -767,11 +771,38 @@ mod tests {
             told(&port)
         };
         let [end] = &told_in(DAY_MS)[..] else { panic!("its end is told") };
-        let words = "[Port] port 0: the certificate chain expired on 4096-01-01 00:00 UTC, 1 second ago: clients refuse it";
+        let words = "[Port] port 0: the certificate expired on 4096-01-01 00:00 UTC, 1 second ago: clients refuse it";
         assert!(end.starts_with(words), "{end}");
         let days: Vec<String> = told_in(3 * DAY_MS);
         assert_eq!(days.len(), 3, "{days:?}");
         assert!(days[2].contains("UTC, 3 days ago: clients refuse it; renew it"), "{}", days[2]);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "it has sockets and files")]
+    fn a_certificate_that_ends_between_load_and_start_is_told_at_the_start() {
+        let (identity, _) = crate::tls::Identity::self_signed(&["localhost".to_owned()]).unwrap();
+        let end_ms = identity.validity().not_after_s as u64 * 1000;
+        let mut config = Config::new();
+        let text = b"[Port]\nport = 0\nsslSection = T\n[T]\nselfSigned = localhost\n";
+        config.load_string(text, "test").unwrap();
+        let (settings, _) = config.resolve();
+        // In the middle of its time, long before anything is to be told.
+        let now_ms = Arc::new(AtomicU64::new(end_ms / 2));
+        let clock = Clock::Simulated(now_ms.clone());
+        let (core, _parts) = Core::assemble(&settings.runtime, Consumer::Poll, clock).unwrap();
+        core.log.set_level(Level::Warn);
+        let port = Port::new(core, settings.ports.into_iter().next().unwrap(), 0).unwrap();
+        let port = Arc::new(port);
+        assert!(!told(&port).join("\n").contains("expire"));
+        now_ms.store(end_ms + 1000, Ordering::SeqCst);
+        let mut accepter = Accepter::new(port.clone()).unwrap();
+        accepter.watches_certificate();
+        accepter.look_at_certificate();
+        let [end] = &told(&port)[..] else { panic!("its end is told once") };
+        assert!(end.contains("the certificate expired on 4096-01-01"), "{end}");
+        accepter.look_at_certificate();
+        assert_eq!(told(&port), [""; 0]);
     }
 
     fn gate(connections: u64, connections_per_address: u64) -> Gate {

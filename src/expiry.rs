@@ -4,7 +4,7 @@
 //! Promises: the wall clock says what holds, a monotonic one when to look and to warn again; a wall clock
 //! that jumps is noticed within an hour. Nothing here reads a clock but [`unix_now_s`].
 
-use crate::tls::Validity;
+use crate::tls::{Dates, Validity};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const DAY_S: i64 = 86_400;
@@ -55,50 +55,73 @@ fn state(validity: Validity, now_s: i64) -> State {
     }
 }
 
-/// What is doubtful about a certificate at this time, as a sentence with its remedy.
-pub(crate) fn warning(validity: Validity, now_s: i64) -> Option<String> {
-    let Validity { not_before_s, not_after_s } = validity;
-    match state(validity, now_s) {
-        State::Valid => None,
-        State::Expired => Some(format!(
-            "the certificate chain expired on {}, {} ago: clients refuse it; renew it and restart the listener",
+/// What is doubtful about a certificate at this time, as a sentence with its place and remedy.
+pub(crate) fn warning(dates: &Dates, now_s: i64) -> Option<String> {
+    let Validity { not_before_s, not_after_s } = dates.validity;
+    let own = dates.is_own;
+    let text = match state(dates.validity, now_s) {
+        State::Valid => return None,
+        State::Expired => format!(
+            "expired on {}, {} ago: {}",
             date(not_after_s),
-            span(now_s.saturating_sub(not_after_s))
-        )),
-        State::ExpiresSoon => Some(format!(
-            "the certificate chain expires on {}, in {}; renew it and restart the listener before that",
+            span(now_s.saturating_sub(not_after_s)),
+            match own {
+                true => "clients refuse it; renew it and restart the listener",
+                false =>
+                    "some clients may refuse the chain; replace it or remove it, and restart the listener",
+            }
+        ),
+        State::ExpiresSoon => format!(
+            "expires on {}, in {}{}",
             date(not_after_s),
-            span(not_after_s.saturating_sub(now_s))
-        )),
-        State::NotYetValid => Some(format!(
-            "the certificate chain is valid from {} on, in {}: clients refuse it until then; \
-             check the clock of this machine (`date -u`), or use a certificate that is valid now",
+            span(not_after_s.saturating_sub(now_s)),
+            match own {
+                true => "; renew it and restart the listener before that",
+                false =>
+                    ": some clients may refuse the chain then; replace it or remove it, and restart the listener before that",
+            }
+        ),
+        State::NotYetValid => format!(
+            "is valid from {} on, in {}: {}",
             date(not_before_s),
-            span(not_before_s.saturating_sub(now_s))
-        )),
-    }
+            span(not_before_s.saturating_sub(now_s)),
+            match own {
+                true =>
+                    "clients refuse it until then; check the clock of this machine (`date -u`), or use a certificate that is valid now",
+                false =>
+                    "some clients may refuse the chain until then; check the clock of this machine (`date -u`), or replace or remove the certificate",
+            }
+        ),
+    };
+    let place = match dates.place.as_str() {
+        "" => String::new(),
+        place => format!("{place}: "),
+    };
+    let what = if own { "the certificate" } else { "this further certificate of the chain" };
+    Some(format!("{place}{what} {text}"))
 }
 
-/// What the log was told of a listener's certificate, and when.
+/// What the log was told of a certificate of a listener, and when.
 pub(crate) struct Watch {
     state: State,
     told_ms: u64,
 }
 
 impl Watch {
-    /// What holds now has been told when the certificate was loaded.
+    /// What held at this time has been told, when the certificate was loaded.
     pub fn new(validity: Validity, now_ms: u64, unix_s: i64) -> Watch {
         Watch { state: state(validity, unix_s), told_ms: now_ms }
     }
 
     /// What to tell now, and in how many milliseconds to look again.
-    pub fn look(&mut self, validity: Validity, now_ms: u64, unix_s: i64) -> (Option<String>, u64) {
+    pub fn look(&mut self, dates: &Dates, now_ms: u64, unix_s: i64) -> (Option<String>, u64) {
+        let validity = dates.validity;
         let present = state(validity, unix_s);
         let is_due = present != self.state || now_ms.saturating_sub(self.told_ms) >= DAY_MS;
         if is_due {
             (self.state, self.told_ms) = (present, now_ms);
         }
-        let text = is_due.then(|| warning(validity, unix_s)).flatten();
+        let text = is_due.then(|| warning(dates, unix_s)).flatten();
         let changes =
             [validity.not_before_s, soon_from_s(validity), validity.not_after_s.saturating_add(1)];
         let next_s = changes.into_iter().filter(|&at_s| at_s > unix_s).min().unwrap_or(i64::MAX);
@@ -151,6 +174,14 @@ mod tests {
         Validity { not_before_s: from * DAY_S, not_after_s: until * DAY_S }
     }
 
+    fn warning(validity: Validity, now_s: i64) -> Option<String> {
+        super::warning(&own(validity), now_s)
+    }
+
+    fn own(validity: Validity) -> Dates {
+        Dates { place: String::new(), validity, is_own: true }
+    }
+
     #[test]
     fn dates_are_those_of_the_calendar() {
         for (unix_s, text) in [
@@ -193,21 +224,52 @@ mod tests {
         assert_eq!(warning(validity, 76 * DAY_S - 1), None);
         assert_eq!(
             warning(validity, 76 * DAY_S).unwrap(),
-            "the certificate chain expires on 1970-04-01 00:00 UTC, in 14 days; \
+            "the certificate expires on 1970-04-01 00:00 UTC, in 14 days; \
              renew it and restart the listener before that"
         );
         // Its last second is one of it.
         assert!(warning(validity, 90 * DAY_S).unwrap().contains(", in 0 seconds;"));
         assert_eq!(
             warning(validity, 93 * DAY_S).unwrap(),
-            "the certificate chain expired on 1970-04-01 00:00 UTC, 3 days ago: clients refuse it; \
+            "the certificate expired on 1970-04-01 00:00 UTC, 3 days ago: clients refuse it; \
              renew it and restart the listener"
         );
         assert_eq!(
             warning(days(30, 60), HOUR_S * 5).unwrap(),
-            "the certificate chain is valid from 1970-01-31 00:00 UTC on, in 29 days: clients refuse it until then; \
+            "the certificate is valid from 1970-01-31 00:00 UTC on, in 29 days: clients refuse it until then; \
              check the clock of this machine (`date -u`), or use a certificate that is valid now"
         );
+    }
+
+    #[test]
+    fn other_certificates_of_the_chain_are_refused_by_some_clients() {
+        let dates = |validity| Dates { place: "dir/c.pem:20".to_owned(), validity, is_own: false };
+        let said = |validity, now_s| super::warning(&dates(validity), now_s);
+        assert_eq!(said(days(0, 90), 0), None);
+        for (validity, now_s, words) in [
+            (
+                days(0, 90),
+                93,
+                "expired on 1970-04-01 00:00 UTC, 3 days ago: some clients may refuse the chain; replace it or remove it",
+            ),
+            (
+                days(0, 90),
+                80,
+                "expires on 1970-04-01 00:00 UTC, in 10 days: some clients may refuse the chain then; replace it or remove it",
+            ),
+            (
+                days(30, 60),
+                1,
+                "is valid from 1970-01-31 00:00 UTC on, in 29 days: some clients may refuse the chain until then; ",
+            ),
+        ] {
+            let said = said(validity, now_s * DAY_S).unwrap();
+            let expected = format!("dir/c.pem:20: this further certificate of the chain {words}");
+            assert!(said.starts_with(&expected), "{said}");
+        }
+        let own = Dates { is_own: true, ..dates(days(0, 90)) };
+        let said = super::warning(&own, 93 * DAY_S).unwrap();
+        assert!(said.starts_with("dir/c.pem:20: the certificate expired on"), "{said}");
     }
 
     #[test]
@@ -231,7 +293,7 @@ mod tests {
         let validity = Validity { not_before_s: i64::MIN, not_after_s: i64::MAX };
         assert_eq!(warning(validity, unix_now_s()), None);
         let mut watch = Watch::new(validity, 1000, 0);
-        assert_eq!(watch.look(validity, 2000, 1), (None, HOUR_MS));
+        assert_eq!(watch.look(&own(validity), 2000, 1), (None, HOUR_MS));
     }
 
     /// Looks as a listener would for so many days; gives the days of what was told.
@@ -247,7 +309,7 @@ mod tests {
         let mut watch = Watch::new(validity, now_ms, unix_s(now_ms));
         let (mut told, mut looks) = (Vec::new(), 0);
         while now_ms <= start_ms + for_days * DAY_MS {
-            let (text, again_ms) = watch.look(validity, now_ms, unix_s(now_ms) + jump(looks));
+            let (text, again_ms) = watch.look(&own(validity), now_ms, unix_s(now_ms) + jump(looks));
             assert!((1000..=HOUR_MS).contains(&again_ms), "{again_ms}");
             if text.is_some() {
                 told.push((now_ms - start_ms) as f64 / DAY_MS as f64);

@@ -65,6 +65,7 @@ mod queue;
 mod reactor;
 mod send;
 mod shared;
+mod shown;
 #[cfg(any(test, fuzzing))]
 #[cfg_attr(fuzzing, allow(dead_code))]
 mod simulation;

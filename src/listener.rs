@@ -38,6 +38,9 @@ pub(crate) struct Port {
     settings: PortSettings,
     pub rules: Rules,
     pub acceptor: Option<Acceptor>,
+    /// When the dates of its certificates were told last before it ran: by the monotonic clock, and
+    /// by the wall clock.
+    pub loaded_at: (u64, i64),
     /// `ssl = auto`.
     pub tls_is_optional: bool,
     pub gate: Gate,
@@ -377,8 +380,9 @@ impl Port {
     /// A port that does not listen yet; certificates are loaded.
     pub fn new(core: Arc<Core>, settings: PortSettings, index: usize) -> Result<Port, Error> {
         let mut acceptor = None;
+        let loaded_at = (core.now_ms(), core.unix_s());
         if let Some(tls) = &settings.tls {
-            let (loaded, warnings) = crate::config::load_tls(tls)
+            let (loaded, warnings) = crate::config::load_tls(tls, loaded_at.1)
                 .map_err(|finding| Error::new(Status::Certificate, finding.to_string()))?;
             for warning in warnings {
                 core.log.warn("tls", warning.to_string());
@@ -391,6 +395,7 @@ impl Port {
             written: settings.written.clone(),
             rules: Rules::from(&settings),
             acceptor,
+            loaded_at,
             tls_is_optional: settings.ssl == SslMode::Auto,
             gate: Gate::new(GateLimits {
                 connections: settings.max_connections,

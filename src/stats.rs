@@ -86,7 +86,7 @@ pub struct Stats {
     /// Bytes that sends had accepted and that had not reached the operating system when their
     /// connections ended, ever. With `bytes_out` and what is queued they are all bytes that were to be sent.
     pub bytes_unsent: u64,
-    /// Until when the certificate chain is valid, in seconds since 1970-01-01 UTC: its last second. Of several
+    /// Until when the server's own certificate is valid, in seconds since 1970-01-01 UTC: its last second. Of several
     /// listeners that are started the earliest; `None` without TLS.
     pub certificate_not_after_s: Option<i64>,
     /// Whole days until then, now: 0 on the last day, negative after it.
@@ -279,9 +279,9 @@ pub(crate) fn prometheus(ports: &[(PortLabels, Stats)], runtime: &Stats) -> Stri
     };
     let days = of_certificates(|s| s.certificate_days_left);
     if !days.is_empty() {
-        let help = "Whole days until the certificate chain expires, negative after that.";
+        let help = "Whole days until the server's own certificate expires, negative after that.";
         family("certificate_days_left", "gauge", help, days);
-        let help = "When the certificate chain expires, in seconds since 1970.";
+        let help = "When the server's own certificate expires, in seconds since 1970.";
         let ends = of_certificates(|s| s.certificate_not_after_s);
         family("certificate_not_after_timestamp_seconds", "gauge", help, ends);
     }

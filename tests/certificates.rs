@@ -75,7 +75,7 @@ impl Sink for Lines {
 fn next(lines: &Receiver<String>) -> String {
     loop {
         let line = lines.recv_timeout(PATIENCE).expect("a line should have come");
-        if line.contains("the certificate chain ") {
+        if line.contains(": the certificate e") {
             return line;
         }
     }
@@ -120,9 +120,69 @@ fn the_check_warns_of_dates_at_the_line_of_the_certificate() {
     ] {
         let found = found(from_s, until_s);
         let [finding] = &found[..] else { panic!("{found:?}") };
-        let begin = format!("t.ini:6: [Ta] certificate: warning: the certificate chain {begin}");
+        let place = files.0.join("a.pem");
+        let place = place.display();
+        let begin =
+            format!("t.ini:6: [Ta] certificate: warning: {place}:1: the certificate {begin}");
         assert!(finding.starts_with(&begin) && finding.ends_with(end), "{finding}");
     }
+}
+
+#[test]
+fn an_expired_certificate_of_the_chain_is_told_with_its_line_and_roots_are_not() {
+    let files = Files::new("chain");
+    let tls = files.section("a", now_s() - DAY_S, now_s() + 90 * DAY_S);
+    let key_path = files.0.join("a.key");
+    let named = |name: &str, ended: bool| {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        if ended {
+            params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2021, 9, 30);
+        }
+        params
+    };
+    let key = || KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let signed = |name: &str, ended: bool, by: &str, own: &KeyPair| {
+        let issuer = rcgen::Issuer::new(named(by, false), key());
+        named(name, ended).signed_by(own, &issuer).unwrap().pem()
+    };
+    let own = KeyPair::from_pem(&fs::read_to_string(key_path).unwrap()).unwrap();
+    let leaf = signed("leaf", false, "ca", &own);
+    let chain = [
+        leaf.clone(),
+        signed("ca", false, "root", &key()),
+        // The root itself, signed by one that has ended; that one; and one of another chain.
+        signed("root", true, "old", &key()),
+        signed("old", true, "old", &key()),
+        signed("lone", true, "other", &key()),
+    ];
+    let path = files.0.join("a.pem");
+    fs::write(&path, chain.concat()).unwrap();
+    let text = format!("[Port]\nport=0\nbindAddress=127.0.0.1\nsslSection=Ta\n{tls}");
+    let mut config = Config::new();
+    config.load_string(text.as_bytes(), "t.ini").unwrap();
+    let findings = config.check();
+    let of_dates: Vec<String> =
+        findings.iter().map(ToString::to_string).filter(|text| text.contains("expire")).collect();
+    let line = 1 + chain[..2].iter().map(|pem| pem.lines().count()).sum::<usize>();
+    let expected = format!(
+        "t.ini:6: [Ta] certificate: warning: {}:{line}: this further certificate of the chain expired on 2021-09-30 00:00 UTC, ",
+        path.display()
+    );
+    let [told] = of_dates.as_slice() else { panic!("{findings:?}") };
+    assert!(told.starts_with(&expected), "{expected} {told}");
+    assert!(
+        told.contains(" ago: some clients may refuse the chain; replace it or remove it"),
+        "{told}"
+    );
+    // The days that are left are those of the certificate itself.
+    let runtime = runtime_of(&config);
+    let listener = Listener::new(&runtime, &config, 0).unwrap();
+    listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
+    listener.start().unwrap();
+    assert!(listener.stats().certificate_days_left > Some(1000));
 }
 
 #[test]
@@ -161,14 +221,16 @@ fn ends_at(until_s: i64) -> Option<()> {
     };
     let (a, b, c) = (started(0), started(1), started(2));
     let loaded = next(&lines);
-    let begin = "t.ini:13: [Ta] certificate: warning: the certificate chain expire";
-    assert!(loaded.starts_with(begin), "{loaded}");
+    let place = files.0.join("a.pem");
+    let place = place.display();
+    let begin = format!("t.ini:13: [Ta] certificate: warning: {place}:1: the certificate expire");
+    assert!(loaded.starts_with(&begin), "{loaded}");
     if now_s() > until_s {
         return None;
     }
     let ended = next(&lines);
-    let begin =
-        format!("[Port.a] port {}: the certificate chain expired on ", a.addresses()[0].port());
+    let port = a.addresses()[0].port();
+    let begin = format!("[Port.a] port {port}: {place}:1: the certificate expired on ");
     assert!(ended.starts_with(&begin) && ended.contains(" UTC, "), "{ended}");
     assert!(
         ended.ends_with(" ago: clients refuse it; renew it and restart the listener"),

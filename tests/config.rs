@@ -1101,7 +1101,7 @@ fn a_pem_block_is_one_finding_at_its_first_line() {
     assert_eq!(
         tls_message(&format!("keyStore = {block}")),
         "t.ini:7: [T] keyStore: error: the value is a key or certificate, or looks like one; it is not shown; \
-         valid: the path of a file that holds it; a path that looks like a key begins with ./"
+         valid: the path of a file that holds it"
     );
     // What a host does with it in its own sections is its business.
     assert!(messages(&format!("[Host]\nkey = {block}[Port]\nport=1\n")).is_empty());

@@ -7,6 +7,7 @@ mod support;
 use nativeport::config::{Config, Severity};
 use nativeport::event::Protocol;
 use nativeport::listener::Listener;
+use nativeport::runtime::{Consumer, Runtime};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
@@ -193,6 +194,9 @@ fn every_form_of_a_chain_is_read_whole() {
         ("blank lines", format!("{leaf}{intermediate}").replace('\n', "\n\n")),
         ("blanks at the ends", format!("{leaf}{intermediate}").replace('\n', " \n")),
         ("text between", format!("Bag Attributes\n  a: 01\n{leaf}subject=CN=x\n{intermediate}end")),
+        ("names", format!("friendlyName: Backend Certificate - Production\n{leaf}{intermediate}")),
+        ("a subject", format!("subject=CN = backend certificate-2026\n{leaf}{intermediate}")),
+        ("a comment", format!("{leaf}# Frontend public key - see wiki\n{intermediate}")),
         ("a key, too", format!("{leaf}{}{intermediate}", pki.stranger_key)),
     ] {
         let config = files(&folder, chain, &pki.key);
@@ -293,6 +297,7 @@ fn each_broken_file_is_refused_with_place_cause_and_remedy() {
     let key_der = key_der.secret_der().to_vec();
     let joined = format!("{leaf}{}", open.replace("-----BEGIN", "x -----BEGIN"));
     let b = |text: &str| text.as_bytes().to_vec();
+    // Name, certificate, key, place, and words of the message.
     type Case = (&'static str, Vec<u8>, Vec<u8>, String, &'static str);
     let cases: Vec<Case> = vec![
         ("no END", b(&open), b(key), "c.pem:1".into(), "has no END mark"),
@@ -461,21 +466,109 @@ fn a_key_in_place_of_a_path_is_not_shown() {
             let mut config = config_with(&format!("{other}={path}"));
             config.set("T", set, &value).unwrap();
             let findings = config.check();
-            let runtime = runtime_of(&config);
-            let start = Listener::new(&runtime, &config, 0).map(drop).unwrap_err();
+            // The marks of PEM are found without the files.
+            let start = Runtime::with_consumer(&config, Consumer::Callbacks)
+                .and_then(|runtime| Listener::new(&runtime, &config, 0).map(drop))
+                .unwrap_err();
             let (settings, _) = config.resolve();
             let all = format!("{findings:?} {start:?} {start}");
             assert_tells_nothing(&all, &pki.secrets());
             assert_tells_nothing(&format!("{settings:?}"), &pki.secrets());
-            assert!(start.message.contains("it looks like a key or certificate"), "{start}");
+            assert!(start.message.contains("a key or certificate"), "{start}");
         }
     }
+}
+
+#[test]
+fn a_path_that_looks_like_a_key_is_opened() {
+    let (folder, pki) = (Folder::new(), Pki::new());
+    for name in [
+        "opt/MyApplicationServer2024/certificates/server.pem",
+        "Volumes/Data1/Certificates/ServerProduction.pem",
+        "certs/ServerCertificateProduction2026.pem",
+        "run/secrets/ProdWebServerCertificateKey2026",
+        "mnt/secrets/TlsCertificateForApiGatewayV2/tls.key",
+        "tls/0123456789abcdef0123456789abcdef0123/key",
+        "kZ8aB3xYwPq7Lm2Tr5VvN1kZ8aB3xYwPq7Lm2Tr5VvN1kZ8aB3xYwPq7Lm2Tr5VvN1/MIGHAgEAMBMGByqGSM49AgEG",
+    ] {
+        fs::create_dir_all(folder.0.join(name).parent().unwrap()).unwrap();
+        let path =
+            folder.write(name, format!("{}{}{}", pki.leaf, pki.intermediate, pki.key), 0o600);
+        let config = config_with(&format!("certificate={path}\nprivateKey={path}"));
+        let (errors, warnings) = findings(&config);
+        assert!(errors.is_empty() && warnings.is_empty(), "{name}: {errors:?} {warnings:?}");
+        assert_eq!(verified(&config, &pki.root), 2, "{name}");
+        // A relative one that is not there: the configuration itself has nothing against it.
+        let config = config_with(&format!("certificate={name}\nprivateKey={name}"));
+        let (_, told) = config.resolve();
+        assert!(told.is_empty(), "{name}: {told:?}");
+        let error = only_error(&config, &pki.secrets());
+        assert!(error.contains("the file does not exist"), "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_key_that_others_can_read_beside_the_certificate_is_judged_too() {
+    let (folder, pki) = (Folder::new(), Pki::new());
+    let key = folder.write("k.pem", &pki.key, 0o600);
+    let lines = pki.leaf.lines().count() + pki.intermediate.lines().count();
+    for (further, mode, strict, warn) in [
+        (&pki.key, 0o644, "error", "warning"),
+        (&pki.key, 0o602, "error", "warning"),
+        (&pki.key, 0o600, "", ""),
+        (&pki.stranger_key, 0o644, "warning", "warning"),
+        (&pki.stranger_key, 0o600, "", ""),
+    ] {
+        let text = format!("{}{}{further}", pki.leaf, pki.intermediate);
+        let path = folder.write("c.pem", text, mode);
+        for (permissions, severity) in [("strict", strict), ("warn", warn)] {
+            let config = config_with(&format!(
+                "certificate={path}\nprivateKey={key}\nkeyPermissions={permissions}"
+            ));
+            let (errors, warnings) = findings(&config);
+            let all = [errors, warnings].concat();
+            let [message] = all.as_slice() else {
+                assert!(all.is_empty() && severity.is_empty(), "{mode:o} {permissions}: {all:?}");
+                continue;
+            };
+            let begin = format!("test.ini:8: [T] certificate: {severity}: {path}:{}: ", lines + 1);
+            assert!(message.starts_with(&begin), "{begin} {message}");
+            let remedy = format!("; remove the key from it, or run: chmod 600 {path}");
+            assert!(message.contains(&remedy), "{message}");
+            let is_told = message.contains("keyPermissions = warn");
+            assert_eq!(is_told, severity == "error", "{message}");
+        }
+    }
+}
+
+#[test]
+fn a_self_signed_identity_is_warned_of_like_any_other() {
+    let config = config_with(
+        "selfSigned=localhost\ncipherSuites=TLS_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+    );
+    let (errors, warnings) = findings(&config);
+    assert!(errors.is_empty(), "{errors:?}");
+    let [of_self_signed, of_suites] = warnings.as_slice() else { panic!("{warnings:?}") };
+    assert!(of_self_signed.contains("[T] selfSigned: warning: "), "{warnings:?}");
+    assert!(of_suites.contains("[T] cipherSuites: warning: "), "{warnings:?}");
 }
 
 #[test]
 fn key_permissions_decide_about_keys_that_others_can_read() {
     let (folder, pki) = (Folder::new(), Pki::new());
     let certificate = folder.write("c.pem", format!("{}{}", pki.leaf, pki.intermediate), 0o644);
+    for mode in [0o640, 0o440] {
+        let key = folder.write("k.pem", &pki.key, mode);
+        for (line, count) in [("strict", 1), ("warn", 0)] {
+            let keys = format!("certificate={certificate}\nprivateKey={key}\n");
+            let config = config_with(&format!("{keys}keyPermissions={line}"));
+            let (errors, warnings) = findings(&config);
+            assert_eq!((errors.len(), warnings.len()), (0, count), "{errors:?} {warnings:?}");
+            for words in ["the group can read", "fsGroup", "keyPermissions = warn", &key] {
+                assert!(warnings.iter().all(|warning| warning.contains(words)), "{warnings:?}");
+            }
+        }
+    }
     for (mode, all) in [(0o600, false), (0o400, false), (0o444, true), (0o644, true), (0o602, true)]
     {
         let key = folder.write("k.pem", &pki.key, mode);
@@ -492,9 +585,13 @@ fn key_permissions_decide_about_keys_that_others_can_read() {
                 let remedy = format!("run: chmod 600 {key}");
                 assert!(message.contains("test.ini:9: [T] privateKey: "), "{message}");
                 assert!(message.contains(&remedy), "{message}");
-                let is_told = ["defaultMode: 0400", "keyPermissions = warn"]
-                    .map(|remedy| message.contains(remedy));
-                assert_eq!(is_told, [is_strict; 2], "{message}");
+                let is_told = [
+                    "defaultMode: 0400 of the volume (Kubernetes)",
+                    "or mode: 0400 of the secret (Docker)",
+                    "keyPermissions = warn",
+                ]
+                .map(|remedy| message.contains(remedy));
+                assert_eq!(is_told, [is_strict; 3], "{message}");
             }
             if errors.is_empty() {
                 assert_eq!(verified(&config, &pki.root), 2);

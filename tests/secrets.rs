@@ -3,11 +3,13 @@
 
 mod support;
 
+use base64ct::{Base64, Encoding};
 use nativeport::event::Protocol;
 use nativeport::listener::Listener;
 use rcgen::{CertificateParams, KeyPair};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -113,18 +115,50 @@ fn count_of(mut bytes: &[u8], pattern: &[u8]) -> usize {
     }
 }
 
-/// Lines of the base64, and parts of the DER that hold nothing of the public key.
-fn patterns(pem: &str, key: &KeyPair) -> Vec<Vec<u8>> {
-    let lines: Vec<&str> = pem.lines().filter(|line| !line.starts_with('-')).collect();
-    let der = key.serialized_der();
-    // The octet string of the private number, 32 bytes long, as in PKCS#8 and SEC1.
-    let at = der.windows(2).position(|two| two == [4, 32]).unwrap();
-    vec![
-        lines[0].as_bytes()[40..].to_vec(),
-        lines[1].as_bytes()[..40].to_vec(),
-        der[at..at + 34].to_vec(),
-        der[at + 2..at + 34].to_vec(),
-    ]
+/// What the search looks for: parts of the lines of base64 that hold nothing of the public key, and of the DER.
+struct Patterns {
+    pem: String,
+    all: Vec<Vec<u8>>,
+}
+
+impl Patterns {
+    /// `private`: where the DER has nothing but what is secret; `whole` are patterns of it.
+    fn new(label: &str, der: &[u8], private: Range<usize>, whole: &[Range<usize>]) -> Patterns {
+        let mut buffer = vec![0; der.len().div_ceil(3) * 4];
+        let base64 = Base64::encode(der, &mut buffer).unwrap();
+        let lines: Vec<&[u8]> = base64.as_bytes().chunks(64).collect();
+        let text: String =
+            lines.iter().map(|line| str::from_utf8(line).unwrap().to_owned() + "\n").collect();
+        let (start, end) = (private.start.div_ceil(3) * 4, private.end / 3 * 4);
+        let parts = (0..lines.len()).map(|at| (start.max(at * 64), end.min((at + 1) * 64)));
+        let parts = parts.filter(|(start, end)| *end >= start + 16);
+        let mut all: Vec<Vec<u8>> =
+            parts.map(|(start, end)| base64.as_bytes()[start..end].to_vec()).collect();
+        // A few tell as much as all.
+        all.dedup();
+        all.truncate(3);
+        all.extend(whole.iter().map(|part| der[part.clone()].to_vec()));
+        Patterns { pem: format!("-----BEGIN {label}-----\n{text}-----END {label}-----\n"), all }
+    }
+
+    /// The octet string of the private number, 32 bytes long, as in PKCS#8, SEC1 and Ed25519.
+    fn of_octets(label: &str, der: &[u8]) -> Patterns {
+        let at = der.windows(2).position(|two| two == [4, 32]).unwrap();
+        Patterns::new(label, der, at + 2..at + 34, &[at..at + 34, at + 2..at + 34])
+    }
+
+    /// The numbers of an RSA key behind the public exponent. The library that signs has the numbers, but not
+    /// as DER has them, one behind the other.
+    fn of_rsa(label: &str, der: &[u8]) -> Patterns {
+        let at = der.windows(6).position(|part| part == [2, 3, 1, 0, 1, 2]).unwrap();
+        Patterns::new(label, der, at + 12..der.len(), &[at..at + 40, at + 5..at + 45])
+    }
+}
+
+/// The key inside a PKCS#8 one, PKCS#1 or SEC1, behind the head of its octet string: tag and length.
+fn inner<'a>(pkcs8: &'a [u8], head: &[u8], length: usize) -> &'a [u8] {
+    let at = pkcs8.windows(head.len()).position(|part| part == head).unwrap();
+    &pkcs8[at + length..]
 }
 
 fn write(name: &str, content: &str) -> String {
@@ -143,8 +177,7 @@ fn text_and_bytes_of_a_key_are_wiped_after_loading() {
     let (key, other) = (make(), make());
     let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     let certificate = params.self_signed(&key).unwrap().pem();
-    let pem = key.serialize_pem().replace('\r', "");
-    let patterns = patterns(&pem, &key);
+    let Patterns { pem, all: patterns } = Patterns::of_octets("PRIVATE KEY", key.serialized_der());
     let files = |name: &str, certificate: &str, key: &str| {
         let certificate = write(&format!("{name}-c.pem"), certificate);
         let key = write(&format!("{name}-k.pem"), key);
@@ -167,9 +200,56 @@ fn text_and_bytes_of_a_key_are_wiped_after_loading() {
         ("refused", files("swapped", &pem, &certificate)),
     ] {
         let counts = Loaded::new(how, &keys).count(&patterns);
-        assert_eq!(counts, [0; 4], "{how} {keys}");
+        assert_eq!(counts, vec![0; patterns.len()], "{how} {keys}");
     }
     // The search finds what is there.
     let counts = Loaded::new("kept", &files("kept", &certificate, &pem)).count(&patterns);
-    assert!(counts[0] > 0 && counts[1] > 0, "{counts:?}");
+    assert!(counts[0] > 0, "{counts:?}");
+}
+
+#[test]
+fn keys_of_every_kind_and_form_are_wiped() {
+    let make = |kind| KeyPair::generate_for(kind).unwrap();
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let (rsa, ecdsa) = (make(&rcgen::PKCS_RSA_SHA256), make(&rcgen::PKCS_ECDSA_P256_SHA256));
+    let ed25519 = make(&rcgen::PKCS_ED25519);
+    let other = params.self_signed(&make(&rcgen::PKCS_ECDSA_P256_SHA256)).unwrap().pem();
+    for (name, key, patterns) in [
+        ("rsa8", &rsa, Patterns::of_rsa("PRIVATE KEY", rsa.serialized_der())),
+        (
+            "rsa1",
+            &rsa,
+            Patterns::of_rsa("RSA PRIVATE KEY", inner(rsa.serialized_der(), &[4, 0x82], 4)),
+        ),
+        (
+            "sec1",
+            &ecdsa,
+            Patterns::of_octets(
+                "EC PRIVATE KEY",
+                inner(ecdsa.serialized_der(), &[4, 0x6d, 0x30], 2),
+            ),
+        ),
+        ("ed25519", &ed25519, Patterns::of_octets("PRIVATE KEY", ed25519.serialized_der())),
+    ] {
+        assert!(patterns.all.len() >= 2, "{name}");
+        let key_path = write(&format!("{name}-k.pem"), &patterns.pem);
+        let own = params.self_signed(key).unwrap().pem();
+        for (how, certificate) in [("served", &own), ("refused", &other), ("kept", &own)] {
+            let certificate = write(&format!("{name}-{how}-c.pem"), certificate);
+            let keys = format!("certificate={certificate};privateKey={key_path}");
+            let counts = Loaded::new(how, &keys).count(&patterns.all);
+            match how {
+                // The search finds what is there.
+                "kept" => assert!(counts[0] > 0, "{name} {counts:?}"),
+                _ => {
+                    let mut expected = vec![0; patterns.all.len()];
+                    // The number of an Ed25519 key is its 32 bytes: the one copy is that which signs.
+                    if (name, how) == ("ed25519", "served") {
+                        *expected.last_mut().unwrap() = 1;
+                    }
+                    assert_eq!(counts, expected, "{name} {how}");
+                }
+            }
+        }
+    }
 }

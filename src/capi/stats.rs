@@ -69,7 +69,7 @@ pub struct np_stats {
     /// connections ended: the sum of their unsent_bytes in np_close_info, and what the library
     /// itself could not send, as to connections that never get a handle.
     pub bytes_unsent: u64,
-    /// Whole days until the certificate chain that is sent expires, at this moment: 0 on its last
+    /// Whole days until the server's own certificate expires, at this moment: 0 on its last
     /// day, negative after it; NP_NO_CERTIFICATE without TLS. Of a runtime, the smallest of its started
     /// listeners. In a struct that was only zeroed, without NP_STATS_INIT, 0 means that it was not filled in.
     pub certificate_days_left: i64,

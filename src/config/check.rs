@@ -11,7 +11,7 @@ use super::kind::{Kind, Value};
 use super::name::foreign;
 use super::says::{self, Text};
 use super::scan::{Fault, MOST_LINE_BYTES};
-use super::secret::{is_no_path, is_secret_key};
+use super::secret::{begins_pem, is_secret_key, may_be_secret};
 use super::settings::Places;
 use super::text::{HIDDEN, code, name, quoted};
 use super::{hint, work};
@@ -208,7 +208,13 @@ fn accept(key: &Key, text: &str) -> Result<Value, Text> {
             | Kind::Choice(_)
             | Kind::TlsVersion
     );
-    if is_free && !is_secret(key.name) && is_no_path(text) {
+    // Whether a path that looks like a key is one, is known when it is opened.
+    let is_key = begins_pem(text)
+        || (key.kind != Kind::Path
+            && text.len() >= 40
+            && !text.contains('.')
+            && may_be_secret(text));
+    if is_free && !is_secret(key.name) && is_key {
         return Err(says::key_as_value());
     }
     let parsed = key.kind.parse(text);

@@ -7,8 +7,12 @@ use super::settings::{AlpnMismatch, KeyPermissions, TlsSettings, TlsVersion};
 use crate::expiry;
 use crate::tls::{self, Acceptor, LoadError, TlsOptions, Version};
 
-/// Makes what a TLS section describes, with warnings.
-pub(crate) fn load_tls(settings: &TlsSettings) -> Result<(Acceptor, Vec<Finding>), Box<Finding>> {
+/// Makes what a TLS section describes, with warnings; those of dates are about this second of the
+/// wall clock.
+pub(crate) fn load_tls(
+    settings: &TlsSettings,
+    unix_s: i64,
+) -> Result<(Acceptor, Vec<Finding>), Box<Finding>> {
     let version = |version| match version {
         TlsVersion::Tls12 => Version::Tls12,
         TlsVersion::Tls13 => Version::Tls13,
@@ -33,8 +37,8 @@ pub(crate) fn load_tls(settings: &TlsSettings) -> Result<(Acceptor, Vec<Finding>
             let finding =
                 |LoadError { key, message }| finding(settings, Severity::Warning, key, message);
             // `resolve` warns of a self-signed identity already.
-            let warnings = warnings.into_iter().filter(|_| settings.self_signed.is_empty());
-            let dates = expiry::warning(acceptor.validity(), expiry::unix_now_s());
+            let warnings = warnings.into_iter().filter(|warning| warning.key != "selfSigned");
+            let dates = acceptor.dates().iter().filter_map(|dates| expiry::warning(dates, unix_s));
             let dates = dates.map(|message| LoadError { key: "certificate", message });
             let findings = warnings.chain(dates).map(finding).collect();
             Ok((acceptor, findings))

@@ -103,7 +103,7 @@ texts! {
     wrong_value(value, wrong, valid): "{value} {wrong}", "valid: {valid}";
     unavailable(key, value, valid): "{key} = {value} is not available in this version", "valid: {valid}";
     unavailable_secret(key, valid): "{key} is not available in this version", "valid: {valid}";
-    key_as_value(): "the value is a key or certificate, or looks like one; it is not shown", "valid: the path of a file that holds it; a path that looks like a key begins with ./";
+    key_as_value(): "the value is a key or certificate, or looks like one; it is not shown", "valid: the path of a file that holds it";
     long_list(most): "the list is too long", "a list has at most {most} items";
     short_time(value): "without a unit, {value} is read as {value}ms", "write {value}s for seconds, or {value}ms";
     comment(): "a comment seems to stand after the value", "comments need a line of their own: all after the = is the value";

@@ -5,6 +5,7 @@
 //! use them.
 
 pub use super::finding::Origin;
+use crate::shown::{shown_all, shown_path};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -152,7 +153,7 @@ pub struct TlsSettings {
 impl fmt::Debug for TlsSettings {
     /// Never shows a key that was given in place of a path.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = |path: &Option<PathBuf>| path.as_deref().map(crate::tls::shown_path);
+        let path = |path: &Option<PathBuf>| path.as_deref().map(shown_path);
         f.debug_struct("TlsSettings")
             .field("section", &self.section)
             .field("places", &self.places)
@@ -161,10 +162,10 @@ impl fmt::Debug for TlsSettings {
             .field("key_permissions", &self.key_permissions)
             .field("min_version", &self.min_version)
             .field("max_version", &self.max_version)
-            .field("cipher_suites", &self.cipher_suites)
-            .field("groups", &self.groups)
-            .field("alpn", &self.alpn)
-            .field("self_signed", &self.self_signed)
+            .field("cipher_suites", &shown_all(&self.cipher_suites))
+            .field("groups", &shown_all(&self.groups))
+            .field("alpn", &shown_all(&self.alpn))
+            .field("self_signed", &shown_all(&self.self_signed))
             .finish()
     }
 }

@@ -1,9 +1,10 @@
 //! Texts of a file as messages show them: cut, without invisible characters, without secrets.
 
 use super::secret::{begins_pem, ends_pem, is_secret_key, may_be_secret};
+use crate::shown::{MOST_CHARS, cut};
+pub(super) use crate::shown::{escaped, is_invisible};
 use std::borrow::Cow;
 
-const MOST_CHARS: usize = 80;
 /// Of names and paths that are shown whole if they can be.
 const MOST_NAME_CHARS: usize = 255;
 
@@ -66,46 +67,6 @@ fn without_password(text: &str) -> Cow<'_, str> {
         Some(format!("{scheme}://{HIDDEN}@{host}"))
     });
     parts.map_or(Cow::Borrowed(text), Cow::Owned)
-}
-
-fn cut(text: &str, chars: usize) -> String {
-    match text.char_indices().nth(chars) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
-/// The text with invisible characters as `\u{200b}`: they could hide what is wrong, break the line,
-/// or drive a terminal.
-pub(super) fn escaped(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        match is_invisible(c) {
-            true => shown.extend(c.escape_unicode()),
-            false => shown.push(c),
-        }
-    }
-    shown
-}
-
-/// Whether a reader cannot see this character: control and format characters, blanks but the space,
-/// line and paragraph separators, variation selectors, code points that are no characters. Marks that
-/// combine with the letter before them are seen. The standard library has the tables.
-pub(super) fn is_invisible(c: char) -> bool {
-    // Letters and symbols whose picture is empty; Unicode does not class them as blanks.
-    const EMPTY: [char; 5] = ['\u{115f}', '\u{1160}', '\u{2800}', '\u{3164}', '\u{ffa0}'];
-    let is_plain = c.is_ascii_graphic() || c == ' ';
-    // Unicode classes these as combining marks.
-    let is_empty_mark = matches!(c, '\u{34f}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-        | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}');
-    // Behind a letter, a combining mark is escaped only if it cannot be printed.
-    let is_escaped = || {
-        let mut bytes = [b'a', 0, 0, 0, 0];
-        let len = c.encode_utf8(&mut bytes[1..]).len();
-        std::str::from_utf8(&bytes[..=len])
-            .is_ok_and(|pair| pair.escape_debug().nth(1) == Some('\\'))
-    };
-    !is_plain && (EMPTY.contains(&c) || is_empty_mark || is_escaped())
 }
 
 /// The code point as `U+200B`.

@@ -1,6 +1,6 @@
 //! Certificates and keys in PEM text.
 
-use crate::tls::{Identity, Source, certificates};
+use crate::tls::{Identity, KeyPermissions, Source, certificates};
 use std::collections::HashSet;
 
 /// Words of messages in which a block may have the same eight bytes, besides those in small or
@@ -28,7 +28,7 @@ pub fn pem(input: &[u8]) {
     let key_file = Source::new("privateKey", "k.pem", key);
     let mut warnings = Vec::new();
     let mut messages: Vec<String> = read.as_ref().err().cloned().into_iter().collect();
-    match Identity::from_pem(&chain, &key_file, &mut warnings) {
+    match Identity::from_pem(&chain, &key_file, KeyPermissions::Strict, &mut warnings) {
         Ok(identity) => {
             let read = read.expect("an identity has a chain");
             let different: HashSet<&[u8]> = read.iter().map(Vec::as_slice).collect();

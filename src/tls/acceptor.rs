@@ -13,7 +13,7 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{ServerConfig, SignatureAlgorithm, SignatureScheme};
 
 use super::client_hello::ClientHello;
-use super::identity::{Identity, Validity};
+use super::identity::{Dates, Identity, Validity};
 use super::options::{LoadError, TlsOptions, Version};
 use super::policy::{Policy, SCHEMES, suite_name};
 
@@ -29,6 +29,7 @@ struct Shared {
     without_alpn: Option<Arc<ServerConfig>>,
     min_version: Version,
     validity: Validity,
+    dates: Vec<Dates>,
     key_kind: SignatureAlgorithm,
     /// What the key can sign.
     schemes: Vec<u16>,
@@ -66,6 +67,7 @@ impl Acceptor {
                 without_alpn,
                 min_version: policy.min_version,
                 validity,
+                dates: identity.dates,
                 key_kind,
                 schemes,
             }),
@@ -126,9 +128,14 @@ impl Acceptor {
         UnbufferedServerConnection::new(config.clone())
     }
 
-    /// When its certificates are valid.
+    /// When the server's own certificate is valid.
     pub fn validity(&self) -> Validity {
         self.shared.validity
+    }
+
+    /// The dates of its certificates that clients judge: its own first.
+    pub(crate) fn dates(&self) -> &[Dates] {
+        &self.shared.dates
     }
 
     // What error texts need.

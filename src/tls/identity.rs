@@ -26,8 +26,9 @@ use zeroize::Zeroizing;
 
 use super::chain::{self, Certificate};
 use super::options::{KeyPermissions, LoadError};
-use super::pem::{self, Block, Label, contains, looks_like_secret, shown};
+use super::pem::{self, Block, Label, contains};
 use super::private_key::{is_private_key, signer};
+use crate::shown::{begins_pem, ends_pem, escaped, may_be_secret, shown, shown_all, shown_path};
 
 const CERTIFICATE: &str = "certificate";
 const PRIVATE_KEY: &str = "privateKey";
@@ -42,7 +43,7 @@ const MAX_KEYS: usize = 64;
 #[derive(Clone)]
 pub struct Identity {
     pub(super) key: Arc<CertifiedKey>,
-    validity: Validity,
+    pub(super) dates: Vec<Dates>,
 }
 
 /// When certificates can be used, in seconds since 1970-01-01 UTC, both inclusive.
@@ -55,16 +56,27 @@ pub struct Validity {
 }
 
 impl Validity {
-    fn of<'a>(chain: impl Iterator<Item = &'a X509Certificate<'a>>) -> Validity {
-        let mut all = Validity { not_before_s: i64::MIN, not_after_s: i64::MAX };
-        for certificate in chain {
-            let validity = certificate.validity();
-            all.not_before_s = all.not_before_s.max(validity.not_before.timestamp());
-            all.not_after_s = all.not_after_s.min(validity.not_after.timestamp());
+    fn of(certificate: Option<&X509Certificate<'_>>) -> Validity {
+        let validity = certificate.map(|certificate| certificate.validity());
+        Validity {
+            not_before_s: validity.map_or(i64::MIN, |v| v.not_before.timestamp()),
+            not_after_s: validity.map_or(i64::MAX, |v| v.not_after.timestamp()),
         }
-        all
     }
 }
+
+/// The dates of one certificate that is sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Dates {
+    /// FILE:LINE; empty if it is in no file.
+    pub place: String,
+    pub validity: Validity,
+    /// It is the server's own, which every client judges.
+    pub is_own: bool,
+}
+
+/// So many issuers are told of when their dates are doubtful; chains have one or two.
+const MAX_ISSUERS: usize = 8;
 
 impl Identity {
     /// Loads a PEM chain and a PEM private key (PKCS#8, PKCS#1 or SEC1). Both paths may name the
@@ -78,7 +90,7 @@ impl Identity {
         let chain = Source::open(CERTIFICATE, certificate)?;
         let key = Source::open(PRIVATE_KEY, private_key)?;
         warnings.extend(check_mode(&key, permissions)?);
-        let identity = Identity::from_pem(&chain, &key, &mut warnings)?;
+        let identity = Identity::from_pem(&chain, &key, permissions, &mut warnings)?;
         Ok((identity, warnings))
     }
 
@@ -86,6 +98,7 @@ impl Identity {
     pub(crate) fn from_pem(
         certificate: &Source,
         private_key: &Source,
+        permissions: KeyPermissions,
         warnings: &mut Vec<LoadError>,
     ) -> Result<Identity, LoadError> {
         let chain_blocks = certificate.blocks()?;
@@ -106,30 +119,36 @@ impl Identity {
         if !has_key(&key_blocks) {
             return Err(private_key.error(no_key(&key_blocks, private_key)));
         }
-        if has_key(&chain_blocks)
-            && certificate.is_open_to_all()
-            && certificate.place != private_key.place
-        {
-            warnings.push(certificate.error(format!(
-                "this file holds a private key too, and every user can read or change it; remove the key from it, or run: chmod 600 {}",
-                certificate.place
-            )));
-        }
         let mut all = Vec::new();
         for block in chain_blocks.iter().filter(|block| block.label.is_certificate()) {
             let read = Certificate::read(block);
             all.push(read.map_err(|reason| certificate.error_at(block.line, reason))?);
         }
         let (leaf, key) = pair(&all, &key_blocks, certificate, private_key)?;
+        if certificate.is_open_to_all() && certificate.place != private_key.place {
+            warnings.extend(check_further_key(
+                &chain_blocks,
+                &all[leaf],
+                certificate,
+                permissions,
+            )?);
+        }
         let sent = chain::order(&all, leaf);
         for (line, text) in sent.warnings {
             warnings.push(certificate.error_at(line, text));
         }
-        let validity = Validity::of(sent.order.iter().map(|&at| &all[at].x509));
+        let own = (leaf, true);
+        let issuers = sent.issuers.iter().take(MAX_ISSUERS).map(|&at| (at, false));
+        let dates = [own].into_iter().chain(issuers).map(|(at, is_own)| Dates {
+            place: format!("{}:{}", certificate.place, all[at].line),
+            validity: Validity::of(all[at].x509.as_ref()),
+            is_own,
+        });
+        let dates = dates.collect();
         let key = CertifiedKey::new(chain::owned(&all, &sent.order), key);
         match key.keys_match() {
             Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
-                Ok(Identity { key: Arc::new(key), validity })
+                Ok(Identity { key: Arc::new(key), dates })
             }
             Err(error) => {
                 let reason = match error {
@@ -154,7 +173,7 @@ impl Identity {
         let failed = |error: rcgen::Error| {
             LoadError::new(
                 SELF_SIGNED,
-                format!("cannot make an identity for {}: {error}", names.join(", ")),
+                format!("cannot make an identity for {}: {error}", shown_all(names).join(", ")),
             )
         };
         let Some(first) = names.first() else {
@@ -181,12 +200,16 @@ impl Identity {
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(pair.serialized_der()));
         let key = any_supported_type(&key).map_err(unusable)?;
         let der = certificate.der().clone();
-        let validity = Validity::of(X509Certificate::from_der(&der).iter().map(|(_, x509)| x509));
+        let x509 = X509Certificate::from_der(&der).ok();
+        let validity = Validity::of(x509.as_ref().map(|(_, x509)| x509));
+        let dates = vec![Dates { place: String::new(), validity, is_own: true }];
         let key = CertifiedKey::new(vec![der.clone()], key);
         key.keys_match().map_err(unusable)?;
-        let warning =
-            format!("self-signed identity for {}, for trying things out", names.join(", "));
-        Ok((Identity { key: Arc::new(key), validity }, warning))
+        let warning = format!(
+            "self-signed identity for {}, for trying things out",
+            shown_all(names).join(", ")
+        );
+        Ok((Identity { key: Arc::new(key), dates }, warning))
     }
 
     /// How many certificates are sent.
@@ -194,9 +217,9 @@ impl Identity {
         self.key.cert.len()
     }
 
-    /// When all certificates of the chain that is sent are valid.
+    /// When the server's own certificate is valid.
     pub fn validity(&self) -> Validity {
-        self.validity
+        self.dates.first().map_or_else(|| Validity::of(None), |own| own.validity)
     }
 }
 
@@ -229,14 +252,17 @@ impl Source {
     }
 
     fn open(key: &'static str, path: &Path) -> Result<Source, LoadError> {
-        let value = path.as_os_str().as_bytes();
-        if looks_like_secret(&String::from_utf8_lossy(value)) {
+        let value = String::from_utf8_lossy(path.as_os_str().as_bytes());
+        const REMEDY: &str = "write it into a file that only this user can read (chmod 600), and set the path of the file";
+        if begins_pem(&value) || ends_pem(&value) {
             return Err(LoadError::new(
                 key,
-                "the value is no path, it looks like a key or certificate (it is not shown); write it into a file that only this user can read (chmod 600), and set the path of the file",
+                format!(
+                    "the value is no path, it is a key or certificate (it is not shown); {REMEDY}"
+                ),
             ));
         }
-        let place = path.display().to_string();
+        // What can be opened is a path, whatever it looks like.
         let failed = |error: io::Error| {
             let reason = match error.kind() {
                 io::ErrorKind::NotFound => "the file does not exist".to_string(),
@@ -245,12 +271,19 @@ impl Source {
                 }
                 _ => format!("the file cannot be read ({error})"),
             };
-            LoadError::new(key, format!("{place}: {reason}"))
+            let message = match may_be_secret(&value) {
+                true => format!(
+                    "{reason}; the path is not shown, as it looks like a key or certificate; if it is one, {REMEDY}"
+                ),
+                false => format!("{}: {reason}", shown_path(path)),
+            };
+            LoadError::new(key, message)
         };
-        let fail = |reason: &str| Err(LoadError::new(key, format!("{place}: {reason}")));
         // Non-blocking, since opening a pipe would otherwise wait for its writer.
         let mut file =
             File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
+        let place = escaped(&value);
+        let fail = |reason: &str| Err(LoadError::new(key, format!("{place}: {reason}")));
         let about = file.metadata().map_err(failed)?;
         if !about.is_file() {
             return fail("this is not a regular file");
@@ -315,21 +348,63 @@ fn told(message: String, text: &[u8]) -> String {
     }
 }
 
+/// How a key gets the right permissions; `warn` ends what is said about them.
+fn mode_remedy(place: &str) -> String {
+    format!(
+        "run: chmod 600 {place}, or for a mounted secret set defaultMode: 0400 of the volume (Kubernetes) or mode: 0400 of the secret (Docker), or keyPermissions = warn"
+    )
+}
+
 fn check_mode(key: &Source, permissions: KeyPermissions) -> Result<Option<LoadError>, LoadError> {
     let (place, mode) = (&key.place, key.mode & 0o777);
     if key.is_open_to_all() {
         let found = format!("every user can read or change this private key (mode {mode:04o})");
-        let chmod = format!("run: chmod 600 {place}");
         return match permissions {
-            KeyPermissions::Strict => Err(key.error(format!(
-                "{found}; {chmod}, or for a mounted secret (Kubernetes, Docker) set defaultMode: 0400 of the volume, or keyPermissions = warn"
-            ))),
-            KeyPermissions::Warn => Ok(Some(key.error(format!("{found}; {chmod}")))),
+            KeyPermissions::Strict => Err(key.error(format!("{found}; {}", mode_remedy(place)))),
+            KeyPermissions::Warn => Ok(Some(key.error(format!("{found}; run: chmod 600 {place}")))),
         };
     }
-    Ok((mode & 0o060 != 0).then(|| {
-        key.error(format!("the group can read or change this private key (mode {mode:04o}); to keep it to one user, run: chmod 600 {place}"))
+    Ok((mode & 0o060 != 0 && permissions == KeyPermissions::Strict).then(|| {
+        key.error(format!("the group can read or change this private key (mode {mode:04o}); to keep it to one user, run: chmod 600 {place}; if it must be so, as for a mounted secret of Kubernetes with fsGroup and defaultMode: 0440, set keyPermissions = warn, which accepts it without this warning"))
     }))
+}
+
+/// Judges the private keys in a file of certificates that every user can read or change.
+fn check_further_key(
+    blocks: &[Block],
+    leaf: &Certificate<'_>,
+    file: &Source,
+    permissions: KeyPermissions,
+) -> Result<Option<LoadError>, LoadError> {
+    let keys: Vec<&Block> = blocks.iter().filter(|block| block.label.is_private_key()).collect();
+    let is_own = |block: &&&Block| {
+        let public_key = signer(block, &file.place).ok().and_then(|signer| {
+            let public_key = signer.public_key()?.to_vec();
+            let (_, public_key) = SubjectPublicKeyInfo::from_der(&public_key).ok()?;
+            Some(leaf.has_key(&public_key))
+        });
+        public_key == Some(true)
+    };
+    let (Some(first), own) = (keys.first(), keys.iter().take(MAX_KEYS).find(is_own)) else {
+        return Ok(None);
+    };
+    let place = &file.place;
+    let found = "and every user can read or change this file";
+    match (own, permissions) {
+        (Some(own), KeyPermissions::Strict) => Err(file.error_at(
+            own.line,
+            format!(
+                "the private key of the certificate stands here, too, {found}; remove the key from it, or {}",
+                mode_remedy(place)
+            ),
+        )),
+        _ => Ok(Some(file.error_at(
+            own.unwrap_or(first).line,
+            format!(
+                "a private key stands here, too, {found}; remove the key from it, or run: chmod 600 {place}"
+            ),
+        ))),
+    }
 }
 
 /// The server's own certificate, and the signer with its key.
@@ -367,6 +442,10 @@ fn pair(
     matching.sort_unstable();
     let certificates: Vec<usize> = matching.iter().map(|(at, _)| *at).collect();
     let Some(leaf) = chain::leaf_of(all, &certificates) else {
+        let unread = all.iter().find(|certificate| certificate.x509.is_none());
+        if let Some(unread) = unread.filter(|_| !usable.is_empty()) {
+            return Err(certificate.error_at(unread.line, chain::DAMAGED));
+        }
         return Err(match (usable.as_slice(), unusable) {
             ([], Some((line, reason))) => private_key.error_at(line, reason),
             (usable, other) => {
@@ -618,12 +697,13 @@ mod tests {
         let warning = &warnings[0].message;
         assert!(warning.contains("every user") && warning.contains(&remedy), "{warning}");
         let path = folder.write("key.pem", &key, 0o640);
-        for permissions in [KeyPermissions::Strict, KeyPermissions::Warn] {
-            let (_, warnings) = Identity::load(&certificate, &path, permissions).unwrap();
-            let warning = &warnings[0].message;
-            assert!(warning.contains("the group can read"), "{warning}");
-            assert!(warning.contains(&remedy), "{warning}");
+        let (_, warnings) = load_files(&certificate, &path).unwrap();
+        for words in ["the group can read", &remedy, "fsGroup", "keyPermissions = warn"] {
+            assert!(warnings[0].message.contains(words), "{warnings:?}");
         }
+        // What the warning says ends it.
+        let (_, warnings) = Identity::load(&certificate, &path, KeyPermissions::Warn).unwrap();
+        assert!(warnings.is_empty(), "{warnings:?}");
     }
 
     #[test]
@@ -681,21 +761,160 @@ mod tests {
         refused(load_files(&folder.path("none.pem"), &key), "certificate", "does not exist");
         std::fs::create_dir(folder.path("dir.pem")).unwrap();
         refused(load_files(&folder.path("dir.pem"), &key), "certificate", "not a regular file");
+        // The marks of PEM tell that a value is no path, without a look at any file.
+        let text = "-----BEGIN PRIVATE KEY-----";
+        let error = load_files(Path::new(text), &key).unwrap_err();
+        assert!(error.message.starts_with("the value is no path") && !error.message.contains(text));
+    }
+
+    /// Signed by nobody whose signature is looked at here.
+    fn dated(name: &str, issuer: &str, years: (i32, i32)) -> (String, String) {
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let named = |name: &str| {
+            let mut params = CertificateParams::new(vec!["host.example".to_string()]).unwrap();
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
+            params.not_after = rcgen::date_time_ymd(years.1, 1, 1);
+            params
+        };
+        let issuer_key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let issuer = rcgen::Issuer::new(named(issuer), issuer_key);
+        let certificate = named(name).signed_by(&key, &issuer).unwrap();
+        (certificate.pem(), pem("PRIVATE KEY", &key.serialize_der()))
     }
 
     #[test]
-    fn the_validity_is_that_of_all_certificates_of_the_chain() {
-        let made = |years: (i32, i32)| {
-            let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-            let mut params = CertificateParams::new(vec!["host.example".to_string()]).unwrap();
-            params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
-            params.not_after = rcgen::date_time_ymd(years.1, 1, 1);
-            (params.self_signed(&key).unwrap().pem(), pem("PRIVATE KEY", &key.serialize_der()))
+    fn the_validity_is_that_of_the_certificate_itself_and_issuers_have_their_own() {
+        let (leaf, key) = dated("leaf", "ca", (2001, 2030));
+        let (ca, _) = dated("ca", "root", (2000, 2020));
+        // As the root of Let's Encrypt that another root has signed; then two that nobody needs.
+        let (cross, _) = dated("root", "old", (2002, 2024));
+        let (old, _) = dated("old", "old", (2000, 2021));
+        let (lone, _) = dated("lone", "other", (2000, 2003));
+        let text = [leaf, ca, cross, old, lone].concat();
+        let line = |at: usize| {
+            let begins = text.lines().zip(1..).filter(|(line, _)| line.contains("BEGIN"));
+            begins.map(|(_, line)| line).nth(at).unwrap()
         };
-        let ((leaf, key), (issuer, _)) = (made((2001, 2030)), made((2000, 2020)));
-        let (identity, _) = load(&Folder::new(), &(leaf + &issuer), &key).unwrap();
-        let expected = Validity { not_before_s: 978_307_200, not_after_s: 1_577_836_800 };
+        let folder = Folder::new();
+        let (identity, _) = load(&folder, &text, &key).unwrap();
+        assert_eq!(identity.certificates(), 5);
+        let expected = Validity { not_before_s: 978_307_200, not_after_s: 1_893_456_000 };
         assert_eq!(identity.validity(), expected);
+        let told: Vec<_> = identity.dates.iter().map(|d| (d.place.clone(), d.is_own)).collect();
+        let place = |at| format!("{}:{}", folder.path("cert.pem").display(), line(at));
+        assert_eq!(told, [(place(0), true), (place(1), false), (place(2), false)]);
+        assert_eq!(identity.dates[1].validity.not_after_s, 1_577_836_800);
+    }
+
+    #[test]
+    fn a_further_certificate_that_cannot_be_read_is_sent_where_it_stands() {
+        let (leaf, key) = dated("leaf", "ca", (2001, 2030));
+        let (ca, _) = dated("ca", "root", (2000, 2020));
+        let (root, _) = dated("root", "root", (2000, 2020));
+        let der = |text: &str| match &pem::read(text.as_bytes()).unwrap()[0].content {
+            pem::Content::Der(der) => der.to_vec(),
+            pem::Content::Encrypted => unreachable!("it is plain"),
+        };
+        // A date that is none.
+        let unread = |text: &str| {
+            let mut bytes = der(text);
+            let at = bytes.windows(8).position(|part| part == b"00010100").unwrap();
+            bytes[at..at + 2].copy_from_slice(b"XX");
+            pem("CERTIFICATE", &bytes)
+        };
+        let folder = Folder::new();
+        let text = format!("{leaf}{}{root}", unread(&ca));
+        let (identity, warnings) = load(&folder, &text, &key).unwrap();
+        let sent: Vec<&[u8]> = identity.key.cert.iter().map(AsRef::as_ref).collect();
+        assert_eq!(sent, [der(&leaf), der(&unread(&ca)), der(&root)]);
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        let line = leaf.lines().count() + 1;
+        for words in
+            [format!("cert.pem:{line}: "), format!("(lines {line})"), "cannot be read".into()]
+        {
+            assert!(warnings[0].message.contains(&words), "{warnings:?}");
+        }
+        // Of the server's own, and of bytes that are no sequence, it is an error.
+        let (own, _) = dated("leaf", "ca", (2000, 2030));
+        let own = unread(&own);
+        let alone = load(&folder, &format!("{own}{ca}"), &key);
+        refused(alone, "certificate", "cert.pem:1: this certificate is damaged");
+        let noise = format!("{leaf}{}", pem("CERTIFICATE", b"noise"));
+        refused(load(&folder, &noise, &key), "certificate", "this certificate is damaged");
+    }
+
+    /// Shorter by what is taken out behind the OID of an algorithm.
+    fn without_null(der: &[u8]) -> Vec<u8> {
+        const OID: &[u8] = b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
+        let at = der.windows(OID.len()).position(|part| part == OID).unwrap();
+        let mut out = der.to_vec();
+        out.drain(at + OID.len() - 2..at + OID.len());
+        out[at + 1] -= 2;
+        // Lengths of two bytes: the certificate, what is signed of it, and the key.
+        for length in [2, 6, at - 2] {
+            let shorter = u16::from_be_bytes([out[length], out[length + 1]]) - 2;
+            out[length..length + 2].copy_from_slice(&shorter.to_be_bytes());
+        }
+        out
+    }
+
+    #[test]
+    fn public_keys_in_unusual_forms_are_named() {
+        let folder = Folder::new();
+        let rsa = rsa();
+        let der = |text: &str| match &pem::read(text.as_bytes()).unwrap()[0].content {
+            pem::Content::Der(der) => der.to_vec(),
+            pem::Content::Encrypted => unreachable!("it is plain"),
+        };
+        let certificate = pem("CERTIFICATE", &without_null(&der(&rsa.certificate)));
+        let result = load(&folder, &certificate, &pem("PRIVATE KEY", &rsa.pkcs8));
+        refused(
+            result,
+            "certificate",
+            "cert.pem:1: this certificate names the algorithm of its RSA key without",
+        );
+
+        // The same point, compressed: 32 bytes shorter.
+        let ecdsa = ecdsa();
+        let mut bytes = der(&ecdsa.certificate);
+        let at = bytes.windows(4).position(|part| part == [3, 0x42, 0, 4]).unwrap();
+        bytes[at + 1] -= 32;
+        bytes[at + 3] = 2 + (bytes[at + 3 + 64] & 1);
+        bytes.drain(at + 4 + 32..at + 4 + 64);
+        // The key is 0x59 bytes long, the others' lengths have two bytes, or one.
+        let key = at - 23;
+        assert_eq!(bytes[key..key + 4], [0x30, 0x59, 0x30, 0x13]);
+        bytes[key + 1] -= 32;
+        let shorten = |bytes: &mut Vec<u8>, at: usize| {
+            assert_eq!(bytes[at], 0x30);
+            match bytes[at + 1] {
+                0x82 => {
+                    let length = u16::from_be_bytes([bytes[at + 2], bytes[at + 3]]) - 32;
+                    bytes[at + 2..at + 4].copy_from_slice(&length.to_be_bytes());
+                    at + 4
+                }
+                0x81 => {
+                    bytes[at + 2] -= 32;
+                    at + 3
+                }
+                other => panic!("{other}"),
+            }
+        };
+        let next = shorten(&mut bytes, 0);
+        shorten(&mut bytes, next);
+        let compressed = pem("CERTIFICATE", &bytes);
+        let result = load(&folder, &compressed, &pem("PRIVATE KEY", &ecdsa.pkcs8));
+        refused(
+            result,
+            "certificate",
+            "cert.pem:1: this certificate holds its public key as a compressed point",
+        );
+        // Of another key it is a mismatch.
+        let other = self::ecdsa();
+        let result = load(&folder, &compressed, &pem("PRIVATE KEY", &other.pkcs8));
+        refused(result, "privateKey", "does not belong");
     }
 
     #[test]

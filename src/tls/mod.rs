@@ -40,11 +40,11 @@ pub use client_hello::peek;
 pub use client_hello::{ClientHello, Gathering, MAX_HELLO, Peek};
 pub use engine::{Engine, Facts, MAX_HANDSHAKE, SealError};
 pub use failure::TlsError;
+pub(crate) use identity::Dates;
 #[cfg(any(test, fuzzing))]
 pub(crate) use identity::Source;
 pub use identity::{Identity, Validity};
 pub use options::{KeyPermissions, LoadError, TlsOptions, Version};
 #[cfg(any(test, fuzzing))]
 pub(crate) use pem::certificates;
-pub(crate) use pem::shown_path;
 pub use policy::Policy;

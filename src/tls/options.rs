@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::pem::shown_path;
+use crate::shown::{shown_all, shown_path};
 
 /// A version of TLS. Older ones do not exist here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,12 +87,12 @@ impl fmt::Debug for TlsOptions {
             .field("certificate", &path(&self.certificate))
             .field("private_key", &path(&self.private_key))
             .field("key_permissions", &self.key_permissions)
-            .field("self_signed", &self.self_signed)
+            .field("self_signed", &shown_all(&self.self_signed))
             .field("min_version", &self.min_version)
             .field("max_version", &self.max_version)
-            .field("cipher_suites", &self.cipher_suites)
-            .field("groups", &self.groups)
-            .field("alpn", &self.alpn)
+            .field("cipher_suites", &shown_all(&self.cipher_suites))
+            .field("groups", &shown_all(&self.groups))
+            .field("alpn", &shown_all(&self.alpn))
             .finish()
     }
 }

@@ -6,8 +6,6 @@
 //! Byte order marks, line ends of any kind, blanks, indentation and text between blocks are
 //! accepted. What the bytes mean is left to `chain` and `private_key`.
 
-use std::path::Path;
-
 use base64ct::{Base64, Encoding};
 use zeroize::Zeroizing;
 
@@ -257,11 +255,14 @@ fn label(behind: &[u8]) -> Option<&[u8]> {
     (trimmed && label.iter().all(plain) && rest.starts_with(HYPHENS)).then_some(label)
 }
 
-/// Whether somebody meant a mark: a known label, and hyphens or dashes on one side.
+/// Whether somebody meant a mark: a known label, and two hyphens or dashes on one side or one on both.
 fn is_almost(before: &[u8], behind: &[u8]) -> bool {
-    let before = before.strip_suffix(b" ").unwrap_or(before);
+    // The end of a longer word.
+    if before.last().is_some_and(u8::is_ascii_alphanumeric) {
+        return false;
+    }
     let mut left = 0;
-    let mut rest = before;
+    let mut rest = before.strip_suffix(b" ").unwrap_or(before);
     while let Some(shorter) = DASHES.iter().find_map(|dash| rest.strip_suffix(*dash)) {
         rest = shorter;
         left += 1;
@@ -270,11 +271,18 @@ fn is_almost(before: &[u8], behind: &[u8]) -> bool {
         }
     }
     let behind = &behind[..behind.len().min(MAX_LABEL)];
-    let is_dash = |at: usize| DASHES.iter().any(|dash| behind[at..].starts_with(dash));
-    let stop = |at: &usize| matches!(behind[*at], b'\r' | b'\n') || is_dash(*at);
+    let dash = |at: usize| DASHES.iter().find(|dash| behind[at..].starts_with(dash));
+    let stop = |at: &usize| matches!(behind[*at], b'\r' | b'\n') || dash(*at).is_some();
     let end = (0..behind.len()).find(stop).unwrap_or(behind.len());
-    let right = behind.len() > end && is_dash(end);
-    (left >= 2 || right) && Label::is_meant(behind[..end].trim_ascii())
+    let (mut right, mut at) = (0, end);
+    while right < 2
+        && let Some(dash) = dash(at)
+    {
+        right += 1;
+        at += dash.len();
+    }
+    (left >= 2 || right >= 2 || (left, right) == (1, 1))
+        && Label::is_meant(behind[..end].trim_ascii())
 }
 
 /// A hyphen, and what word processors make of it: in UTF-8, and in Windows-1252.
@@ -350,44 +358,6 @@ pub(super) fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 
-/// Whether a value may be a key, a certificate or a part of one, so that no message may show it.
-/// Made for values where a path or a name belongs.
-pub(crate) fn looks_like_secret(value: &str) -> bool {
-    // The first bytes of PEM text in base64, as in a secret of Kubernetes.
-    let marked = ["-----BEGIN", "-----END", "PRIVATE KEY", "LS0tLS1CRUdJTi"];
-    if marked.iter().any(|mark| value.contains(mark)) {
-        return true;
-    }
-    // Line ends may be real, or two characters.
-    let value = value.replace("\\n", "").replace("\\r", "");
-    let is_base64 =
-        |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | ' ' | '\n' | '\r');
-    value.split(|c| !is_base64(c)).any(|run| {
-        let run: Vec<u8> = run.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-        let has = |class: fn(&u8) -> bool| run.iter().any(class);
-        let slashes = run.iter().filter(|&&byte| byte == b'/').count();
-        // A path has capital letters and digits too, but more slashes than one character of 64.
-        run.len() >= MIN_SECRET
-            && has(u8::is_ascii_uppercase)
-            && has(u8::is_ascii_lowercase)
-            && has(u8::is_ascii_digit)
-            && slashes * 16 <= run.len() + 32
-    })
-}
-
-/// A value as messages show it: not at all if it may be a key.
-pub(crate) fn shown(value: &str) -> &str {
-    if looks_like_secret(value) { "(not shown: it looks like a key or certificate)" } else { value }
-}
-
-/// The same of a path.
-pub(crate) fn shown_path(path: &Path) -> String {
-    shown(&path.to_string_lossy()).to_owned()
-}
-
-/// Half of the base64 of the shortest private key, Ed25519.
-const MIN_SECRET: usize = 32;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -426,6 +396,12 @@ mod tests {
             (indented.repeat(2), [1, 5]),
             (format!("Bag Attributes\n  a: b\n{one}subject=CN = x -- END\n{one}"), [3, 8]),
             (format!("{} > {one}", one.trim_end()), [1, 4]),
+            // Words of text lines that look like marks.
+            (format!("friendlyName: Backend Certificate - Production\n{one}{one}"), [2, 6]),
+            (format!("subject=CN = backend certificate-2026\n{one}{one}"), [2, 6]),
+            (format!("{one}# Frontend public key - see wiki\n{one}"), [1, 6]),
+            (format!("{one}# the end certificate - of 2\n-end\n{one}"), [1, 7]),
+            (format!("{one}# -- legend certificate--\n{one}"), [1, 6]),
         ] {
             let expected = lines.map(|line| (Label::Certificate, line, b"nativeport".to_vec()));
             assert_eq!(blocks(&text), expected, "{text:?}");
@@ -476,6 +452,10 @@ mod tests {
             ("-----BEGIN X-----BEGIN X-----".to_owned(), 1, Fault::Mark),
             (dashes("\u{2014}\u{2014}\u{2014}"), 1, Fault::Mark),
             (dashes("\u{2014}-"), 1, Fault::Mark),
+            (dashes("-"), 1, Fault::Mark),
+            (dashes("\u{2014}"), 1, Fault::Mark),
+            (one.replace("-----BEGIN CERTIFICATE-----", "BEGIN CERTIFICATE--"), 1, Fault::Mark),
+            (one.replace("-----BEGIN CERTIFICATE-----", "--BEGIN CERTIFICATE"), 1, Fault::Mark),
             (
                 format!("x\r\ny\r{}", dashes("\u{2010}\u{2010}\u{2010}\u{2010}\u{2010}")),
                 3,
@@ -534,34 +514,5 @@ mod tests {
         let (text, mut looks) = (pem("CERTIFICATE", BODY).repeat(10_000), 0);
         assert_eq!(read_counted(text.as_bytes(), &mut looks).map(|all| all.len()), Ok(10_000));
         assert!(looks <= 64 * text.len(), "{looks}");
-    }
-
-    #[test]
-    fn a_value_that_may_be_a_key_is_told_from_a_path() {
-        let body = "MC4CAQAwBQYDK2VwBCIEIJ+DYvh6SEqVTm50DFtMDoQikTmiCqirVv9mWG9qfSnF";
-        for secret in [
-            pem("PRIVATE KEY", body),
-            pem("PRIVATE KEY", body).replace('\n', "\\n"),
-            body.to_owned(),
-            format!("\"{body}\""),
-            format!("/etc/{body}"),
-            format!("{}\\n{}", &body[..20], &body[20..]),
-            format!("{}\n{}", &body[..20], &body[20..]),
-            "LS0tLS1CRUdJTiBQUklW".to_owned(),
-        ] {
-            assert!(looks_like_secret(&secret), "{secret}");
-        }
-        for path in [
-            "",
-            "k.pem",
-            "/etc/letsencrypt/live/www.example.com/privkey.pem",
-            "/var/lib/docker/overlay2/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef/merged/k.pem",
-            "/home/Admin/Documents/Work2024/certs/Server/live/current/key",
-            "C:\\Program Files\\Server 2019\\certificates\\new\\server.key",
-            "/srv/Certificates 2026/Web Server 01/www/live/server.key",
-            "/run/secrets/kubernetes.io/serviceaccount/..2026_11_30_12_00_00.123456789/tls.key",
-        ] {
-            assert!(!looks_like_secret(path), "{path}");
-        }
     }
 }

@@ -10,6 +10,7 @@ use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
 use rustls::{CipherSuite, ProtocolVersion, SignatureScheme, SupportedCipherSuite};
 
 use super::options::{LoadError, TlsOptions, Version};
+use crate::shown::shown;
 
 /// What a port permits.
 #[derive(Clone, Debug)]
@@ -183,18 +184,19 @@ fn alpn(names: &[String]) -> Result<Vec<Vec<u8>>, LoadError> {
         1..=255 => Ok(name.clone().into_bytes()),
         _ => Err(LoadError::new(
             "alpn",
-            format!("a protocol name has 1 to 255 bytes, \"{name}\" has {}", name.len()),
+            format!("a protocol name has 1 to 255 bytes, \"{}\" has {}", shown(name), name.len()),
         )),
     };
     names.iter().map(check).collect()
 }
 
 fn unknown(key: &'static str, what: &str, name: &str, known: &str) -> LoadError {
-    LoadError::new(key, format!("unknown {what} \"{name}\"; there are {known}"))
+    LoadError::new(key, format!("unknown {what} \"{}\"; there are {known}", shown(name)))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::identity::Identity;
     use super::*;
 
     fn with(change: impl FnOnce(&mut TlsOptions)) -> Result<Policy, LoadError> {
@@ -273,6 +275,38 @@ mod tests {
             o.max_version = Version::Tls12;
         });
         assert_eq!(error.unwrap_err().key, "minVersion");
+    }
+
+    #[test]
+    fn names_are_shown_cut_and_escaped_and_secrets_are_not() {
+        let key = "MC4CAQAwBQYDK2VwBCIEIJ+DYvh6SEqVTm50DFtMDoQikTmiCqirVv9mWG9qfSnF";
+        for (name, words) in [
+            ("a\u{1b}[2J\nb".to_owned(), "\"a\\u{1b}[2J\\u{a}b\""),
+            ("n".repeat(300), "nn…\""),
+            (key.repeat(5), "(not shown: it may be a secret)"),
+        ] {
+            let mut errors = vec![
+                with(|o| o.cipher_suites = list(&[&name])).unwrap_err().message,
+                with(|o| o.groups = list(&[&name])).unwrap_err().message,
+            ];
+            if name.len() > 255 {
+                errors.push(with(|o| o.alpn = list(&[&name])).unwrap_err().message);
+            }
+            let all = || list(&[&name]);
+            let options = TlsOptions {
+                cipher_suites: all(),
+                groups: all(),
+                alpn: all(),
+                self_signed: all(),
+                ..TlsOptions::default()
+            };
+            errors.push(Identity::self_signed(&all()).map_or_else(|e| e.message, |(_, w)| w));
+            for error in &errors {
+                assert!(!error.contains(&name) && !error.contains('\n'), "{error}");
+            }
+            assert!(errors[..2].iter().all(|error| error.contains(words)), "{errors:?}");
+            assert!(!format!("{options:?}").contains(&name), "{options:?}");
+        }
     }
 
     #[test]

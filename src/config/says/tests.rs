@@ -365,13 +365,7 @@ const TEXTS: &[(&str, &[&str])] = &[
     (
         "[Port]\nport=1\nsslSection=T\n[T]\ncertificate=c\nprivateKey=-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----\n",
         &[
-            "a.ini:6: [T] privateKey: error: the value is a key or certificate, or looks like one; it is not shown; valid: the path of a file that holds it; a path that looks like a key begins with ./",
-        ],
-    ),
-    (
-        "[Port]\nport=1\nsslSection=T\n[T]\ncertificate=c\nprivateKey=MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgevZzL1gdAFr88hb2\n",
-        &[
-            "a.ini:6: [T] privateKey: error: the value is a key or certificate, or looks like one; it is not shown; valid: the path of a file that holds it; a path that looks like a key begins with ./",
+            "a.ini:6: [T] privateKey: error: the value is a key or certificate, or looks like one; it is not shown; valid: the path of a file that holds it",
         ],
     ),
     (

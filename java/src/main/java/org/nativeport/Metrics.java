@@ -28,8 +28,8 @@ import java.util.OptionalLong;
  *     of descriptors or memory
  * @param bytesUnsent bytes that were taken for sending and had not reached the operating system when their connections
  *     ended, ever
- * @param certificateDaysLeft whole days until the certificate chain expires, now: 0 on its last day, negative after
- *     it; empty without TLS; of a runtime, the smallest of its started listeners
+ * @param certificateDaysLeft whole days until the server's own certificate expires, now: 0 on its last day, negative
+ *     after it; empty without TLS; of a runtime, the smallest of its started listeners
  */
 public record Metrics(
         long accepted,
