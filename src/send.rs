@@ -238,12 +238,7 @@ impl Outbound {
 
     /// Above the high-water mark reading pauses.
     pub fn is_over_mark(&self) -> bool {
-        self.queued_bytes() >= self.port.rules.send_queue_limit_bytes && !self.has_tls_failed()
-    }
-
-    /// Nothing more can be sealed: what waits for that is never sent.
-    fn has_tls_failed(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| tls.engine.failure().is_some())
+        self.queued_bytes() >= self.port.rules.send_queue_limit_bytes
     }
 
     // Sends of the connection's own callback: always taken.
@@ -511,9 +506,6 @@ impl Outbound {
 
     /// Seals a piece of what waits. False: there was nothing to seal.
     fn seal_some(&mut self) -> bool {
-        if self.has_tls_failed() {
-            return false;
-        }
         let Some(tls) = &mut self.tls else { return false };
         let Some(piece) = tls.plain.front() else { return false };
         let piece = &piece[..piece.len().min(SEAL_BYTES)];
@@ -547,8 +539,7 @@ impl Outbound {
         if self.fin == Fin::Sent {
             return true;
         }
-        let waiting = if self.has_tls_failed() { self.wire.bytes } else { self.queued_bytes() };
-        if waiting > 0 || self.error.is_some() {
+        if self.queued_bytes() > 0 || self.error.is_some() {
             return false;
         }
         if let Some(tls) = &mut self.tls

@@ -294,15 +294,7 @@ impl Conn {
     /// The peer's end of stream, once everything before it has been used up.
     pub(super) fn end_of_input_step(&mut self) -> bool {
         let Some(end) = self.input_end else { return false };
-        let failure = match &self.out_ref().tls {
-            Some(tls) if end == InputEnd::TlsFailed => tls.engine.failure().cloned(),
-            _ => None,
-        };
         match self.phase {
-            Phase::Identify if failure.is_some() => {
-                failure.into_iter().for_each(|error| self.tls_failed(error));
-                true
-            }
             Phase::Sniff | Phase::Handshake | Phase::Identify => {
                 let ending = self.ending(CloseReason::ClosedBeforeIdentified, Party::Peer);
                 self.end(Ending { cut: Cut::Now, ..ending });
@@ -311,9 +303,7 @@ impl Conn {
             Phase::Open { protocol } if !self.held_back && !self.end_told && self.may_deliver() => {
                 let rest = !self.kept.is_empty() || self.has_opened();
                 let end = self.tolerated(end);
-                if let Some(error) = failure {
-                    self.tls_failed(error);
-                } else if end == InputEnd::InsideRecord
+                if end == InputEnd::InsideRecord
                     || protocol.is_framed() && (rest || self.decoder.is_inside_frame())
                 {
                     let ending = self.ending(CloseReason::Truncated, Party::Peer);

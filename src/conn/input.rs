@@ -198,14 +198,12 @@ impl Conn {
         let used = match result {
             Ok(used) => used,
             Err(error) => {
-                // What arrived whole before the error is still delivered. Without that it may be the
+                // What was opened before the error is still delivered. Without that it may be the
                 // handshake that has failed.
-                if opened.is_empty() && !self.decoder.is_inflating() {
-                    self.tls_failed(error);
-                } else {
-                    self.input_end = Some(InputEnd::TlsFailed);
+                if !opened.is_empty() || self.decoder.is_inflating() {
                     self.on_opened(turn, &opened, handshaking);
                 }
+                self.tls_failed(error);
                 turn.opened = self.spare(opened);
                 return input.len();
             }

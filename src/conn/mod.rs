@@ -144,8 +144,6 @@ enum InputEnd {
     Truncated,
     /// The same where that is tolerated, but inside a record.
     InsideRecord,
-    /// TLS has failed, which its engine keeps.
-    TlsFailed,
 }
 
 /// What has been added to the port's counters already.

@@ -122,14 +122,6 @@ impl Engine {
         self.state = State::Failed(Box::new(Failure { error: error.clone(), facts }));
     }
 
-    /// Why it has failed, if it has.
-    pub fn failure(&self) -> Option<&TlsError> {
-        match &self.state {
-            State::Failed(failure) => Some(&failure.error),
-            _ => None,
-        }
-    }
-
     /// The handshake is not complete (a failed one never will be).
     pub fn is_handshaking(&self) -> bool {
         match &self.state {
