@@ -267,6 +267,11 @@ impl<'a> Lines<'a> {
 /// Whether a line may be of the base64 of a PEM block. A key of ours is none, though it may look so:
 /// `certificate=` has the length of four characters each.
 fn is_base64_line(text: &str) -> bool {
+    // Line ends that are written as two characters.
+    let mut text = text;
+    while let Some(shorter) = ["\\n", "\\r", "\\"].iter().find_map(|end| text.strip_suffix(end)) {
+        text = shorter;
+    }
     let digits = text.trim_end_matches('=');
     let padding = text.len() - digits.len();
     let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
@@ -281,9 +286,15 @@ fn is_pem_header(text: &str) -> bool {
     NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
-/// Whether the line is the last one of a PEM block and nothing else.
+/// Whether the line is the last one of a PEM block, with base64 before the mark or not, and nothing else.
 fn is_pem_end(text: &str) -> bool {
-    (text.starts_with("-----END") || text.starts_with("---- END")) && !text.contains('=')
+    /// A shorter text before the mark is a key of the host's.
+    const BASE64: usize = 24;
+    let mark = ["-----END", "---- END"].iter().find_map(|mark| text.split_once(mark));
+    mark.is_some_and(|(body, rest)| {
+        let is_base64 = || body.len() >= BASE64 && is_base64_line(body.trim_matches(BLANKS));
+        !rest.contains('=') && (body.is_empty() || is_base64())
+    })
 }
 
 /// The first word of a line that is no header, key or comment, if it may be shown: any other may be a
@@ -498,6 +509,10 @@ mod tests {
                 assert_eq!(found, [entry("x", begin), entry(key, value), junk], "{line}");
             }
         }
+        // Line ends of two characters, and the mark in the line of the last base64.
+        let text = "x = -----BEGIN A-----\\n\nMIIEvQIBADAN\\n\nabcDefGHij==\\n\nMIIEvQIBADANBgkqhkiG9w0B-----END A-----\na = 1\n";
+        let begin = "-----BEGIN A-----\\n";
+        assert_eq!(contents(text.as_bytes()), [entry("x", begin), entry("a", "1")]);
         // The block has ended.
         let found = contents(b"x = -----BEGIN\nno base64!\nabcd=\n");
         let junk = broken(Fault::Junk(None));

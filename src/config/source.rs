@@ -14,6 +14,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
+/// Between two reads of a device that is ready and gives nothing.
+const NEVER_READY: Duration = Duration::from_millis(10);
 /// A larger text is no configuration.
 pub(super) const MOST_BYTES: usize = 8 << 20;
 
@@ -105,6 +107,7 @@ fn read_all(
                 if Instant::now() >= deadline {
                     return Err(silent());
                 }
+                std::thread::sleep(NEVER_READY);
             }
             (Err(error), _) if error.kind() == ErrorKind::Interrupted => {}
             (Err(error), _) => return Err(Stopped::Failed(error)),

@@ -41,17 +41,19 @@ pub(super) fn section(name: &str) -> String {
 
 /// What a program gives as a path or the name of a text, which may be anything by mistake.
 pub(super) fn path(text: &str) -> String {
-    let begins = ["/", "./", "../", "~"].iter().any(|start| text.starts_with(start));
-    let may_be_path = begins || text.contains('.');
-    if begins_pem(text) || ends_pem(text) || (!may_be_path && may_be_secret(text)) {
+    if begins_pem(text) || ends_pem(text) {
         return HIDDEN.to_owned();
     }
     let line = text.split(['\n', '\r']).next().unwrap_or_default();
-    let key = line.split_once('=').map(|(key, _)| key).filter(|key| is_secret_key(key));
-    let line = match key {
-        Some(key) => format!("{key}={HIDDEN}"),
-        None if line.len() < text.len() => format!("{line}{HIDDEN}"),
-        None => line.to_owned(),
+    let begins = ["/", "./", "../", "~"].iter().any(|start| line.starts_with(start));
+    let line = match line.split_once('=') {
+        // The text of a configuration.
+        Some((key, value)) if is_secret_key(key) || may_be_secret(value) => {
+            format!("{}={HIDDEN}", name(key))
+        }
+        _ if !begins && !line.contains('.') && may_be_secret(line) => HIDDEN.to_owned(),
+        _ if line.len() < text.len() => format!("{line}{HIDDEN}"),
+        _ => line.to_owned(),
     };
     escaped(&cut(&without_password(&line), MOST_NAME_CHARS))
 }
@@ -112,6 +114,12 @@ mod tests {
             ("keyPassword = hunter2", "keyPassword =…"),
             ("-----BEGIN PRIVATE KEY-----\nMIIE", "…"),
             ("MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg", "…"),
+            ("MC4CAQAwBQYDK2VwBCIEIJ+DYvh6SEqVTm50DFtMDoQikTmiCqirVv9mWG9qfSn=", "…"),
+            (
+                "privateKey = MC4CAQAwBQYDK2VwBCIEIJ+DYvh6SEqVTm50DFtM\nbindAddress = 0.0.0.0",
+                "privateKey =…",
+            ),
+            ("/etc/a=b.ini", "/etc/a=b.ini"),
             ("http://me:hunter2@host/a.ini", "http://…@host/a.ini"),
         ] {
             assert_eq!(path(text), shown);

@@ -442,7 +442,8 @@ fn pair(
     matching.sort_unstable();
     let certificates: Vec<usize> = matching.iter().map(|(at, _)| *at).collect();
     let Some(leaf) = chain::leaf_of(all, &certificates) else {
-        let unread = all.iter().find(|certificate| certificate.x509.is_none());
+        // The server's own certificate stands first in most files.
+        let unread = all.first().filter(|certificate| certificate.x509.is_none());
         if let Some(unread) = unread.filter(|_| !usable.is_empty()) {
             return Err(certificate.error_at(unread.line, chain::DAMAGED));
         }
