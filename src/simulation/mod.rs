@@ -71,7 +71,7 @@ pub(crate) fn memory_is_out() -> bool {
 
 #[cfg(fuzzing)]
 impl Canary {
-    pub const ALL: [Canary; 6] = [
+    pub const ALL: [Canary; 7] = [
         Canary::LostByte,
         Canary::DoubleClose,
         Canary::ForgottenDeadline,
