@@ -739,22 +739,27 @@ mod tests {
         std::iter::from_fn(|| port.log.next_record()).map(|record| record.text).collect()
     }
 
+    /// A port with a self-signed certificate, loaded at this time.
+    fn port_with_tls(now_ms: &Arc<AtomicU64>) -> Arc<Port> {
+        let mut config = Config::new();
+        let text = b"[Port]\nport = 0\nsslSection = T\n[T]\nselfSigned = localhost\n";
+        config.load_string(text, "test").unwrap();
+        let (settings, _) = config.resolve();
+        let clock = Clock::Simulated(now_ms.clone());
+        let (core, _parts) = Core::assemble(&settings.runtime, Consumer::Poll, clock).unwrap();
+        core.log.set_level(Level::Warn);
+        let port = Port::new(core, settings.ports.into_iter().next().unwrap(), 0).unwrap();
+        Arc::new(port)
+    }
+
     #[test]
     #[cfg_attr(miri, ignore = "it has sockets and files")]
     fn the_accepter_warns_of_an_expired_certificate_once_a_day() {
         const DAY_MS: u64 = 86_400_000;
         let (identity, _) = crate::tls::Identity::self_signed(&["localhost".to_owned()]).unwrap();
         let end_ms = identity.validity().not_after_s as u64 * 1000;
-        let mut config = Config::new();
-        let text = b"[Port]\nport = 0\nsslSection = T\n[T]\nselfSigned = localhost\n";
-        config.load_string(text, "test").unwrap();
-        let (settings, _) = config.resolve();
         let now_ms = Arc::new(AtomicU64::new(end_ms - DAY_MS / 2));
-        let clock = Clock::Simulated(now_ms.clone());
-        let (core, _parts) = Core::assemble(&settings.runtime, Consumer::Poll, clock).unwrap();
-        core.log.set_level(Level::Warn);
-        let port = Port::new(core, settings.ports.into_iter().next().unwrap(), 0).unwrap();
-        let port = Arc::new(port);
+        let port = port_with_tls(&now_ms);
         let mut accepter = Accepter::new(port.clone()).unwrap();
         assert_eq!(accepter.look_at_certificate(), None);
         accepter.watches_certificate();
@@ -783,17 +788,9 @@ mod tests {
     fn a_certificate_that_ends_between_load_and_start_is_told_at_the_start() {
         let (identity, _) = crate::tls::Identity::self_signed(&["localhost".to_owned()]).unwrap();
         let end_ms = identity.validity().not_after_s as u64 * 1000;
-        let mut config = Config::new();
-        let text = b"[Port]\nport = 0\nsslSection = T\n[T]\nselfSigned = localhost\n";
-        config.load_string(text, "test").unwrap();
-        let (settings, _) = config.resolve();
         // In the middle of its time, long before anything is to be told.
         let now_ms = Arc::new(AtomicU64::new(end_ms / 2));
-        let clock = Clock::Simulated(now_ms.clone());
-        let (core, _parts) = Core::assemble(&settings.runtime, Consumer::Poll, clock).unwrap();
-        core.log.set_level(Level::Warn);
-        let port = Port::new(core, settings.ports.into_iter().next().unwrap(), 0).unwrap();
-        let port = Arc::new(port);
+        let port = port_with_tls(&now_ms);
         assert!(!told(&port).join("\n").contains("expire"));
         now_ms.store(end_ms + 1000, Ordering::SeqCst);
         let mut accepter = Accepter::new(port.clone()).unwrap();

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, Once};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::cipher::{
-    InboundOpaqueMessage, MessageDecrypter, MessageEncrypter, OutboundChunks, OutboundPlainMessage,
+    AeadKey, InboundOpaqueMessage, Iv, MessageDecrypter, MessageEncrypter, OutboundChunks,
+    OutboundPlainMessage,
 };
 use rustls::crypto::tls13::OkmBlock;
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
@@ -201,6 +202,13 @@ impl RawReader {
     }
 }
 
+fn aes_256_key(secrets: ConnectionTrafficSecrets) -> (AeadKey, Iv) {
+    match secrets {
+        ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (key, iv),
+        _ => panic!("another cipher"),
+    }
+}
+
 impl RawClient {
     /// Takes over the keys of a TLS 1.2 client after its handshake.
     pub fn tls12(client: ClientConnection) -> (RawClient, RawReader) {
@@ -208,13 +216,9 @@ impl RawClient {
             panic!("not TLS 1.2");
         };
         let secrets = client.dangerous_extract_secrets().unwrap();
-        let key = |secrets| match secrets {
-            ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (key, iv),
-            _ => panic!("another cipher"),
-        };
         let ((sent, sealing), (got, opening)) = (secrets.tx, secrets.rx);
-        let (key_out, iv_out) = key(sealing);
-        let (key_in, iv_in) = key(opening);
+        let (key_out, iv_out) = aes_256_key(sealing);
+        let (key_in, iv_in) = aes_256_key(opening);
         let iv = iv_out.as_ref();
         let encrypter = suite.aead_alg.encrypter(key_out, &iv[..4], &iv[4..]);
         let decrypter = suite.aead_alg.decrypter(key_in, &iv_in.as_ref()[..4]);
@@ -230,13 +234,9 @@ impl RawClient {
             panic!("not TLS 1.3");
         };
         let secrets = client.dangerous_extract_secrets().unwrap();
-        let key = |secrets| match secrets {
-            ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (key, iv),
-            _ => panic!("another cipher"),
-        };
         let ((sent, sealing), (got, opening)) = (secrets.tx, secrets.rx);
-        let (key_out, iv_out) = key(sealing);
-        let (key_in, iv_in) = key(opening);
+        let (key_out, iv_out) = aes_256_key(sealing);
+        let (key_in, iv_in) = aes_256_key(opening);
         let encrypter = suite.aead_alg.encrypter(key_out, iv_out);
         let decrypter = suite.aead_alg.decrypter(key_in, iv_in);
         (RawClient { encrypter, sequence: sent }, RawReader { decrypter, sequence: got })
