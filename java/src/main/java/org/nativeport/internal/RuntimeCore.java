@@ -31,7 +31,7 @@ public final class RuntimeCore {
 
     final long id;
     final LogThread log = new LogThread();
-    private final Cleaner leaks = Cleaner.create();
+    private final Cleaner leaks = Cleaner.create(task -> new Thread(null, task, "np-cleaner", 0, false));
     final List<NativeLoop> loops = new ArrayList<>();
     private final Executor executor;
     /** The one that was made here, and ends with the runtime. */
@@ -70,7 +70,7 @@ public final class RuntimeCore {
             throw Status.exception(made, words);
         }
         this.id = made;
-        this.ownExecutor = executor == null ? VirtualThreads.newExecutor("callback-") : null;
+        this.ownExecutor = executor == null ? VirtualThreads.newExecutor("np-callback-") : null;
         this.executor = executor == null ? ownExecutor : executor;
         IOException failure = null;
         try {
@@ -360,7 +360,7 @@ public final class RuntimeCore {
             }
             boolean changed = on ? alivePorts.add(port) : alivePorts.remove(port);
             if (changed && on && keepAlive == null) {
-                Thread thread = new Thread(null, this::stayAlive, "keep-alive", 0, false);
+                Thread thread = new Thread(null, this::stayAlive, "np-keep-alive", 0, false);
                 thread.setDaemon(false);
                 thread.start();
                 keepAlive = thread;
