@@ -278,6 +278,8 @@ public final class Child {
             throw new AssertionError("self-test: " + code);
         }
         serveWithSender(loader);
+        // One that a static field of these classes keeps.
+        ((AutoCloseable) loader.loadClass("org.nativeport.NativeRuntime").getMethod("shared").invoke(null)).close();
         loader.close();
         return new WeakReference<>(loader, COLLECTED);
     }
