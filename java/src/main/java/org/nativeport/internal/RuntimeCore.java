@@ -31,7 +31,8 @@ public final class RuntimeCore {
 
     final long id;
     final LogThread log = new LogThread();
-    private final Cleaner leaks = Cleaner.create();
+    /** Null after the end: its thread, which may hold the class loader, ends when nobody has it any more. */
+    private volatile Cleaner leaks = Cleaner.create(task -> new Thread(null, task, "np-cleaner", 0, false));
     final List<NativeLoop> loops = new ArrayList<>();
     private final Executor executor;
     /** The one that was made here, and ends with the runtime. */
@@ -70,7 +71,7 @@ public final class RuntimeCore {
             throw Status.exception(made, words);
         }
         this.id = made;
-        this.ownExecutor = executor == null ? VirtualThreads.newExecutor("callback-") : null;
+        this.ownExecutor = executor == null ? VirtualThreads.newExecutor("np-callback-") : null;
         this.executor = executor == null ? ownExecutor : executor;
         IOException failure = null;
         try {
@@ -194,7 +195,10 @@ public final class RuntimeCore {
     /** If the host forgets its object for a connection without closing it, the log says so. */
     public void reportLeak(Object owner, NativeConnection connection) {
         RuntimeCore runtime = this;
-        connection.watchedBy(leaks.register(owner, () -> runtime.leaked(connection)));
+        Cleaner cleaner = leaks;
+        if (cleaner != null) {
+            connection.watchedBy(cleaner.register(owner, () -> runtime.leaked(connection)));
+        }
     }
 
     private void leaked(NativeConnection connection) {
@@ -330,6 +334,7 @@ public final class RuntimeCore {
             }
             release(id);
             endKeepAlive();
+            leaks = null;
             log.end();
             complete(ended, null);
         } finally {
@@ -360,7 +365,7 @@ public final class RuntimeCore {
             }
             boolean changed = on ? alivePorts.add(port) : alivePorts.remove(port);
             if (changed && on && keepAlive == null) {
-                Thread thread = new Thread(null, this::stayAlive, "keep-alive", 0, false);
+                Thread thread = new Thread(null, this::stayAlive, "np-keep-alive", 0, false);
                 thread.setDaemon(false);
                 thread.start();
                 keepAlive = thread;
