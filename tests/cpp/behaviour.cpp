@@ -53,10 +53,7 @@ void views_borrow_from_whatever_holds_bytes() {
         all += frame.text();
     CHECK(all == "onetwo" && both.size() == 2 && both[1].flags() == NP_FRAME_NO_COMPRESS);
 #if __cplusplus >= 202002L
-    const auto is_two = [](frame_view frame) { return frame.text() == "two"; };
-    CHECK(std::ranges::count_if(both, is_two) == 1);
-    for (const frame_view frame : both | std::views::filter(is_two))
-        CHECK(frame.size() == 3);
+    CHECK(std::ranges::count(both, std::string_view("two"), &frame_view::text) == 1);
 #endif
 }
 
@@ -80,7 +77,7 @@ void durations_of_every_kind_become_milliseconds() {
     using endless = std::numeric_limits<double>;
     static_assert(time_limit(std::chrono::duration<double>(endless::infinity())).ms()
                   == NP_FOREVER);
-    static_assert(time_limit(std::chrono::duration<double>(endless::quiet_NaN())).ms() == 0);
+    CHECK(time_limit(std::chrono::duration<double>(endless::quiet_NaN())).ms() == 0);
     static_assert(time_limit(std::chrono::nanoseconds::max()).ms() == 9'223'372'036'855);
     static_assert(time_limit(24h * 365 * 1000).ms() == 31'536'000'000'000);
 }
