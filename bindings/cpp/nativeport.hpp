@@ -9,11 +9,10 @@
  *             recv_bytes, for a thread for each connection.
  * Owners      config, runtime, listener, loop and owned_frame can be moved and not copied. Their
  *             destructors free; those of runtime and listener stop first and wait, so they
- *             must not run inside a callback: that terminates the program. An object that owns
- *             its listener or runtime and is its handler is therefore given as std::ref: a
- *             handler that shares it would be its last owner. Of an owner that was
- *             moved from, calls fail with NP_ERR_ARGUMENT, and what only tells something tells
- *             nothing.
+ *             must not run inside a callback: that terminates the program. Pass an object that
+ *             owns its listener or runtime, and is its handler, as std::ref: a handler that
+ *             shares it would be its last owner. Of an owner that was moved from, calls fail
+ *             with NP_ERR_ARGUMENT, and what only tells something tells nothing.
  * Values      connection is a number that may be copied and kept at will; calls for one that
  *             has ended answer NP_ERR_CLOSED.
  * Views       bytes_view, frame_view, frames_view, close_info and log_record borrow. What a
@@ -32,9 +31,9 @@
  *             changes nothing. The text goes to the exception hook of the runtime, or else to
  *             stderr. Destructors of what callbacks own must not throw. Who polls handles events
  *             in code of his own, and so his exceptions too.
- *             With -fno-exceptions nothing throws: what could not be set up has a failure(),
- *             which the objects made from it take over, and further calls that set it up do
- *             nothing. Whoever starts a listener asks for the failure() of that listener.
+ *             With -fno-exceptions nothing throws: an owner keeps its first failure(), and its
+ *             further calls for setting up do nothing. The owners that are made from it have the
+ *             same failure(), so that the one of a listener tells whether all went well.
  * Threads     As in nativeport.h: any call from any thread. Callbacks of one connection never
  *             overlap; those of different ones may, and they share their handler.
  *
@@ -89,7 +88,7 @@ inline namespace v0_1_without_exceptions {
 /** What a call answered: true if it went well, otherwise an NP_ERR_ constant. */
 class status {
 public:
-    /** From nothing that only converts to a number: `return false;` is no status. */
+    /** Only an np_status becomes a status: `return false;` does not compile. */
     template <typename Code, typename = std::enable_if_t<std::is_same_v<Code, np_status>>>
     constexpr status(Code code) noexcept : code_(code) {}
 
@@ -142,7 +141,7 @@ public:
         const double ms = std::chrono::duration<double, std::milli>(time).count();
         if (ms >= 1e15)
             ms_ = NP_FOREVER;
-        else if (ms > 0) // which no number that is none is
+        else if (ms > 0) // false for NaN
             ms_ = static_cast<std::uint64_t>(
                 std::chrono::ceil<std::chrono::milliseconds>(time).count());
     }
@@ -183,7 +182,7 @@ protected:
 public:
     /** Why it could not be set up: the first failure. Null if nothing has failed. */
     const error *failure() const noexcept { return failure_.get(); }
-    /** For a program that goes on nevertheless. */
+    /** Lets further calls go on after a failure. */
     void forget_failure() noexcept { failure_.reset(); }
 
 protected:
@@ -222,8 +221,8 @@ protected:
 inline void require_freed(np_status answered) noexcept {
     if (answered != NP_ERR_IN_CALLBACK)
         return;
-    std::fputs("nativeport: a runtime or listener was destroyed inside of a callback, or by its "
-               "handler; an object that owns it is given to it as std::ref\n",
+    std::fputs("nativeport: a runtime or listener was destroyed inside of a callback or by "
+               "its own handler; pass an object that owns it as std::ref\n",
                stderr);
     std::terminate();
 }
@@ -318,8 +317,8 @@ template <typename Container, typename Byte = std::remove_reference_t<
 using if_writable = std::enable_if_t<is_byte<Byte> && !std::is_const_v<Byte>>;
 
 /**
- * Whether a container owns its bytes: std::array does, and what is more than a pointer and a
- * size, which can be copied just so.
+ * Whether a container owns its bytes. Views are trivially copyable; of the containers that are too,
+ * only std::array is known to hold its bytes.
  */
 template <typename Container>
 inline constexpr bool owns_bytes = !std::is_trivially_copyable_v<Container>;
@@ -397,7 +396,7 @@ private:
     std::size_t size_;
 };
 
-/** NP_FRAME_ flags. A std::size_t is none: it is the length of something. */
+/** NP_FRAME_ flags. A std::size_t does not become flags: it is the length of something. */
 class frame_flags {
 public:
     template <typename Bits, typename = std::enable_if_t<std::is_same_v<Bits, int>
@@ -538,8 +537,8 @@ namespace detail {
 template <typename T> inline char address_of_type{};
 
 /**
- * Stands for a type. Every library with hidden symbols has an address of its own for it, so that
- * names decide; those of anonymous namespaces may be of different types.
+ * Stands for a type. Libraries with hidden symbols have different addresses for one type, so the
+ * names decide. Types in anonymous namespaces may share a name: for these only the address counts.
  */
 class type_mark {
 public:
@@ -953,10 +952,10 @@ constexpr bool says() {
 } // namespace detail
 
 /**
- * An object as a handler: what can be called by the names and with the arguments of the members of
- * handler, be it a function, overloads, a template, or a std::function that is not empty now. The
- * handler shares the object. With a public `static constexpr bool inbox = true` its connections
- * have an inbox, and the same goes for half_close.
+ * An object as a handler, which shares it. Its callbacks are the public members with the names and
+ * arguments of the members of handler: functions, overloads, templates, and function objects that
+ * are not empty at this moment. A public `static constexpr bool inbox = true` gives the connections
+ * an inbox; half_close works the same way.
  */
 template <typename T> handler handler_of(std::shared_ptr<T> object) {
     constexpr bool inbox = detail::says<detail::inbox_of, detail::type_of_inbox, T>();
@@ -979,8 +978,8 @@ template <typename T> handler handler_of(std::shared_ptr<T> object) {
 }
 
 /**
- * The same without a share: the object outlives the listener, of which it may be the owner. A weak pointer
- * would not do: while a callback runs, it would keep the object alive, and might be the last to.
+ * The same without a share: the object must outlive the listener, which it may own. There is none for
+ * std::weak_ptr: its lock may be the last owner, and then destroys the object inside the callback.
  */
 template <typename T> handler handler_of(std::reference_wrapper<T> object) {
     return handler_of(std::shared_ptr<T>(std::shared_ptr<void>(), &object.get()));
@@ -1591,9 +1590,9 @@ public:
     }
 
     /**
-     * Calls the public member function of an object that is named and called like the callback
-     * for this kind: on_admit(connection, protocol, first_byte), the members of handler,
-     * on_log(log_record). Without one, nothing happens.
+     * Calls the public member of an object that is named and called like the callback for this
+     * kind: on_admit(connection, protocol, first_byte), the members of handler,
+     * on_log(const log_record &). Without one, nothing happens.
      */
     template <typename T> void visit(T &object) const {
         using namespace detail;
