@@ -1000,12 +1000,16 @@ public:
             if (text == nullptr)
                 return;
         text_ = std::forward<Text>(text);
+        if (text_->find('\0') == std::string::npos)
+            return;
+        text_.reset();
+        np_error details = NP_ERROR_INIT;
+        std::strcpy(details.message, "a text has a NUL inside, where C would end it");
+        require(NP_ERR_ARGUMENT, details);
     }
 
-    /** Null if C would not see all of it. */
-    const char *c_str() const noexcept {
-        return text_ && text_->find('\0') == std::string::npos ? text_->c_str() : nullptr;
-    }
+    /** Null if there is none that C can take, and C answers NP_ERR_ARGUMENT. */
+    const char *c_str() const noexcept { return text_ ? text_->c_str() : nullptr; }
 
 private:
     std::optional<std::string> text_;

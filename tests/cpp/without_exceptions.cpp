@@ -75,6 +75,9 @@ void a_listener_does_not_start_after_a_failure() {
 void what_only_reads_has_values_for_failures() {
     nativeport::config config = one_port();
     CHECK(config.check().empty() && config.get("Port", "port") == "0");
+    config.set("Host", "name", std::string("a\0b", 3));
+    CHECK(tells(config.failure(), NP_ERR_ARGUMENT, "value") && !config.get("Host", "name"));
+    config.forget_failure();
     CHECK(!config.get("Port", "missing") && config.port_name(5).empty());
     const nativeport::config moved = std::move(config);
     const auto findings = config.check(); // NOLINT(bugprone-use-after-move)
