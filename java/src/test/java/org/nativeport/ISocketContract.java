@@ -447,6 +447,17 @@ abstract class ISocketContract {
         assertFalse(socket.isClosed());
     }
 
+    @Test
+    void a_peer_that_resets_ends_a_parked_write() throws Exception {
+        Task<Void> writer = Tasks.start(() -> socket.getOutputStream().write(new byte[MORE_THAN_BUFFERS]))
+                .awaitParked();
+        peer.setSoLinger(true, 0);
+        resetPeer();
+        SocketException e = assertThrows(SocketException.class, writer::get);
+        assertNotEquals("Socket closed", e.getMessage());
+        assertFalse(socket.isClosed());
+    }
+
     /** Ends the peer by a reset. */
     void resetPeer() throws IOException {
         peer.close();
