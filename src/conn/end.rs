@@ -8,7 +8,6 @@ use crate::handles;
 use crate::log::Level;
 use crate::mailbox::Letter;
 use crate::polling;
-use crate::reactor::transport::Transport;
 use crate::send::Verdict;
 use crate::shared::Shared;
 use crate::status::CloseReason;
@@ -276,6 +275,11 @@ impl Conn {
     fn obey_verdict(&mut self, verdict: Verdict) {
         let host = |reason| self.ending(reason, Party::Host);
         let ending = match verdict {
+            // Who ends a stream first is its end: the host has been told that the peer did.
+            Verdict::HostClose(code) if self.end_told => {
+                let ending = self.ending(CloseReason::PeerClosed, Party::Peer);
+                Ending { host_code: code, ..ending }
+            }
             Verdict::HostClose(code) => Ending { host_code: code, ..host(CloseReason::HostClosed) },
             Verdict::HostAbort(code) => {
                 Ending { host_code: code, cut: Cut::Reset, ..host(CloseReason::HostAborted) }
@@ -369,7 +373,7 @@ impl Conn {
         let cut = ending.cut;
         let done = match cut {
             Cut::Reset => {
-                self.out().transport.reset_on_close();
+                self.out().reset_on_close();
                 true
             }
             Cut::Now => {
@@ -400,7 +404,7 @@ impl Conn {
             && !inbox.is_empty()
         {
             // The descriptor is given back at once; the host takes what has arrived.
-            self.out().transport = Transport::Gone;
+            self.out().close_socket();
             self.phase = Phase::Parted(Box::new(info));
             return;
         }

@@ -44,8 +44,8 @@ import javax.net.ssl.SSLPeerUnverifiedException;
  * what goes wrong in TLS later is a {@link javax.net.ssl.SSLException}. Arguments that are out of
  * range are an {@link IllegalArgumentException}, also on a closed socket.
  *
- * <p>An option that an implementation does not leave to the program is a {@link SocketException}, and keeps
- * its value; sizes of buffers are hints, which may be ignored.
+ * <p>Options are asked of the operating system, also on native connections; sizes of buffers are hints to it. Where it
+ * refuses, or the connection has ended by itself, that is a {@link SocketException}.
  *
  * <p>All times are milliseconds, and a time of 0 means "no limit"; only {@link #setSoLinger}
  * counts in seconds. Sizes are bytes.
@@ -207,28 +207,28 @@ public interface ISocket extends Closeable {
     /**
      * Switches Nagle's algorithm off (true) or on (TCP_NODELAY). Returns at once.
      *
-     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
+     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
      */
     void setTcpNoDelay(boolean on) throws SocketException;
 
     /**
      * Whether Nagle's algorithm is off. Returns at once.
      *
-     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
+     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
      */
     boolean getTcpNoDelay() throws SocketException;
 
     /**
      * Has the operating system probe a silent peer (SO_KEEPALIVE). Returns at once.
      *
-     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
+     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
      */
     void setKeepAlive(boolean on) throws SocketException;
 
     /**
      * Whether a silent peer is probed. Returns at once.
      *
-     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
+     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
      */
     boolean getKeepAlive() throws SocketException;
 
@@ -239,7 +239,7 @@ public interface ISocket extends Closeable {
      * until the operating system has taken them. Returns at once.
      *
      * @param seconds counts only if {@code on}; more than 65,535 is taken as 65,535
-     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
+     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
      * @throws IllegalArgumentException if {@code on} and {@code seconds} is negative
      */
     void setSoLinger(boolean on, int seconds) throws SocketException;
@@ -247,7 +247,7 @@ public interface ISocket extends Closeable {
     /**
      * The linger time in seconds, -1 if off. Returns at once.
      *
-     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
+     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
      */
     int getSoLinger() throws SocketException;
 
@@ -255,7 +255,7 @@ public interface ISocket extends Closeable {
      * Asks for a size of the operating system's send buffer (SO_SNDBUF), which takes it as a
      * hint. Returns at once.
      *
-     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
+     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
      * @throws IllegalArgumentException if it is 0 or less
      */
     void setSendBufferSize(int bytes) throws SocketException;
@@ -264,7 +264,7 @@ public interface ISocket extends Closeable {
      * The size of the send buffer as the operating system states it, on Linux twice what was
      * asked for. Returns at once.
      *
-     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
+     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
      */
     int getSendBufferSize() throws SocketException;
 
@@ -272,7 +272,7 @@ public interface ISocket extends Closeable {
      * Asks for a size of the operating system's receive buffer (SO_RCVBUF), which takes it as a
      * hint. Returns at once.
      *
-     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
+     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
      * @throws IllegalArgumentException if it is 0 or less
      */
     void setReceiveBufferSize(int bytes) throws SocketException;
@@ -281,9 +281,26 @@ public interface ISocket extends Closeable {
      * The size of the receive buffer as the operating system states it, on Linux twice what was
      * asked for. Returns at once.
      *
-     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
+     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
      */
     int getReceiveBufferSize() throws SocketException;
+
+    /**
+     * Sets the traffic class of what is sent, such as {@code 46 << 2} for expedited forwarding (IP_TOS, IPV6_TCLASS). Returns at
+     * once. All connections of a port have that of its key {@code dscp} at first.
+     *
+     * @param trafficClass 0 to 255; the two lowest bits are the system's
+     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
+     * @throws IllegalArgumentException if it is out of range
+     */
+    void setTrafficClass(int trafficClass) throws SocketException;
+
+    /**
+     * The traffic class of what is sent. Returns at once.
+     *
+     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
+     */
+    int getTrafficClass() throws SocketException;
 
     // -------------------------------------------------------------------- TLS
 

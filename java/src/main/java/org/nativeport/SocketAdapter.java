@@ -193,6 +193,16 @@ public class SocketAdapter implements ISocket {
     }
 
     @Override
+    public void setTrafficClass(int trafficClass) throws SocketException {
+        socket.setTrafficClass(trafficClass);
+    }
+
+    @Override
+    public int getTrafficClass() throws SocketException {
+        return socket.getTrafficClass();
+    }
+
+    @Override
     public boolean isSecure() {
         return socket.isSecure();
     }
