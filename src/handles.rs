@@ -14,10 +14,10 @@
 use crate::dispatch;
 use crate::event::Protocol;
 use crate::polling;
+pub use crate::reactor::transport::SocketOption;
 use crate::runtime::Consumer;
 use crate::send::{Op, Outbound};
 use crate::shared::{Shared, State};
-pub use crate::reactor::transport::SocketOption;
 use crate::status::{CloseReason, Error, Status};
 use crate::sync::RwLock;
 use crate::sync::atomic::Ordering;
@@ -172,6 +172,11 @@ impl Conn {
     /// Ends it: what is queued is flushed first. `code` comes back in the closed event.
     pub fn close(self, code: i32) -> Result<(), Status> {
         self.ended(self.act(State::close, Op::Close(code)))
+    }
+
+    /// The same by a host that has been told the peer's end and has not come to it yet: it is the one that ends first.
+    pub fn close_first(self, code: i32) -> Result<(), Status> {
+        self.ended(self.act(State::close, Op::CloseFirst(code)))
     }
 
     /// Ends it at once, with a reset; the closed event tells what was not sent.

@@ -47,6 +47,8 @@ pub(crate) enum Op {
     Resume,
     Shutdown,
     Close(i32),
+    /// By a host that has not come to the peer's end.
+    CloseFirst(i32),
     Abort(i32),
     /// The process is about to end.
     ProcessEnds,
@@ -95,6 +97,7 @@ pub(crate) enum Fin {
 #[derive(Clone, Debug)]
 pub(crate) enum Verdict {
     HostClose(i32),
+    HostCloseFirst(i32),
     HostAbort(i32),
     Refuse,
     Fail(CloseReason),
@@ -660,6 +663,9 @@ impl Outbound {
             }
             Op::Close(code) => {
                 self.verdict.get_or_insert(Verdict::HostClose(code));
+            }
+            Op::CloseFirst(code) => {
+                self.verdict.get_or_insert(Verdict::HostCloseFirst(code));
             }
             Op::Abort(code) => self.verdict = Some(Verdict::HostAbort(code)),
             Op::ProcessEnds => self.process_ends = true,

@@ -216,6 +216,12 @@ impl Shared {
             && self.inbox.as_ref().is_none_or(|inbox| inbox.is_consumed())
     }
 
+    /// The host has come to the peer's end, which its loop has told.
+    pub fn has_shown_end(&self) -> bool {
+        self.inbox.as_ref().is_none_or(|inbox| inbox.is_consumed())
+            && self.mailbox.as_ref().is_none_or(|mailbox| mailbox.has_shown_end())
+    }
+
     /// Leaves an event for the workers.
     pub fn post(self: &Arc<Shared>, letter: Letter) {
         if let (Some(mailbox), Some(pool)) = (&self.mailbox, &self.port.core.workers)

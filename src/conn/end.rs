@@ -200,6 +200,10 @@ impl Conn {
         self.is_told_now() || !shared.is_consumed()
     }
 
+    fn has_shown_end(&self) -> bool {
+        self.out_ref().shared.as_ref().is_some_and(|shared| shared.has_shown_end())
+    }
+
     /// The runtime or the listener stops: unidentified connections end at once, all others
     /// by `deadline_ms`.
     pub fn on_drain(&mut self, deadline_ms: u64) {
@@ -275,12 +279,14 @@ impl Conn {
     fn obey_verdict(&mut self, verdict: Verdict) {
         let host = |reason| self.ending(reason, Party::Host);
         let ending = match verdict {
-            // Who ends a stream first is its end: the host has been told that the peer did.
-            Verdict::HostClose(code) if self.end_told => {
+            // The host has been told that the peer ended it first.
+            Verdict::HostClose(code) if self.end_told && self.has_shown_end() => {
                 let ending = self.ending(CloseReason::PeerClosed, Party::Peer);
                 Ending { host_code: code, ..ending }
             }
-            Verdict::HostClose(code) => Ending { host_code: code, ..host(CloseReason::HostClosed) },
+            Verdict::HostClose(code) | Verdict::HostCloseFirst(code) => {
+                Ending { host_code: code, ..host(CloseReason::HostClosed) }
+            }
             Verdict::HostAbort(code) => {
                 Ending { host_code: code, cut: Cut::Reset, ..host(CloseReason::HostAborted) }
             }

@@ -21,6 +21,7 @@ const SHUTDOWN: jint = 4;
 const CLOSE: jint = 5;
 const ABORT: jint = 6;
 const PROCESS_ENDS: jint = 7;
+const CLOSE_FIRST: jint = 8;
 
 const UNSENT: jint = 1;
 const SENT: jint = 2;
@@ -175,6 +176,7 @@ pub unsafe extern "system" fn Java_org_nativeport_internal_Native_connControl(
             RESUME => conn.resume_reading(),
             SHUTDOWN => conn.shutdown(),
             CLOSE => conn.close(0),
+            CLOSE_FIRST => conn.close_first(0),
             ABORT => conn.abort(0),
             PROCESS_ENDS => conn.process_ends(),
             _ => Err(Status::Argument),

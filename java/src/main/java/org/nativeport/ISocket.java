@@ -12,6 +12,7 @@ import java.security.cert.X509Certificate;
 import java.util.List;
 import java.util.Optional;
 import javax.net.ssl.SSLPeerUnverifiedException;
+import javax.net.ssl.SSLSession;
 
 /**
  * One end of a TCP connection, plain or TLS: streams, addresses, life cycle, time-outs, options and
@@ -360,6 +361,13 @@ public interface ISocket extends Closeable {
      * not end here or its handshake is not done. Stays the same after {@link #close}. Returns at once.
      */
     Optional<String> getServerName();
+
+    /**
+     * The TLS session: an id, times, the certificates of both ends, and values that a program keeps in it. The same object at
+     * each call, also after {@link #close}; empty if TLS does not end here or its handshake is not done. That of a native
+     * connection is of this connection only, with a random id, and is created when the connection is accepted. Returns at once.
+     */
+    Optional<SSLSession> getSession();
 
     /**
      * The certificates that the peer identified itself with, its own first. Never empty. Stays

@@ -787,6 +787,28 @@ abstract class ISocketContract {
     }
 
     @Test
+    void the_session_of_tls_has_id_times_and_certificates_and_stays_after_close() throws Exception {
+        assumeTrue(isTls());
+        SSLSession known = ((SSLSocket) peer).getSession();
+        for (int i = 0; i < 2; i++) {
+            SSLSession session = socket.getSession().get();
+            assertSame(session, socket.getSession().get());
+            assertTrue(session.getId().length > 0);
+            assertArrayEquals(session.getId(), session.getId());
+            long age = System.currentTimeMillis() - session.getCreationTime();
+            assertTrue(age >= 0 && age < TimeUnit.SECONDS.toMillis(Tasks.PATIENCE_SECONDS), () -> age + " ms");
+            assertTrue(session.getLastAccessedTime() >= session.getCreationTime());
+            assertArrayEquals(known.getPeerCertificates(), session.getLocalCertificates());
+            assertEquals(known.getPeerPrincipal(), session.getLocalPrincipal());
+            assertEquals(known.getProtocol(), session.getProtocol());
+            assertEquals(known.getCipherSuite(), session.getCipherSuite());
+            session.putValue("name", "value");
+            assertEquals("value", session.getValue("name"));
+            socket.close();
+        }
+    }
+
+    @Test
     void a_plain_connection_has_no_facts_of_tls_and_its_handshake_no_effect() throws Exception {
         assumeFalse(isTls());
         socket.doSynchronousSSLHandshake(1);
@@ -795,6 +817,7 @@ abstract class ISocketContract {
         assertEquals(Optional.empty(), socket.getCipherSuite());
         assertEquals(Optional.empty(), socket.getServerName());
         assertEquals(Optional.empty(), socket.getApplicationProtocol());
+        assertEquals(Optional.empty(), socket.getSession());
         assertThrows(SSLPeerUnverifiedException.class, socket::getPeerCertificates);
     }
 

@@ -47,6 +47,8 @@ public final class ConnectionInput {
     private final ReentrantLock pauseLock = new ReentrantLock();
     private volatile int paused;
     private volatile boolean ended;
+    /** The program has come to the peer's end: a read has said so, or the handler has nothing more to get. */
+    private volatile boolean endShown;
     private volatile boolean shutdown;
     private volatile Thread reader;
     private volatile FrameHandler frameHandler;
@@ -103,6 +105,7 @@ public final class ConnectionInput {
         endWithConnection();
         if (frameHandler != null) {
             // Everything was handed over, and what was answered is flushed first.
+            endShown = true;
             connection.close();
         }
     }
@@ -387,6 +390,9 @@ public final class ConnectionInput {
                 throw failure;
             }
         }
+        if (!shutdown) {
+            endShown = true;
+        }
         return null;
     }
 
@@ -456,8 +462,13 @@ public final class ConnectionInput {
             throw failure;
         }
         if (ended) {
+            endShown = true;
             connection.close();
         }
+    }
+
+    boolean hasShownEnd() {
+        return endShown;
     }
 
     FrameHandler frameHandler() {

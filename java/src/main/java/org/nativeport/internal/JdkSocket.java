@@ -22,6 +22,7 @@ import javax.net.ssl.SSLException;
 import javax.net.ssl.SSLHandshakeException;
 import javax.net.ssl.SSLParameters;
 import javax.net.ssl.SSLPeerUnverifiedException;
+import javax.net.ssl.SSLSession;
 import javax.net.ssl.SSLSocket;
 import org.nativeport.ISocket;
 
@@ -605,6 +606,11 @@ public final class JdkSocket implements ISocket {
     @Override
     public Optional<String> getServerName() {
         return facts().serverName();
+    }
+
+    @Override
+    public Optional<SSLSession> getSession() {
+        return facts().session();
     }
 
     @Override

@@ -26,9 +26,13 @@ final class Native {
     static final int PAUSE = 2;
     static final int RESUME = 3;
     static final int SHUTDOWN = 4;
+    /** Behind the peer's end. */
     static final int CLOSE = 5;
     static final int ABORT = 6;
     static final int PROCESS_ENDS = 7;
+
+    /** By a program that has not come to the peer's end, and so is the first to end it. */
+    static final int CLOSE_FIRST = 8;
 
     /** Bytes that were taken for sending and are not with the operating system yet. */
     static final int UNSENT = 1;
@@ -76,6 +80,8 @@ final class Native {
     static native int listenerStop(long listener, long drainMs);
 
     static native byte[] listenerAddresses(long listener);
+
+    static native byte[] listenerCertificates(long listener);
 
     static native long loopNew(
             long runtime,

@@ -117,7 +117,7 @@ public final class NativeConnection {
 
     /** Closes it behind what was sent. A second call has no effect. Returns at once. */
     public void close() {
-        close(Native.CLOSE);
+        close(input.hasShownEnd() ? Native.CLOSE : Native.CLOSE_FIRST);
     }
 
     /** Ends it at once with a reset, also if it is closing already. Returns at once. */
@@ -126,7 +126,7 @@ public final class NativeConnection {
     }
 
     private void close(int how) {
-        if (how == Native.CLOSE) {
+        if (how != Native.ABORT) {
             // Behind what the fast path has sent.
             output.sendGathered();
         }

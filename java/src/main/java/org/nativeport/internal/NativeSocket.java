@@ -14,8 +14,10 @@ import java.util.Optional;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.ReentrantLock;
 import javax.net.ssl.SSLPeerUnverifiedException;
+import javax.net.ssl.SSLSession;
 import org.nativeport.ISocket;
 import org.nativeport.TlsInfo;
 
@@ -27,6 +29,9 @@ public final class NativeSocket implements ISocket {
     private final NativeConnection connection;
     private final InputStream input;
     private final OutputStream output = new Output();
+    /** Empty until somebody asks. */
+    private final AtomicReference<SSLSession> session = new AtomicReference<>();
+
     private volatile int soTimeout;
     private volatile int linger = -1;
 
@@ -344,6 +349,15 @@ public final class NativeSocket implements ISocket {
     @Override
     public Optional<String> getServerName() {
         return connection.info().tls().flatMap(TlsInfo::serverName);
+    }
+
+    @Override
+    public Optional<SSLSession> getSession() {
+        if (session.get() == null) {
+            // The first one that is made is that of all.
+            connection.info().tls().ifPresent(tls -> session.compareAndSet(null, new NativeSession(connection, tls)));
+        }
+        return Optional.ofNullable(session.get());
     }
 
     @Override
