@@ -20,7 +20,7 @@ import org.nativeport.SocketClientConnectionListener;
  *
  * <pre>java -cp nativeport.jar Chat.java [server.ini]</pre>
  *
- * Each client has a thread that reads, on JDK 21 and later a virtual one. Nobody has a thread that
+ * Each client has a thread that reads. Nobody has a thread that
  * writes: {@code offer} never waits, so that a client that reads slowly holds up no other. What it
  * has not read waits in its send queue, up to {@code sendQueueLimit}; beyond that it misses
  * messages, and is told how many. If it reads nothing at all for {@code writeTimeout}, the library ends

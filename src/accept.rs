@@ -437,7 +437,7 @@ impl Accepter {
                 }
             };
             let transport = Transport::new(stream);
-            transport.reset_on_close();
+            transport.set_reset_on_close(true);
             // Before the peer can see it.
             counters.accepted.fetch_add(1, Ordering::Relaxed);
             counters.closes[CloseReason::NoDescriptors.code() as usize]

@@ -5,6 +5,7 @@
 //! get "address in use". Options set here are inherited by accepted sockets on Linux.
 
 use crate::config::{BindAddress, PortSettings};
+use crate::reactor::transport::set_traffic_class;
 use crate::status::{Error, Status};
 use crate::sys;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
@@ -334,6 +335,10 @@ fn listen(settings: &PortSettings, address: SocketAddr, dual: bool) -> io::Resul
             .with_retries(KEEP_ALIVE_PROBES);
         socket.set_tcp_keepalive(&keep_alive)?;
     }
+    if settings.dscp > 0 {
+        // The two bits below are those of congestion notification.
+        set_traffic_class(&socket, settings.dscp << 2)?;
+    }
     // No TCP_USER_TIMEOUT: of a peer whose window opens by less than a packet it counts the time without
     // a full window, however much it reads. `Outbound::note_progress` finds those that acknowledge nothing.
     // Accepted sockets inherit it.
@@ -411,6 +416,9 @@ mod tests {
         // It would end peers that read slowly.
         assert_eq!(socket.tcp_user_timeout().unwrap(), None);
         assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT_BYTES);
+        assert_eq!(socket.tos_v4().unwrap(), 0);
+        let stream = accepted("dscp=46");
+        assert_eq!(SockRef::from(&stream).tos_v4().unwrap(), 46 << 2);
         let stream = accepted("keepAlive=0");
         let socket = SockRef::from(&stream);
         assert!(socket.tcp_nodelay().unwrap() && !socket.keepalive().unwrap());

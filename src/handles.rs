@@ -14,11 +14,13 @@
 use crate::dispatch;
 use crate::event::Protocol;
 use crate::polling;
+pub use crate::reactor::transport::SocketOption;
 use crate::runtime::Consumer;
 use crate::send::{Op, Outbound};
 use crate::shared::{Shared, State};
-use crate::status::{CloseReason, Status};
+use crate::status::{CloseReason, Error, Status};
 use crate::sync::RwLock;
+use crate::sync::atomic::Ordering;
 pub use crate::tls::Facts as TlsFacts;
 use std::any::Any;
 use std::net::SocketAddr;
@@ -172,6 +174,11 @@ impl Conn {
         self.ended(self.act(State::close, Op::Close(code)))
     }
 
+    /// The same by a host that has been told the peer's end and has not come to it yet: it is the one that ends first.
+    pub fn close_first(self, code: i32) -> Result<(), Status> {
+        self.ended(self.act(State::close, Op::CloseFirst(code)))
+    }
+
     /// Ends it at once, with a reset; the closed event tells what was not sent.
     pub fn abort(self, code: i32) -> Result<(), Status> {
         self.ended(self.act(State::abort, Op::Abort(code)))
@@ -225,6 +232,32 @@ impl Conn {
     /// Addresses, protocol, TLS facts, counters.
     pub fn info(self) -> Result<ConnInfo, Status> {
         Ok(self.shared()?.info())
+    }
+
+    /// The value of an option of its socket.
+    pub fn option(self, option: SocketOption) -> Result<u32, Error> {
+        self.shared()?.socket.option(option)
+    }
+
+    /// Sets an option of its socket; a switch is on with any number but 0.
+    pub fn set_option(self, option: SocketOption, value: u32) -> Result<(), Error> {
+        self.shared()?.socket.set_option(option, value)
+    }
+
+    /// Bytes that were taken for sending and are not with the operating system yet.
+    pub fn unsent_bytes(self) -> Result<usize, Status> {
+        Ok(self.shared()?.queued_bytes())
+    }
+
+    /// Bytes that the operating system has taken.
+    pub fn sent_bytes(self) -> Result<u64, Status> {
+        Ok(self.shared()?.totals.bytes_out.load(Ordering::Relaxed))
+    }
+
+    /// The process is about to end, and with it the connection: by a reset, if output waits then, so that the peer does
+    /// not take a part for the whole.
+    pub fn process_ends(self) -> Result<(), Status> {
+        self.act(State::not_ended, Op::ProcessEnds)
     }
 
     /// Attaches data of the host's; what was attached before is dropped.

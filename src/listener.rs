@@ -295,6 +295,11 @@ impl Listener {
         self.port.addresses.get().cloned().unwrap_or_default()
     }
 
+    /// The certificates that peers of a port with TLS get, in DER: the server's own first.
+    pub fn certificates(&self) -> &[Vec<u8>] {
+        self.port.acceptor.as_ref().map_or(&[], |acceptor| acceptor.certificates())
+    }
+
     /// Accepts nobody until resumed, from the return on; who comes waits in the backlog.
     pub fn pause(&self) -> Result<(), Error> {
         self.switch(Mode::Pause)

@@ -175,6 +175,8 @@ struct State {
     asked: Option<Arc<dyn Handler>>,
     /// Its beginning was left out: nobody, or only who was asked, is told of its end.
     beginning_left_out: bool,
+    /// A worker tells the host the peer's end, or has.
+    end_is_read: bool,
 }
 
 impl Mailbox {
@@ -208,6 +210,11 @@ impl Mailbox {
         state.letters.is_empty() && !state.is_out
     }
 
+    /// The host has been told the peer's end.
+    pub fn has_shown_end(&self) -> bool {
+        self.state.lock().end_is_read
+    }
+
     /// The next letter for the worker that has the mailbox; `None`: it is given back. What the
     /// host does not want any more is left out: `dropped` gets it, to be dropped by the worker.
     pub fn take(&self, shared: &Shared, dropped: &mut Vec<Letter>) -> Option<Letter> {
@@ -236,6 +243,7 @@ impl Mailbox {
                 }
                 break;
             } else {
+                state.end_is_read |= matches!(letter.what, What::End);
                 return Some(state.noted(letter));
             }
         }

@@ -47,7 +47,11 @@ pub(crate) enum Op {
     Resume,
     Shutdown,
     Close(i32),
+    /// By a host that has not come to the peer's end.
+    CloseFirst(i32),
     Abort(i32),
+    /// The process is about to end.
+    ProcessEnds,
     Deadline(Option<u64>),
     /// The same, of a connection that was closing already.
     CutFlush(Option<u64>),
@@ -93,6 +97,7 @@ pub(crate) enum Fin {
 #[derive(Clone, Debug)]
 pub(crate) enum Verdict {
     HostClose(i32),
+    HostCloseFirst(i32),
     HostAbort(i32),
     Refuse,
     Fail(CloseReason),
@@ -134,6 +139,9 @@ pub(crate) struct Outbound {
     pub verdict: Option<Verdict>,
     /// It has no memory, or was evicted for others: it ends by a reset, whatever else ends it.
     pub is_cut: bool,
+    /// The process is about to end, and the system closes the socket then: with a reset while bytes wait here, as the
+    /// peer must not take a part for the whole.
+    process_ends: bool,
     /// An error of the socket or of TLS met while sending; the machine ends the connection.
     pub error: Option<io::Error>,
     /// Monotonic milliseconds, set by the machine before each turn.
@@ -156,6 +164,12 @@ pub(crate) struct Outbound {
     shown_bytes: usize,
 }
 
+impl Drop for Outbound {
+    fn drop(&mut self) {
+        self.close_socket();
+    }
+}
+
 impl Outbound {
     pub fn new(port: Arc<Port>, transport: Transport, now_ms: u64) -> Outbound {
         Outbound {
@@ -172,6 +186,7 @@ impl Outbound {
             admitted: false,
             verdict: None,
             is_cut: false,
+            process_ends: false,
             error: None,
             now_ms,
             host_deadline_ms: None,
@@ -484,6 +499,7 @@ impl Outbound {
         if self.queued_bytes() > 0 {
             self.port.fault.strike(crate::faults::Stage::Flush);
         }
+        self.guard_end_of_process();
         let mut budget = Budget::of_a_turn();
         while !self.blocked && self.error.is_none() {
             if self.wire.bytes < SEAL_BYTES && !self.seal_some() && self.wire.bytes == 0 {
@@ -502,6 +518,26 @@ impl Outbound {
             budget.sent(sent);
         }
         false
+    }
+
+    /// The descriptor is given back.
+    pub fn close_socket(&mut self) {
+        if let Some(shared) = &self.shared {
+            shared.socket.close();
+        }
+        self.transport = Transport::Gone;
+    }
+
+    fn guard_end_of_process(&self) {
+        if self.process_ends {
+            self.transport.set_reset_on_close(self.queued_bytes() > 0);
+        }
+    }
+
+    /// Makes the close that follows a reset.
+    pub fn reset_on_close(&mut self) {
+        self.process_ends = false;
+        self.transport.set_reset_on_close(true);
     }
 
     /// Seals a piece of what waits. False: there was nothing to seal.
@@ -554,6 +590,7 @@ impl Outbound {
                 return false;
             }
         }
+        self.guard_end_of_process();
         self.transport.shutdown_write();
         self.fin = Fin::Sent;
         true
@@ -576,6 +613,7 @@ impl Outbound {
 
     /// Shows other threads how much waits here.
     pub fn show_queued(&mut self) {
+        self.guard_end_of_process();
         let queued = self.queued_bytes();
         if let Some(shared) = &self.shared
             && queued != self.shown_bytes
@@ -626,7 +664,11 @@ impl Outbound {
             Op::Close(code) => {
                 self.verdict.get_or_insert(Verdict::HostClose(code));
             }
+            Op::CloseFirst(code) => {
+                self.verdict.get_or_insert(Verdict::HostCloseFirst(code));
+            }
             Op::Abort(code) => self.verdict = Some(Verdict::HostAbort(code)),
+            Op::ProcessEnds => self.process_ends = true,
             Op::Deadline(after_ms) => self.host_deadline_ms = self.after(after_ms),
             Op::CutFlush(after_ms) => {
                 self.host_deadline_ms = self.after(after_ms);
@@ -660,6 +702,8 @@ impl Outbound {
 
     /// Drops what waits and says how much it was.
     pub fn discard(&mut self) -> usize {
+        // Its loss stays guarded.
+        self.process_ends = false;
         let bytes = self.queued_bytes();
         if let Some(tls) = &mut self.tls {
             tls.plain = Queue::default();

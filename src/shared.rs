@@ -15,6 +15,7 @@ use crate::listener::Port;
 use crate::mailbox::{Letter, Mailbox};
 use crate::memory::{Account, FREE_BYTES, Held};
 use crate::reactor::door::{Control, Door};
+use crate::reactor::transport::SharedSocket;
 use crate::send::Op;
 use crate::status::{CloseReason, Status};
 use crate::sync::Mutex;
@@ -61,6 +62,8 @@ pub(crate) struct Shared {
     pub inbox: Option<Box<Inbox>>,
     /// The loop waits for the consumer to have caught up.
     pub awaits_consumer: AtomicBool,
+    /// For its options.
+    pub socket: SharedSocket,
     /// Letters wait for the queue of output to fall below its mark.
     holds_mail: AtomicBool,
 }
@@ -131,6 +134,7 @@ impl Shared {
             mailbox: birth.has_mailbox.then(Box::default),
             inbox: birth.has_inbox.then(Box::default),
             awaits_consumer: AtomicBool::new(false),
+            socket: SharedSocket::default(),
             holds_mail: AtomicBool::new(false),
         })
     }
@@ -210,6 +214,15 @@ impl Shared {
         self.awaits_consumer.store(true, Ordering::SeqCst);
         self.mailbox.as_ref().is_none_or(|mailbox| mailbox.is_idle())
             && self.inbox.as_ref().is_none_or(|inbox| inbox.is_consumed())
+    }
+
+    /// The host has come to the peer's end, which its loop has told.
+    pub fn has_shown_end(&self) -> bool {
+        match (&self.inbox, &self.mailbox) {
+            (Some(inbox), _) => inbox.is_consumed(),
+            (None, Some(mailbox)) => mailbox.has_shown_end(),
+            (None, None) => true,
+        }
     }
 
     /// Leaves an event for the workers.

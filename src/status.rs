@@ -129,6 +129,12 @@ pub struct Error {
     pub message: String,
 }
 
+impl From<Status> for Error {
+    fn from(status: Status) -> Error {
+        Error::new(status, status.message())
+    }
+}
+
 impl Error {
     /// An error that the operating system had no part in.
     pub fn new(status: Status, message: impl Into<String>) -> Error {

@@ -73,7 +73,7 @@ impl Exchange {
     fn good_end(self) -> CloseReason {
         match self {
             Refused => AdmissionRefused,
-            HalfClose | OrderlyClose => HostClosed,
+            OrderlyClose => HostClosed,
             _ => PeerClosed,
         }
     }

@@ -3,8 +3,8 @@
 
 use nativeport::config::keys::{DefaultValue, Key, SectionType};
 use nativeport::config::{
-    AccepterPriority, AlpnMismatch, Compression, Config, Finding, Kind, LogLevel, PortSettings,
-    Settings, Severity, SslMode, TlsSettings, TlsVersion,
+    AccepterPriority, AlpnMismatch, CallbackThreads, Compression, Config, Finding, Kind, LogLevel,
+    PortSettings, Settings, Severity, SslMode, TlsSettings, TlsVersion,
 };
 use nativeport::status::Status;
 use std::path::{Path, PathBuf};
@@ -494,11 +494,15 @@ fn without_a_runtime_section_the_defaults_hold() {
         (runtime.log_level, runtime.accepter_priority),
         (LogLevel::Info, AccepterPriority::Normal)
     );
+    assert_eq!(
+        (runtime.callback_threads, runtime.exit_flush_ms),
+        (CallbackThreads::Platform, 2_000)
+    );
 }
 
 #[test]
 fn every_runtime_key_is_read() {
-    let text = "[Runtime]\nioThreads=3\nhandshakeThreads=2\nworkerThreads=4\nmemoryLimit=2G\nlogLevel=debug\naccepterPriority=raised\n";
+    let text = "[Runtime]\nioThreads=3\nhandshakeThreads=2\nworkerThreads=4\nmemoryLimit=2G\nlogLevel=debug\naccepterPriority=raised\ncallbackThreads=virtual\nexitFlush=3s\n";
     let runtime = clean(text).runtime;
     assert_eq!(
         (runtime.io_threads, runtime.handshake_threads, runtime.memory_limit_bytes),
@@ -508,6 +512,10 @@ fn every_runtime_key_is_read() {
     assert_eq!(
         (runtime.log_level, runtime.accepter_priority),
         (LogLevel::Debug, AccepterPriority::Raised)
+    );
+    assert_eq!(
+        (runtime.callback_threads, runtime.exit_flush_ms),
+        (CallbackThreads::Virtual, 3_000)
     );
 }
 
@@ -582,7 +590,7 @@ fn every_built_port_key_is_read() {
          idleTimeout=4ms\nwriteTimeout=5ms\naccepterThreads=6\nmaxConnections=8\nmaxConnectionsPerAddress=9\n\
          maxHandshakes=10\nmaxHandshakesPerAddress=11\nmaxFrameSize=12\nmaxInflatedSize=13\ncompression=raw\n\
          compressThreshold=14\ncompressLevel=9\nsendQueueLimit=15\nreceiveWindow=17\nkeepAlive=16s\n\
-         closeTimeout=18ms\ncompressLimit=19\n",
+         closeTimeout=18ms\ncompressLimit=19\ndscp=20\n",
     );
     // With a warning, as the port is plain.
     let (settings, _) = resolved("[Port]\nport=1\nrequireCloseNotify=no\n");
@@ -590,7 +598,7 @@ fn every_built_port_key_is_read() {
     assert_eq!((p.map_to_port, p.queue_length, p.bind_addresses.len()), (443, 7, 1));
     assert_eq!((p.read_timeout_ms, p.handshake_timeout_ms, p.frame_timeout_ms), (1, 2, 3));
     assert_eq!((p.idle_timeout_ms, p.write_timeout_ms, p.keep_alive_ms), (4, 5, 16_000));
-    assert_eq!((p.close_timeout_ms, p.compress_limit_bytes), (18, 19));
+    assert_eq!((p.close_timeout_ms, p.compress_limit_bytes, p.dscp), (18, 19, 20));
     assert_eq!((p.accepter_threads, p.max_connections, p.max_connections_per_address), (6, 8, 9));
     assert_eq!((p.max_handshakes, p.max_handshakes_per_address), (Some(10), 11));
     assert_eq!((p.max_frame_size_bytes, p.max_inflated_size_bytes), (12, 13));

@@ -471,13 +471,13 @@ fn with_half_close_the_host_answers_the_end_and_closes(way: &Way) {
     client.finish();
     host.hears("end 0");
     client.ends_with(&[frame(b"last"), frame(b"after the end")].concat());
-    assert_eq!(host.hears("closed 0"), "host_closed 3 5 0");
+    assert_eq!(host.hears("closed 0"), "peer_closed 3 5 0");
     let mut stream = host.client();
     stream.write_all(b"stream").unwrap();
     stream.finish();
     host.hears("end 1");
     stream.ends_with(b"streamafter the end");
-    assert_eq!(host.hears("closed 1"), "host_closed 3 5 0");
+    assert_eq!(host.hears("closed 1"), "peer_closed 3 5 0");
     host.ends("lrpc");
 }
 

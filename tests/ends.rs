@@ -522,8 +522,12 @@ fn a_host_that_wants_the_end_is_told_it_may_go_on_sending_and_closes_itself() {
             conn.send_frame(b"one", PLAIN).unwrap();
             conn.send_frame(b"two", PLAIN).unwrap();
             conn.close(4).unwrap();
+            // The peer was first.
             let info = log.closed();
-            assert_eq!((info.reason, info.host_code), (CloseReason::HostClosed, 4));
+            assert_eq!(
+                (info.reason, info.by, info.host_code),
+                (CloseReason::PeerClosed, Party::Peer, 4)
+            );
         };
         let expected = [frame(b"one"), frame(b"two")].concat();
         if rest.is_empty() {

@@ -280,7 +280,7 @@ fn an_end_without_close_notify_is_told_where_the_port_does_not_require_one() {
         }
         conn.close(4).unwrap();
         let Told::Closed(_, info) = log.next() else { panic!() };
-        assert_eq!(info.reason, CloseReason::HostClosed);
+        assert_eq!(info.reason, CloseReason::PeerClosed);
         let expected = if is_framed { frame(b"answer") } else { b"answer".to_vec() };
         assert_eq!(read_to_end(&mut client), expected);
     }

@@ -186,6 +186,8 @@ const RUNTIME: &[Key] = keys! {
     "memoryLimit", built, Kind::Size { min: 64 << 10, max: QUEUE_BYTES }, Text("1G"), "what all connections hold in partial frames, inflated output and queues, each counted beyond its first 64 KiB; over it the connection that holds most is reset with `memory_limit`, also on another loop; meanwhile the loops read at most 1 MiB each beyond the limit";
     "logLevel", built, Kind::Choice(&["off", "error", "warn", "info", "debug"]), Text("info"), "the least important records that are made";
     "accepterPriority", built, Kind::Choice(&["normal", "raised"]), Text("normal"), "`raised` is best effort";
+    "callbackThreads", built, Kind::Choice(&["platform", "virtual"]), Text("platform"), "threads for the callbacks of Java; `virtual` needs JDK 21 or later, and differs in [interrupts and pinning](java-sockets.md#threads-of-callbacks)";
+    "exitFlush", built, TIME_OR_OFF, Text("2s"), "of Java: when the JVM exits, so long it waits until what was written is sent; 0 = it does not wait";
 };
 
 const PORT: &[Key] = keys! {
@@ -220,6 +222,7 @@ const PORT: &[Key] = keys! {
     "sendQueueLimit", built, Kind::Size { min: 1, max: QUEUE_BYTES }, Text("8M"), "high-water mark of a connection's unsent bytes";
     "receiveWindow", built, Kind::Size { min: 1, max: QUEUE_BYTES }, Text("1M"), "high-water mark of a connection's input that waits for a worker or in the inbox";
     "keepAlive", built, Kind::Duration { zero: true, min_ms: 1_000, max_ms: KEEP_ALIVE_MS }, Text("60s"), "idle time before TCP keep-alive probes (every 15 s, 4 of them); 0 = off";
+    "dscp", built, Kind::Integer { min: 0, max: 63 }, Text("0"), "differentiated services code point of the packets, such as 46 for expedited forwarding; 0 = best effort";
     "requireCloseNotify", built, Kind::Flag, Text("yes"), "TLS: a peer that ends its stream without close_notify ends with `tls_truncated`; `no`: that is the end of its stream, except inside a TLS record";
     "forwardUnknown", planned, Kind::Text("host:port or unix:path"), Nothing, "gets connections with an unknown first byte if no handler is registered";
     "forwardProxyProtocol", planned, Kind::Choice(&["off", "v2"]), Text("off"), "the client's address goes along with a forwarded connection";

@@ -39,8 +39,8 @@ pub use finding::{Finding, Origin, Severity};
 pub use kind::Kind;
 pub(crate) use material::load_tls;
 pub use settings::{
-    AccepterPriority, AlpnMismatch, Compression, KeyPermissions, LogLevel, PortSettings,
-    RuntimeSettings, Settings, SslMode, TlsSettings, TlsVersion,
+    AccepterPriority, AlpnMismatch, CallbackThreads, Compression, KeyPermissions, LogLevel,
+    PortSettings, RuntimeSettings, Settings, SslMode, TlsSettings, TlsVersion,
 };
 
 use crate::status::{Error, Status};

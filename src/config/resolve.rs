@@ -14,8 +14,8 @@ use super::overlap;
 use super::says::{self, Text};
 use super::scan::{BLANKS, Fault};
 use super::settings::{
-    AccepterPriority, AlpnMismatch, Compression, KeyPermissions, LogLevel, PortSettings,
-    RuntimeSettings, Settings, SslMode, TlsSettings, TlsVersion,
+    AccepterPriority, AlpnMismatch, CallbackThreads, Compression, KeyPermissions, LogLevel,
+    PortSettings, RuntimeSettings, Settings, SslMode, TlsSettings, TlsVersion,
 };
 use super::text::{self, code, quoted};
 use super::units::{show_duration, show_size};
@@ -69,6 +69,8 @@ fn runtime(values: &Values) -> RuntimeSettings {
         memory_limit_bytes: values.number("memoryLimit"),
         log_level: values.word("logLevel", LogLevel::from_word),
         accepter_priority: values.word("accepterPriority", AccepterPriority::from_word),
+        callback_threads: values.word("callbackThreads", CallbackThreads::from_word),
+        exit_flush_ms: values.number("exitFlush"),
     }
 }
 
@@ -117,6 +119,7 @@ fn port(
         send_queue_limit_bytes: values.number("sendQueueLimit"),
         receive_window_bytes: values.number("receiveWindow"),
         keep_alive_ms: values.number("keepAlive"),
+        dscp: values.number("dscp"),
         require_close_notify: values.flag("requireCloseNotify"),
     }
 }
@@ -412,6 +415,7 @@ mod tests {
                     let known = match key.name {
                         "logLevel" => LogLevel::from_word(word).is_some(),
                         "accepterPriority" => AccepterPriority::from_word(word).is_some(),
+                        "callbackThreads" => CallbackThreads::from_word(word).is_some(),
                         "ssl" => SslMode::from_word(word).is_some(),
                         "compression" => Compression::from_word(word).is_some(),
                         "keyPermissions" => KeyPermissions::from_word(word).is_some(),

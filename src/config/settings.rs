@@ -35,6 +35,10 @@ pub struct RuntimeSettings {
     pub log_level: LogLevel,
     /// `accepterPriority`.
     pub accepter_priority: AccepterPriority,
+    /// `callbackThreads`, of Java.
+    pub callback_threads: CallbackThreads,
+    /// `exitFlush`, of Java; 0 = off.
+    pub exit_flush_ms: u64,
 }
 
 /// Where a section and its keys stand.
@@ -117,6 +121,8 @@ pub struct PortSettings {
     pub receive_window_bytes: u64,
     /// `keepAlive`; 0 = off.
     pub keep_alive_ms: u64,
+    /// `dscp`; 0 = best effort.
+    pub dscp: u32,
     /// `requireCloseNotify`; without meaning on a plain port.
     pub require_close_notify: bool,
 }
@@ -206,6 +212,13 @@ words! {
     AccepterPriority:
     Normal = "normal", "Accepter threads make way for the loops.";
     Raised = "raised", "Accepter threads go first, best effort.";
+}
+
+words! {
+    /// `callbackThreads`: what callbacks of Java run on.
+    CallbackThreads:
+    Platform = "platform", "Threads of the operating system.";
+    Virtual = "virtual", "Virtual threads, of JDK 21 or later.";
 }
 
 words! {

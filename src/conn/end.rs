@@ -8,7 +8,6 @@ use crate::handles;
 use crate::log::Level;
 use crate::mailbox::Letter;
 use crate::polling;
-use crate::reactor::transport::Transport;
 use crate::send::Verdict;
 use crate::shared::Shared;
 use crate::status::CloseReason;
@@ -201,6 +200,10 @@ impl Conn {
         self.is_told_now() || !shared.is_consumed()
     }
 
+    fn has_shown_end(&self) -> bool {
+        self.out_ref().shared.as_ref().is_some_and(|shared| shared.has_shown_end())
+    }
+
     /// The runtime or the listener stops: unidentified connections end at once, all others
     /// by `deadline_ms`.
     pub fn on_drain(&mut self, deadline_ms: u64) {
@@ -276,7 +279,14 @@ impl Conn {
     fn obey_verdict(&mut self, verdict: Verdict) {
         let host = |reason| self.ending(reason, Party::Host);
         let ending = match verdict {
-            Verdict::HostClose(code) => Ending { host_code: code, ..host(CloseReason::HostClosed) },
+            // The host has been told that the peer ended it first.
+            Verdict::HostClose(code) if self.end_told && self.has_shown_end() => {
+                let ending = self.ending(CloseReason::PeerClosed, Party::Peer);
+                Ending { host_code: code, ..ending }
+            }
+            Verdict::HostClose(code) | Verdict::HostCloseFirst(code) => {
+                Ending { host_code: code, ..host(CloseReason::HostClosed) }
+            }
             Verdict::HostAbort(code) => {
                 Ending { host_code: code, cut: Cut::Reset, ..host(CloseReason::HostAborted) }
             }
@@ -369,7 +379,7 @@ impl Conn {
         let cut = ending.cut;
         let done = match cut {
             Cut::Reset => {
-                self.out().transport.reset_on_close();
+                self.out().reset_on_close();
                 true
             }
             Cut::Now => {
@@ -400,7 +410,7 @@ impl Conn {
             && !inbox.is_empty()
         {
             // The descriptor is given back at once; the host takes what has arrived.
-            self.out().transport = Transport::Gone;
+            self.out().close_socket();
             self.phase = Phase::Parted(Box::new(info));
             return;
         }

@@ -364,6 +364,7 @@ impl Conn {
             has_inbox: handler.wants_inbox(),
         };
         let shared = handles::insert(birth.key, |id| Shared::new(id, birth));
+        shared.socket.open(&out.transport);
         out.id = shared.id;
         out.shared = Some(shared);
         self.shown = true;

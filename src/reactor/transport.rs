@@ -2,19 +2,21 @@
 //!
 //! Sends never raise SIGPIPE, whatever the host's disposition. This file is one of the three
 //! of the core with `unsafe`: reading into memory that is reserved and not initialised,
-//! since zeroing the buffers of large frames first costs up to a tenth of their speed; and
-//! asking how much the system holds unacknowledged, for which no crate has a safe call.
+//! since zeroing the buffers of large frames first costs up to a tenth of their speed;
+//! asking how much the system holds unacknowledged, for which no crate has a safe call; and reaching
+//! a socket of a loop from other threads, for its options.
 #![allow(unsafe_code)]
 
 use crate::bind::canonical;
+use crate::status::{Error, Status};
+use crate::sync::Mutex;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use socket2::{MaybeUninitSlice, SockRef};
+use socket2::{Domain, MaybeUninitSlice, SockRef, Socket};
 use std::io::{self, ErrorKind, IoSlice, Read};
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
-#[cfg(any(target_os = "linux", target_os = "android"))]
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 /// The socket of a connection.
@@ -144,15 +146,19 @@ impl Transport {
         }
     }
 
-    /// Makes the close that follows a reset.
-    pub fn reset_on_close(&self) {
+    /// Makes the close that follows, by whoever it is, a reset or not.
+    pub fn set_reset_on_close(&self, on: bool) {
         match self {
             Transport::Tcp(stream) => {
-                let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+                let _ = SockRef::from(stream).set_linger(on.then_some(Duration::ZERO));
             }
             Transport::Gone => {}
             #[cfg(any(test, fuzzing))]
-            Transport::Simulated(wire) => wire.reset_on_close(),
+            Transport::Simulated(wire) => {
+                if on {
+                    wire.reset_on_close();
+                }
+            }
         }
     }
 
@@ -195,4 +201,80 @@ impl Transport {
         };
         canonical(local)
     }
+}
+
+/// An option of a socket that a host may ask for and set. Sizes are bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketOption {
+    /// `TCP_NODELAY`: 1 = Nagle's algorithm is off.
+    NoDelay,
+    /// `SO_KEEPALIVE`: 1 = the system probes a silent peer.
+    KeepAlive,
+    /// `SO_SNDBUF`; Linux answers with twice of what was asked for.
+    SendBuffer,
+    /// `SO_RCVBUF`; likewise.
+    ReceiveBuffer,
+    /// `IP_TOS`, of IPv6 `IPV6_TCLASS`.
+    TrafficClass,
+}
+
+/// The socket of a connection as any thread may reach it: for its options, until its loop closes it.
+#[derive(Default)]
+pub(crate) struct SharedSocket(Mutex<Option<RawFd>>);
+
+impl SharedSocket {
+    /// Reached until [`SharedSocket::close`], which comes before the transport is closed.
+    pub fn open(&self, transport: &Transport) {
+        if let Transport::Tcp(stream) = transport {
+            *self.0.lock() = Some(stream.as_raw_fd());
+        }
+    }
+
+    /// Nobody reaches it from here on.
+    pub fn close(&self) {
+        *self.0.lock() = None;
+    }
+
+    fn with<R>(&self, f: impl FnOnce(SockRef<'_>) -> io::Result<R>) -> Result<R, Error> {
+        let descriptor = self.0.lock();
+        let Some(raw) = *descriptor else { return Err(Error::from(Status::Closed)) };
+        // SAFETY: it is open while the lock is held: who closes the socket takes it out first.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(raw) };
+        f(SockRef::from(&borrowed)).map_err(|error| Error::io("an option of a socket", &error))
+    }
+
+    pub fn option(&self, option: SocketOption) -> Result<u32, Error> {
+        let bytes = |size| u32::try_from(size).unwrap_or(u32::MAX);
+        self.with(|socket| {
+            Ok(match option {
+                SocketOption::NoDelay => socket.tcp_nodelay()?.into(),
+                SocketOption::KeepAlive => socket.keepalive()?.into(),
+                SocketOption::SendBuffer => bytes(socket.send_buffer_size()?),
+                SocketOption::ReceiveBuffer => bytes(socket.recv_buffer_size()?),
+                SocketOption::TrafficClass => traffic_class(&socket)?,
+            })
+        })
+    }
+
+    pub fn set_option(&self, option: SocketOption, value: u32) -> Result<(), Error> {
+        self.with(|socket| match option {
+            SocketOption::NoDelay => socket.set_tcp_nodelay(value != 0),
+            SocketOption::KeepAlive => socket.set_keepalive(value != 0),
+            SocketOption::SendBuffer => socket.set_send_buffer_size(value as usize),
+            SocketOption::ReceiveBuffer => socket.set_recv_buffer_size(value as usize),
+            SocketOption::TrafficClass => set_traffic_class(&socket, value),
+        })
+    }
+}
+
+fn traffic_class(socket: &Socket) -> io::Result<u32> {
+    if socket.domain()? == Domain::IPV6 { socket.tclass_v6() } else { socket.tos_v4() }
+}
+
+/// Sets `IP_TOS` and, of a socket for IPv6, `IPV6_TCLASS`: such a socket may have a peer with IPv4.
+pub(crate) fn set_traffic_class(socket: &Socket, value: u32) -> io::Result<()> {
+    if socket.domain()? == Domain::IPV6 {
+        socket.set_tclass_v6(value)?;
+    }
+    socket.set_tos_v4(value)
 }

@@ -137,7 +137,9 @@ fn reason(peer: &Peer, known: &Known, terms: &Terms) {
     let did = &known.did;
     let fits = match closed.reason {
         CloseReason::PeerClosed => {
-            peer.left && matches!(peer.plan.leaves, Leaves::Fin | Leaves::AbruptFin)
+            peer.left
+                && matches!(peer.plan.leaves, Leaves::Fin | Leaves::AbruptFin)
+                && (did.close || closed.host_code == 0)
         }
         CloseReason::TlsTruncated => peer.plan.tls && peer.left,
         CloseReason::Truncated => {

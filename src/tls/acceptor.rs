@@ -30,6 +30,8 @@ struct Shared {
     min_version: Version,
     validity: Validity,
     dates: Vec<Dates>,
+    /// In DER, the server's own first.
+    certificates: Vec<Vec<u8>>,
     key_kind: SignatureAlgorithm,
     /// What the key can sign.
     schemes: Vec<u16>,
@@ -46,6 +48,7 @@ impl Acceptor {
             })
             .collect();
         let validity = identity.validity();
+        let certificates = identity.key.cert.iter().map(|der| der.to_vec()).collect();
         let key_kind = identity.key.key.algorithm();
         let can_sign =
             |scheme: &SignatureScheme| identity.key.key.choose_scheme(&[*scheme]).is_some();
@@ -68,6 +71,7 @@ impl Acceptor {
                 min_version: policy.min_version,
                 validity,
                 dates: identity.dates,
+                certificates,
                 key_kind,
                 schemes,
             }),
@@ -136,6 +140,11 @@ impl Acceptor {
     /// The dates of its certificates that clients judge: its own first.
     pub(crate) fn dates(&self) -> &[Dates] {
         &self.shared.dates
+    }
+
+    /// The certificates that peers get, in DER: the server's own first.
+    pub fn certificates(&self) -> &[Vec<u8>] {
+        &self.shared.certificates
     }
 
     // What error texts need.

@@ -194,9 +194,9 @@ struct recorder {
         conn.close(42);
     }
     void on_close(connection, const close_info &info) {
-        CHECK(info.reason() == NP_CLOSE_HOST_CLOSED && info.reason_name() == "host_closed");
-        CHECK(info.by() == NP_BY_HOST && info.stage() == NP_STAGE_OPEN && info.text().empty());
-        CHECK(info.by_name() == "host" && info.stage_name() == "open");
+        CHECK(info.reason() == NP_CLOSE_PEER_CLOSED && info.reason_name() == "peer_closed");
+        CHECK(info.by() == NP_BY_PEER && info.stage() == NP_STAGE_OPEN && info.text().empty());
+        CHECK(info.by_name() == "peer" && info.stage_name() == "open");
         CHECK(info.os_error() == 0 && info.tls_alert() == -1 && info.unsent_bytes() == 0);
         CHECK(info.bytes_in() == 3 && info.bytes_out() == 11 && info.duration() < patience);
         calls.tell("close " + std::to_string(info.host_code()));

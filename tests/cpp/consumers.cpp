@@ -338,7 +338,7 @@ void every_event_shows_what_its_kind_has() {
     CHECK(host.next(event_kind::end).conn() == opened.conn());
     CHECK(opened.conn().close(5));
     const event closed = host.next(event_kind::close);
-    CHECK(closed.close()->host_code() == 5 && closed.close()->reason_name() == "host_closed");
+    CHECK(closed.close()->host_code() == 5 && closed.close()->reason_name() == "peer_closed");
     CHECK(opened.conn().info() && web.receive_rest() == "an answer");
     CHECK(host.events.poll(0ms).empty() && !opened.conn().info());
 

@@ -9,7 +9,7 @@ use crate::guard::{Answer, Failure, answer, bytes, text};
 use jni::objects::{JByteArray, JClass};
 use jni::sys::jint;
 use jni::{Env, EnvUnowned};
-use nativeport::config::{Config, Finding, Severity, SslMode};
+use nativeport::config::{CallbackThreads, Config, Finding, Severity, SslMode};
 use nativeport::status::{Error, Status};
 use std::path::PathBuf;
 use zeroize::Zeroizing;
@@ -119,6 +119,8 @@ fn tell(answer: &mut Answer, finding: &Finding) {
 fn layout(answer: &mut Answer, config: &Config) {
     let (settings, _) = config.resolve();
     answer.int(settings.runtime.io_threads as i32);
+    answer.int((settings.runtime.callback_threads == CallbackThreads::Virtual).into());
+    answer.int(i32::try_from(settings.runtime.exit_flush_ms).unwrap_or(i32::MAX));
     for port in &settings.ports {
         answer.text(&port.name);
         answer.text(&port.written);
@@ -131,6 +133,5 @@ fn layout(answer: &mut Answer, config: &Config) {
         });
         answer.int(port.accepter_threads as i32);
         answer.long(port.receive_window_bytes);
-        answer.int((port.keep_alive_ms > 0).into());
     }
 }

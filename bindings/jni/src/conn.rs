@@ -4,7 +4,7 @@ use crate::guard::{Region, bytes, cold, hot};
 use jni::EnvUnowned;
 use jni::objects::{JByteArray, JClass};
 use jni::sys::{JNIEnv, jbyteArray, jclass, jint, jintArray, jlong};
-use nativeport::handles::{Conn, SendFlags};
+use nativeport::handles::{Conn, SendFlags, SocketOption};
 use nativeport::status::Status;
 use std::mem::MaybeUninit;
 
@@ -20,6 +20,11 @@ const RESUME: jint = 3;
 const SHUTDOWN: jint = 4;
 const CLOSE: jint = 5;
 const ABORT: jint = 6;
+const PROCESS_ENDS: jint = 7;
+const CLOSE_FIRST: jint = 8;
+
+const UNSENT: jint = 1;
+const SENT: jint = 2;
 
 /// What Java's flags say.
 pub fn send_flags(flags: jint) -> Result<SendFlags, Status> {
@@ -171,11 +176,61 @@ pub unsafe extern "system" fn Java_org_nativeport_internal_Native_connControl(
             RESUME => conn.resume_reading(),
             SHUTDOWN => conn.shutdown(),
             CLOSE => conn.close(0),
+            CLOSE_FIRST => conn.close_first(0),
             ABORT => conn.abort(0),
+            PROCESS_ENDS => conn.process_ends(),
             _ => Err(Status::Argument),
         }?;
         Ok(0)
     })
+}
+
+/// `long connCount(long conn, int what)`: its bytes that are not with the operating system yet, or that are.
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_org_nativeport_internal_Native_connCount<'local>(
+    env: EnvUnowned<'local>,
+    _class: JClass<'local>,
+    conn: jlong,
+    what: jint,
+) -> jlong {
+    cold(env, None, |_| {
+        let conn = Conn::from_raw(conn as u64);
+        match what {
+            UNSENT => Ok(conn.unsent_bytes()? as jlong),
+            SENT => Ok(conn.sent_bytes()? as jlong),
+            _ => Err(Status::Argument.into()),
+        }
+    })
+}
+
+/// `int connOption(long conn, int option, int value, byte[] words)`: sets an option of its socket, or with a value
+/// below 0 asks for it.
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_org_nativeport_internal_Native_connOption<'local>(
+    env: EnvUnowned<'local>,
+    _class: JClass<'local>,
+    conn: jlong,
+    option: jint,
+    value: jint,
+    words: JByteArray<'local>,
+) -> jint {
+    let answer = cold(env, Some(words), |_| {
+        let conn = Conn::from_raw(conn as u64);
+        let option = match option {
+            1 => SocketOption::NoDelay,
+            2 => SocketOption::KeepAlive,
+            3 => SocketOption::SendBuffer,
+            4 => SocketOption::ReceiveBuffer,
+            5 => SocketOption::TrafficClass,
+            _ => return Err(Status::Argument.into()),
+        };
+        if let Ok(value) = u32::try_from(value) {
+            conn.set_option(option, value)?;
+            return Ok(0);
+        }
+        Ok(conn.option(option)?.into())
+    });
+    answer as jint
 }
 
 /// `int connRefuse(long conn, byte[] farewell)`: turns it away at admission.

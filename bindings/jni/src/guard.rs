@@ -139,8 +139,13 @@ impl Answer {
 
     /// Its length as 4 bytes, then UTF-8.
     pub fn text(&mut self, text: &str) {
-        self.int(text.len() as i32);
-        self.0.extend(text.as_bytes());
+        self.bytes(text.as_bytes());
+    }
+
+    /// Their number as 4 bytes, then these.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.int(bytes.len() as i32);
+        self.0.extend(bytes);
     }
 }
 

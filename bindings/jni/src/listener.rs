@@ -134,3 +134,19 @@ pub extern "system" fn Java_org_nativeport_internal_Native_listenerAddresses<'lo
         Ok(answer.0)
     })
 }
+
+/// `byte[] listenerCertificates(long listener)`: a status, then the certificates that its peers get, in DER.
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_org_nativeport_internal_Native_listenerCertificates<'local>(
+    env: EnvUnowned<'local>,
+    _class: JClass<'local>,
+    listener: jlong,
+) -> JByteArray<'local> {
+    answer(env, |_| {
+        let mut answer = Answer::of(Status::Ok);
+        for certificate in objects::listener(listener)?.certificates() {
+            answer.bytes(certificate);
+        }
+        Ok(answer.0)
+    })
+}

@@ -24,6 +24,7 @@ options
   --cut                cut what is sent at random places
   --rate N             rate: frames per second, all connections together (10000)
   --handshakes N       rate: so many full TLS handshakes per second beside it (0)
+  --first N            idle: the first byte, which says what a connection is (1)
   --settle N           idle: seconds before the memory is read (1)";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,7 @@ pub struct Options {
     pub cut: bool,
     pub rate: f64,
     pub handshakes: f64,
+    pub first: u8,
     pub settle: Duration,
 }
 
@@ -77,6 +79,7 @@ impl Options {
             cut: false,
             rate: 10_000.0,
             handshakes: 0.0,
+            first: 1,
             settle: Duration::from_secs(1),
         };
         while let Some(name) = arguments.next() {
@@ -113,6 +116,7 @@ impl Options {
             "--size" => self.size = number(name, text)?,
             "--rate" => self.rate = number(name, text)?,
             "--handshakes" => self.handshakes = number(name, text)?,
+            "--first" => self.first = number(name, text)?,
             "--seconds" => self.seconds = seconds()?,
             "--warm" => self.warm = seconds()?,
             "--settle" => self.settle = seconds()?,

@@ -60,6 +60,7 @@ pub enum Outcome {
 pub struct Connector {
     address: SocketAddr,
     tls: Option<Arc<ClientConfig>>,
+    first: u8,
     made: u32,
 }
 
@@ -69,6 +70,7 @@ impl Connector {
         Ok(Connector {
             address: (Ipv4Addr::LOCALHOST, options.port).into(),
             tls: tls.map_err(io::Error::other)?,
+            first: options.first,
             made: 0,
         })
     }
@@ -109,7 +111,7 @@ impl Connector {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
         }
-        peer.send(&[1], buffers)?;
+        peer.send(&[self.first], buffers)?;
         let mut answer = Vec::new();
         while answer.is_empty() {
             peer.wait(libc::POLLIN)?;

@@ -3,8 +3,8 @@ package org.nativeport;
 import java.io.IOException;
 
 /**
- * Takes the connections of a listener. Each call is on a callback thread of the runtime (virtual
- * where the JDK has them) and may wait as long as it likes, unless {@link #connectsOnLoop} says otherwise; calls for
+ * Takes the connections of a listener. Each call is on a callback thread of the runtime ({@link
+ * CallbackThreads}) and may wait as long as it likes, unless {@link #connectsOnLoop} says otherwise; calls for
  * different connections run at the same time. Whoever gets a connection owns it, and closes it. An
  * exception is logged and ends the connection.
  *

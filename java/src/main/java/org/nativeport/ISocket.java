@@ -12,6 +12,7 @@ import java.security.cert.X509Certificate;
 import java.util.List;
 import java.util.Optional;
 import javax.net.ssl.SSLPeerUnverifiedException;
+import javax.net.ssl.SSLSession;
 
 /**
  * One end of a TCP connection, plain or TLS: streams, addresses, life cycle, time-outs, options and
@@ -44,8 +45,8 @@ import javax.net.ssl.SSLPeerUnverifiedException;
  * what goes wrong in TLS later is a {@link javax.net.ssl.SSLException}. Arguments that are out of
  * range are an {@link IllegalArgumentException}, also on a closed socket.
  *
- * <p>An option that an implementation does not leave to the program is a {@link SocketException}, and keeps
- * its value; sizes of buffers are hints, which may be ignored.
+ * <p>Options are asked of the operating system, also on native connections; sizes of buffers are hints to it. Where it
+ * refuses, or the connection has ended by itself, that is a {@link SocketException}.
  *
  * <p>All times are milliseconds, and a time of 0 means "no limit"; only {@link #setSoLinger}
  * counts in seconds. Sizes are bytes.
@@ -207,28 +208,28 @@ public interface ISocket extends Closeable {
     /**
      * Switches Nagle's algorithm off (true) or on (TCP_NODELAY). Returns at once.
      *
-     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
+     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
      */
     void setTcpNoDelay(boolean on) throws SocketException;
 
     /**
      * Whether Nagle's algorithm is off. Returns at once.
      *
-     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
+     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
      */
     boolean getTcpNoDelay() throws SocketException;
 
     /**
      * Has the operating system probe a silent peer (SO_KEEPALIVE). Returns at once.
      *
-     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
+     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
      */
     void setKeepAlive(boolean on) throws SocketException;
 
     /**
      * Whether a silent peer is probed. Returns at once.
      *
-     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
+     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
      */
     boolean getKeepAlive() throws SocketException;
 
@@ -239,7 +240,7 @@ public interface ISocket extends Closeable {
      * until the operating system has taken them. Returns at once.
      *
      * @param seconds counts only if {@code on}; more than 65,535 is taken as 65,535
-     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
+     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
      * @throws IllegalArgumentException if {@code on} and {@code seconds} is negative
      */
     void setSoLinger(boolean on, int seconds) throws SocketException;
@@ -247,7 +248,7 @@ public interface ISocket extends Closeable {
     /**
      * The linger time in seconds, -1 if off. Returns at once.
      *
-     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
+     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
      */
     int getSoLinger() throws SocketException;
 
@@ -255,7 +256,7 @@ public interface ISocket extends Closeable {
      * Asks for a size of the operating system's send buffer (SO_SNDBUF), which takes it as a
      * hint. Returns at once.
      *
-     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
+     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
      * @throws IllegalArgumentException if it is 0 or less
      */
     void setSendBufferSize(int bytes) throws SocketException;
@@ -264,7 +265,7 @@ public interface ISocket extends Closeable {
      * The size of the send buffer as the operating system states it, on Linux twice what was
      * asked for. Returns at once.
      *
-     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
+     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
      */
     int getSendBufferSize() throws SocketException;
 
@@ -272,7 +273,7 @@ public interface ISocket extends Closeable {
      * Asks for a size of the operating system's receive buffer (SO_RCVBUF), which takes it as a
      * hint. Returns at once.
      *
-     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
+     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
      * @throws IllegalArgumentException if it is 0 or less
      */
     void setReceiveBufferSize(int bytes) throws SocketException;
@@ -281,9 +282,26 @@ public interface ISocket extends Closeable {
      * The size of the receive buffer as the operating system states it, on Linux twice what was
      * asked for. Returns at once.
      *
-     * @throws SocketException {@code "Socket is closed"}, or the option is not to be had here
+     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
      */
     int getReceiveBufferSize() throws SocketException;
+
+    /**
+     * Sets the traffic class of what is sent, such as {@code 46 << 2} for expedited forwarding (IP_TOS, IPV6_TCLASS). Returns at
+     * once. All connections of a port have that of its key {@code dscp} at first.
+     *
+     * @param trafficClass 0 to 255; the two lowest bits are the system's
+     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
+     * @throws IllegalArgumentException if it is out of range
+     */
+    void setTrafficClass(int trafficClass) throws SocketException;
+
+    /**
+     * The traffic class of what is sent. Returns at once.
+     *
+     * @throws SocketException {@code "Socket is closed"}, or the operating system refuses
+     */
+    int getTrafficClass() throws SocketException;
 
     // -------------------------------------------------------------------- TLS
 
@@ -343,6 +361,13 @@ public interface ISocket extends Closeable {
      * not end here or its handshake is not done. Stays the same after {@link #close}. Returns at once.
      */
     Optional<String> getServerName();
+
+    /**
+     * The TLS session: an id, times, the certificates of both ends, and values that a program keeps in it. The same object at
+     * each call, also after {@link #close}; empty if TLS does not end here or its handshake is not done. That of a native
+     * connection is of this connection only, with a random id, and is created when the connection is accepted. Returns at once.
+     */
+    Optional<SSLSession> getSession();
 
     /**
      * The certificates that the peer identified itself with, its own first. Never empty. Stays

@@ -18,8 +18,10 @@ import org.nativeport.internal.RuntimeCore;
  * <caption>Threads of a runtime</caption>
  * <tr><th>name</th><th>how many</th><th>does</th></tr>
  * <tr><td>{@code np-io-<n>}</td><td>loops, daemon</td><td>moves bytes; runs {@link FrameHandler}s</td></tr>
- * <tr><td>{@code np-callback-<n>}</td><td>one for each callback, virtual where the JDK has
- *     them, otherwise daemon</td><td>runs callbacks, which may wait</td></tr>
+ * <tr><td>{@code np-callback-<n>}</td><td>one for each callback that runs, daemon or virtual: {@link
+ *     CallbackThreads}</td><td>runs callbacks, which may wait</td></tr>
+ * <tr><td>{@code np-exit-flush}</td><td>1 while the virtual machine exits</td><td>waits until output is sent, for
+ *     {@code exitFlush} of the configuration at the longest</td></tr>
  * <tr><td>{@code np-log}</td><td>1, daemon</td><td>writes to {@link System.Logger} {@code org.nativeport}</td></tr>
  * <tr><td>{@code np-keep-alive}</td><td>1 while a listener is started</td><td>keeps the virtual machine from
  *     exiting when {@code main} returns</td></tr>
@@ -102,6 +104,7 @@ public final class NativeRuntime implements AutoCloseable {
         private int loops;
         private int bufferSize = BUFFER_SIZE;
         private Executor executor;
+        private CallbackThreads callbackThreads;
         private boolean keepAlive = true;
 
         private Builder(byte[] config) {
@@ -139,10 +142,16 @@ public final class NativeRuntime implements AutoCloseable {
          * Where callbacks run; they may wait, so it needs a thread for each that does. It stays the
          * program's: the runtime does not shut it down. What it refuses, by whatever it throws, is logged; a new
          * connection is closed then, and futures are completed on the thread of a loop. What it accepts it must run:
-         * nobody else does. Otherwise the runtime has an executor of its own.
+         * nobody else does. Otherwise the runtime has an executor of its own, with {@link #callbackThreads}.
          */
         public Builder callbackExecutor(Executor executor) {
             this.executor = Objects.requireNonNull(executor);
+            return this;
+        }
+
+        /** On which threads callbacks run; as {@code callbackThreads} of the configuration says otherwise. */
+        public Builder callbackThreads(CallbackThreads kind) {
+            callbackThreads = Objects.requireNonNull(kind);
             return this;
         }
 
@@ -156,12 +165,16 @@ public final class NativeRuntime implements AutoCloseable {
          * Makes it and starts its threads. May wait for the file system.
          *
          * @throws IOException if threads or descriptors are short
-         * @throws IllegalArgumentException if the configuration has an error
+         * @throws IllegalArgumentException if the configuration has an error, or asks for virtual threads where this JDK
+         *     has none
          * @throws UnsupportedOperationException without the native library, with the reason
          */
         public NativeRuntime build() throws IOException {
+            Boolean virtual = callbackThreads == null ? null : callbackThreads == CallbackThreads.VIRTUAL;
             return new NativeRuntime(
-                    new RuntimeCore(config, loops, bufferSize, executor, keepAlive));
+                    new RuntimeCore(
+                            config,
+                            new RuntimeCore.Settings(loops, bufferSize, executor, virtual, keepAlive)));
         }
     }
 

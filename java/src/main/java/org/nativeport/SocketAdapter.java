@@ -14,6 +14,7 @@ import java.util.concurrent.atomic.AtomicReference;
 import javax.net.ssl.SSLContext;
 import javax.net.ssl.SSLParameters;
 import javax.net.ssl.SSLPeerUnverifiedException;
+import javax.net.ssl.SSLSession;
 import org.nativeport.internal.JdkSocket;
 import org.nativeport.internal.SocketView;
 
@@ -193,6 +194,16 @@ public class SocketAdapter implements ISocket {
     }
 
     @Override
+    public void setTrafficClass(int trafficClass) throws SocketException {
+        socket.setTrafficClass(trafficClass);
+    }
+
+    @Override
+    public int getTrafficClass() throws SocketException {
+        return socket.getTrafficClass();
+    }
+
+    @Override
     public boolean isSecure() {
         return socket.isSecure();
     }
@@ -220,6 +231,11 @@ public class SocketAdapter implements ISocket {
     @Override
     public Optional<String> getServerName() {
         return socket.getServerName();
+    }
+
+    @Override
+    public Optional<SSLSession> getSession() {
+        return socket.getSession();
     }
 
     @Override

@@ -1,6 +1,7 @@
 package org.nativeport;
 
 import java.io.IOException;
+import java.lang.ref.Reference;
 import java.net.InetSocketAddress;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -32,7 +33,8 @@ import org.nativeport.internal.RuntimeCore;
  * }</pre>
  *
  * What comes faster than it is read waits up to the port's {@code receiveWindow}; then the peer is held back. If the
- * program loses it without closing it, the log says so.
+ * program loses it without closing it, the library closes it, and the log says so. Calls that wait, futures that are not
+ * complete and a {@link FrameHandler} keep it.
  */
 public final class SocketClientCommunication implements ClientCommunicationInterface {
     private final RuntimeCore runtime;
@@ -43,19 +45,27 @@ public final class SocketClientCommunication implements ClientCommunicationInter
     SocketClientCommunication(RuntimeCore runtime, NativeConnection connection) {
         this.runtime = runtime;
         this.connection = connection;
-        runtime.reportLeak(this, connection);
+        runtime.closeWhenLost(this, connection);
     }
 
     @Override
     public byte[] read() throws IOException {
-        refuseOnLoop();
-        return connection.input().readFrame(Deadline.after(soTimeout));
+        return read(soTimeout);
     }
 
     @Override
     public byte[] read(Duration timeout) throws IOException {
+        return read(millis(timeout));
+    }
+
+    private byte[] read(int timeoutMillis) throws IOException {
         refuseOnLoop();
-        return connection.input().readFrame(Deadline.after(millis(timeout)));
+        try {
+            return connection.input().readFrame(Deadline.after(timeoutMillis));
+        } finally {
+            // Whoever waits has not lost it.
+            Reference.reachabilityFence(this);
+        }
     }
 
     @Override
@@ -109,19 +119,27 @@ public final class SocketClientCommunication implements ClientCommunicationInter
 
     @Override
     public void write(byte[] transaction) throws IOException {
-        connection.output().writeFrame(transaction, 0, transaction.length, flags, Deadline.after(0));
+        write(transaction, 0, transaction.length, Deadline.after(0));
     }
 
     @Override
     public void write(byte[] data, int offset, int length) throws IOException {
         Objects.checkFromIndexSize(offset, length, data.length);
-        connection.output().writeFrame(data, offset, length, flags, Deadline.after(0));
+        write(data, offset, length, Deadline.after(0));
     }
 
     @Override
     public void write(byte[] transaction, Duration timeout) throws IOException {
-        Deadline deadline = Deadline.after(millis(timeout));
-        connection.output().writeFrame(transaction, 0, transaction.length, flags, deadline);
+        write(transaction, 0, transaction.length, Deadline.after(millis(timeout)));
+    }
+
+    private void write(byte[] data, int offset, int length, Deadline deadline) throws IOException {
+        try {
+            connection.output().writeFrame(data, offset, length, flags, deadline);
+            connection.awaitSentAtExit();
+        } finally {
+            Reference.reachabilityFence(this);
+        }
     }
 
     @Override
@@ -139,7 +157,12 @@ public final class SocketClientCommunication implements ClientCommunicationInter
             Objects.requireNonNull(frame);
         }
         if (frames.length > 0) {
-            connection.output().writeFrames(frames, flags);
+            try {
+                connection.output().writeFrames(frames, flags);
+                connection.awaitSentAtExit();
+            } finally {
+                Reference.reachabilityFence(this);
+            }
         }
     }
 
@@ -150,7 +173,12 @@ public final class SocketClientCommunication implements ClientCommunicationInter
 
     @Override
     public CompletionStage<Void> writeAsync(byte[] transaction) {
-        return connection.output().writeFrameAsync(Objects.requireNonNull(transaction), flags);
+        CompletableFuture<Void> taken =
+                connection.output().writeFrameAsync(Objects.requireNonNull(transaction), flags);
+        if (!taken.isDone()) {
+            taken.whenComplete((nothing, failure) -> Reference.reachabilityFence(this));
+        }
+        return taken;
     }
 
     @Override

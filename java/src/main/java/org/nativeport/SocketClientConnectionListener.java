@@ -247,7 +247,7 @@ public class SocketClientConnectionListener
     private static ISocket socket(RuntimeCore core, NativeConnection connection) {
         NativeSocket socket = new NativeSocket(connection);
         // What its streams hold too, and not the adapter.
-        core.reportLeak(socket, connection);
+        core.closeWhenLost(socket, connection);
         return new SocketAdapter(socket);
     }
 

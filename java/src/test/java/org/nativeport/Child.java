@@ -42,11 +42,12 @@ public final class Child {
             case "serve" -> serve(true);
             case "serve-without-keep-alive" -> serve(false);
             case "exit-under-load" -> exitUnderLoad(arguments[1]);
+            case "exit-owing" -> ChildServers.exitOwing(arguments[1], arguments[2]);
             case "unavailable" -> unavailable();
             case "self-test" -> System.exit(SelfTest.run(new String[] {"--self-test"}, System.out));
             case "reload" -> reload(Path.of(arguments[1]), Integer.parseInt(arguments[2]));
             case "hold" -> ChildServers.hold(arguments[1], Boolean.parseBoolean(arguments[2]));
-            case "many" -> ChildServers.many(Way.valueOf(arguments[1]));
+            case "many" -> ChildServers.many(Way.valueOf(arguments[1]), arguments[2]);
             case "busy" -> ChildServers.busy();
             case "forget" -> ChildServers.forget();
             case "threads" -> newThreads();

@@ -7,6 +7,8 @@ import java.io.DataInputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.InputStreamReader;
+import java.io.OutputStream;
+import java.io.UncheckedIOException;
 import java.lang.ref.Reference;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -106,7 +108,7 @@ final class ChildServers {
     // ------------------------------------------------------------------ many
 
     /** Sends everything back, on as many connections as come. */
-    static void many(Way way) throws Exception {
+    static void many(Way way, String callbackThreads) throws Exception {
         Served served =
                 Served.by(
                         way,
@@ -117,7 +119,9 @@ final class ChildServers {
                         "maxHandshakes",
                         "0",
                         "maxHandshakesPerAddress",
-                        "0");
+                        "0",
+                        "Runtime.callbackThreads",
+                        callbackThreads);
         say("port " + served.port());
         while (order() != null) {
             say("consumed " + served.clients.size());
@@ -140,7 +144,7 @@ final class ChildServers {
                     }
                     return null;
                 };
-        Served served = Served.by(Way.CALLBACK, false, program);
+        Served served = Served.by(Way.CALLBACK, false, program, "Runtime.callbackThreads", "virtual");
         say("port " + served.port());
         while (order() != null) {
             say("came " + served.listener.getServerSocket().getMetrics().bytesIn());
@@ -194,6 +198,80 @@ final class ChildServers {
         }
         say("first byte " + kept.read());
         served.close();
+    }
+
+    // ------------------------------------------------------------ exit-owing
+
+    /** More than the buffers of the system hold. */
+    static final int OWED_BYTES = 24 << 20;
+
+    /** What a peer begins with that is to be owed something in this way. */
+    static int firstByte(String way) {
+        return way.equals("STREAM") || way.equals("HOOK") ? 'G' : 1;
+    }
+
+    /**
+     * Writes {@link #OWED_BYTES} to who comes, and exits: a STREAM by one call; FRAMES; ASYNC and LOOP, on the thread of a
+     * loop, some that wait for room in the native queue; HOOK while the machine exits.
+     */
+    static void exitOwing(String way, String exitFlush) throws Exception {
+        ServerConfig config =
+                ServerConfig.builder()
+                        .set("Runtime", "exitFlush", exitFlush)
+                        .addPort("")
+                        .setPort("port", "0")
+                        .setPort("bindAddress", "127.0.0.1")
+                        .setPort("compression", "off")
+                        .setPort("sendQueueLimit", way.equals("ASYNC") || way.equals("LOOP") ? "1M" : "64M")
+                        .build();
+        byte[] frame = new byte[1 << 20];
+        var listener =
+                new SocketClientConnectionListener(
+                        config,
+                        new ConnectionHandler() {
+                            @Override
+                            public boolean connectsOnLoop() {
+                                return way.equals("LOOP");
+                            }
+
+                            @Override
+                            public void onUnknownConnect(ISocket socket, int firstByte) throws Exception {
+                                OutputStream out = socket.getOutputStream();
+                                if (way.equals("HOOK")) {
+                                    Runtime.getRuntime().addShutdownHook(new Thread(() -> writeOwed(out)));
+                                } else {
+                                    writeOwed(out);
+                                }
+                                exit();
+                            }
+
+                            @Override
+                            public void onClientConnect(SocketClientCommunication client) throws Exception {
+                                for (int i = 0; i < OWED_BYTES / frame.length; i++) {
+                                    if (way.equals("ASYNC")) {
+                                        client.writeAsync(frame);
+                                    } else {
+                                        client.write(frame);
+                                    }
+                                }
+                                exit();
+                            }
+                        });
+        listener.start();
+        say("port " + listener.getLocalPort());
+    }
+
+    private static void writeOwed(OutputStream out) {
+        try {
+            out.write(new byte[OWED_BYTES]);
+        } catch (IOException failure) {
+            throw new UncheckedIOException(failure);
+        }
+    }
+
+    private static void exit() {
+        say("written");
+        System.exit(5);
     }
 
     // ------------------------------------------------------------------ peek

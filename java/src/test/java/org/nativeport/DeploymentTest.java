@@ -163,7 +163,7 @@ class DeploymentTest {
             List<String> names = List.of(child.hears("threads ").split("/"));
             assertEquals(
                     List.of(), names.stream().filter(name -> !name.startsWith("np-")).toList(), names.toString());
-            for (String kind : List.of("io-0", "log", "keep-alive", "cleaner", "handshake-0", "acc-")) {
+            for (String kind : List.of("io-0", "log", "keep-alive", "handshake-0", "acc-")) {
                 assertTrue(names.stream().anyMatch(name -> name.startsWith("np-" + kind)), kind + " in " + names);
             }
             assertEquals(0, child.exitCode());

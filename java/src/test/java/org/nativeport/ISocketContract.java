@@ -20,6 +20,7 @@ import java.io.OutputStream;
 import java.net.InetSocketAddress;
 import java.net.Socket;
 import java.net.SocketException;
+import java.net.SocketOption;
 import java.net.SocketTimeoutException;
 import java.net.StandardSocketOptions;
 import java.util.ArrayDeque;
@@ -30,7 +31,9 @@ import java.util.Deque;
 import java.util.List;
 import java.util.Optional;
 import java.util.Random;
+import java.util.Set;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Collectors;
 import javax.net.ssl.SNIHostName;
 import javax.net.ssl.SSLPeerUnverifiedException;
 import javax.net.ssl.SSLSession;
@@ -421,6 +424,8 @@ abstract class ISocketContract {
         assertIsClosed(socket::getSendBufferSize);
         assertIsClosed(() -> socket.setReceiveBufferSize(10_000));
         assertIsClosed(socket::getReceiveBufferSize);
+        assertIsClosed(() -> socket.setTrafficClass(0));
+        assertIsClosed(socket::getTrafficClass);
     }
 
     @Test
@@ -436,7 +441,6 @@ abstract class ISocketContract {
     @Test
     void a_peer_that_resets_is_a_socket_exception() throws Exception {
         socket.getOutputStream().write(random(100_000)); // unread bytes at the peer
-        peer.setSoLinger(true, 0);
         resetPeer();
         SocketException e = assertThrows(SocketException.class, () -> {
             for (;;) {
@@ -451,16 +455,29 @@ abstract class ISocketContract {
     void a_peer_that_resets_ends_a_parked_write() throws Exception {
         Task<Void> writer = Tasks.start(() -> socket.getOutputStream().write(new byte[MORE_THAN_BUFFERS]))
                 .awaitParked();
-        peer.setSoLinger(true, 0);
         resetPeer();
         SocketException e = assertThrows(SocketException.class, writer::get);
         assertNotEquals("Socket closed", e.getMessage());
         assertFalse(socket.isClosed());
     }
 
-    /** Ends the peer by a reset. */
-    void resetPeer() throws IOException {
-        peer.close();
+    @Test
+    void reads_after_a_reset_are_a_socket_exception_each_time() throws Exception {
+        InputStream in = socket.getInputStream();
+        Task<Integer> reader = Tasks.start(() -> in.read()).awaitParked();
+        resetPeer();
+        for (Tasks.Action read : List.<Tasks.Action>of(reader::get, in::read, () -> in.read(new byte[20_000]), in::read)) {
+            assertNotEquals("Socket closed", assertThrows(SocketException.class, read::run).getMessage());
+        }
+        assertFalse(socket.isClosed());
+        assertEquals(0, socket.getSoTimeout());
+    }
+
+    /** Ends the peer by a reset, without a close_notify. */
+    private void resetPeer() throws IOException {
+        Socket wire = Wires.below(peer);
+        wire.setSoLinger(true, 0);
+        wire.close();
     }
 
     @Test
@@ -549,6 +566,28 @@ abstract class ISocketContract {
             }
             throw new IOException("ended in order after " + count);
         });
+    }
+
+    @Test
+    void a_connection_that_the_program_has_lost_is_closed() throws Exception {
+        Socket left = peerOfLostConnection();
+        Task<Void> end = Tasks.start(() -> {
+            try {
+                assertEquals(-1, left.getInputStream().read());
+            } catch (IOException reset) {
+                assertFalse(reset instanceof SocketTimeoutException);
+            }
+        });
+        Tasks.await("the end of a connection", () -> {
+            System.gc();
+            return end.result().isDone();
+        });
+        end.get();
+    }
+
+    /** In a method of its own, as its frame may hold what its variables have held. */
+    private Socket peerOfLostConnection() throws Exception {
+        return closedAfterwards(connect().peer());
     }
 
     // ------------------------------------------------------------- half-close
@@ -651,6 +690,17 @@ abstract class ISocketContract {
     }
 
     @Test
+    void a_reader_behind_a_parked_one_has_its_own_time_limit() throws Exception {
+        InputStream in = socket.getInputStream();
+        Task<Integer> first = Tasks.start(() -> in.read()).awaitParked();
+        socket.setSoTimeout(1);
+        assertThrows(SocketTimeoutException.class, in::read);
+        assertThrows(SocketTimeoutException.class, () -> in.read(new byte[20_000]));
+        peerSends("x");
+        assertEquals('x', first.get());
+    }
+
+    @Test
     void a_negative_time_is_refused() {
         assertThrows(IllegalArgumentException.class, () -> socket.setSoTimeout(-1));
         assertThrows(IllegalArgumentException.class, () -> socket.doSynchronousSSLHandshake(-1));
@@ -668,28 +718,49 @@ abstract class ISocketContract {
         assertEquals(-1, socket.getSoLinger());
     }
 
-    /** Sets an option or gets a SocketException. */
-    private interface Option {
-        void set(boolean on) throws SocketException;
-    }
-
-    private boolean isTaken(Option option, boolean on) {
-        try {
-            option.set(on);
-            return true;
-        } catch (SocketException e) {
-            return false;
+    @Test
+    void options_are_read_as_they_were_set() throws Exception {
+        Socket view = socket.asSocket();
+        for (boolean on : new boolean[] {true, false, true}) {
+            socket.setTcpNoDelay(on);
+            assertEquals(on, view.getTcpNoDelay());
+            socket.setKeepAlive(on);
+            assertEquals(on, view.getKeepAlive());
+            view.setTcpNoDelay(!on);
+            assertEquals(!on, socket.getTcpNoDelay());
+            view.setKeepAlive(!on);
+            assertEquals(!on, socket.getKeepAlive());
         }
+        socket.setTrafficClass(46 << 2);
+        assertEquals(46 << 2, view.getTrafficClass());
+        view.setTrafficClass(0);
+        assertEquals(0, socket.getTrafficClass());
     }
 
     @Test
-    void an_option_is_read_as_it_was_set_or_refused_and_unchanged() throws Exception {
-        for (boolean on : new boolean[] {true, false, true}) {
-            boolean before = socket.getTcpNoDelay();
-            assertEquals(isTaken(socket::setTcpNoDelay, on) ? on : before, socket.getTcpNoDelay());
-            before = socket.getKeepAlive();
-            assertEquals(isTaken(socket::setKeepAlive, on) ? on : before, socket.getKeepAlive());
+    void buffer_sizes_are_hints_that_the_system_answers_with_at_least_as_much() throws Exception {
+        socket.setSendBufferSize(50_000);
+        assertTrue(socket.getSendBufferSize() >= 50_000);
+        socket.setReceiveBufferSize(50_000);
+        assertTrue(socket.getReceiveBufferSize() >= 50_000);
+    }
+
+    @Test
+    void every_option_that_as_socket_supports_is_answered_and_can_be_set_to_that() throws Exception {
+        Socket view = socket.asSocket();
+        for (SocketOption<?> option : view.supportedOptions()) {
+            setToItself(view, option);
         }
+        assertEquals(
+                Set.of("TCP_NODELAY", "SO_KEEPALIVE", "SO_REUSEADDR", "SO_LINGER", "SO_SNDBUF", "SO_RCVBUF", "IP_TOS"),
+                view.supportedOptions().stream().map(SocketOption::name).collect(Collectors.toSet()));
+        assertThrows(UnsupportedOperationException.class, () -> view.getOption(StandardSocketOptions.IP_MULTICAST_TTL));
+    }
+
+    private static <T> void setToItself(Socket socket, SocketOption<T> option) throws IOException {
+        T value = socket.getOption(option);
+        assertInstanceOf(option.type(), value, option.name());
+        socket.setOption(option, value);
     }
 
     @Test
@@ -697,6 +768,7 @@ abstract class ISocketContract {
         assertThrows(IllegalArgumentException.class, () -> socket.setSendBufferSize(0));
         assertThrows(IllegalArgumentException.class, () -> socket.setReceiveBufferSize(-1));
         assertThrows(IllegalArgumentException.class, () -> socket.setSoLinger(true, -1));
+        assertThrows(IllegalArgumentException.class, () -> socket.setTrafficClass(256));
     }
 
     // -------------------------------------------------------------------- TLS
@@ -725,6 +797,28 @@ abstract class ISocketContract {
     }
 
     @Test
+    void the_session_of_tls_has_id_times_and_certificates_and_stays_after_close() throws Exception {
+        assumeTrue(isTls());
+        SSLSession known = ((SSLSocket) peer).getSession();
+        for (int i = 0; i < 2; i++) {
+            SSLSession session = socket.getSession().get();
+            assertSame(session, socket.getSession().get());
+            assertTrue(session.getId().length > 0);
+            assertArrayEquals(session.getId(), session.getId());
+            long age = System.currentTimeMillis() - session.getCreationTime();
+            assertTrue(age >= 0 && age < TimeUnit.SECONDS.toMillis(Tasks.PATIENCE_SECONDS), () -> age + " ms");
+            assertTrue(session.getLastAccessedTime() >= session.getCreationTime());
+            assertArrayEquals(known.getPeerCertificates(), session.getLocalCertificates());
+            assertEquals(known.getPeerPrincipal(), session.getLocalPrincipal());
+            assertEquals(known.getProtocol(), session.getProtocol());
+            assertEquals(known.getCipherSuite(), session.getCipherSuite());
+            session.putValue("name", "value");
+            assertEquals("value", session.getValue("name"));
+            socket.close();
+        }
+    }
+
+    @Test
     void a_plain_connection_has_no_facts_of_tls_and_its_handshake_no_effect() throws Exception {
         assumeFalse(isTls());
         socket.doSynchronousSSLHandshake(1);
@@ -733,6 +827,7 @@ abstract class ISocketContract {
         assertEquals(Optional.empty(), socket.getCipherSuite());
         assertEquals(Optional.empty(), socket.getServerName());
         assertEquals(Optional.empty(), socket.getApplicationProtocol());
+        assertEquals(Optional.empty(), socket.getSession());
         assertThrows(SSLPeerUnverifiedException.class, socket::getPeerCertificates);
     }
 
@@ -806,8 +901,8 @@ abstract class ISocketContract {
         assertEquals(socket.getTcpNoDelay(), view.getOption(StandardSocketOptions.TCP_NODELAY));
         assertEquals(socket.getKeepAlive(), view.getKeepAlive());
         assertEquals(socket.getKeepAlive(), view.getOption(StandardSocketOptions.SO_KEEPALIVE));
-        assertTrue(view.supportedOptions().contains(StandardSocketOptions.SO_SNDBUF));
-        assertThrows(UnsupportedOperationException.class, () -> view.getOption(StandardSocketOptions.IP_TOS));
+        view.setOption(StandardSocketOptions.IP_TOS, 8);
+        assertEquals(8, socket.getTrafficClass());
     }
 
     @Test

@@ -69,7 +69,7 @@ final class JdkConnections {
                 .getSocketFactory()
                 .createSocket(plain, "localhost", plain.getPort(), true);
         client.setSSLParameters(clientParameters(version));
-        return client;
+        return Wires.note(client, plain);
     }
 
     /** Does the handshake on both ends. */

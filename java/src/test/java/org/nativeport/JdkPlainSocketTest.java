@@ -3,7 +3,7 @@ package org.nativeport;
 import java.net.Socket;
 
 /** SocketAdapter over a plain socket of the JDK. */
-class JdkPlainSocketTest extends JdkSocketContract {
+class JdkPlainSocketTest extends ISocketContract {
     @Override
     Connection connect() throws Exception {
         JdkConnections.Ends<Socket> ends =

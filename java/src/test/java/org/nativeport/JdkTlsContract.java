@@ -20,7 +20,7 @@ import org.junit.jupiter.api.Test;
 import org.nativeport.Tasks.Task;
 
 /** What SocketAdapter promises over TLS of the JDK, where it does the handshake itself. */
-abstract class JdkTlsContract extends JdkSocketContract {
+abstract class JdkTlsContract extends ISocketContract {
     private static final byte[] HANDSHAKE_RECORD_HEADER = {22, 3, 1, 0x40, 0};
 
     final String version;

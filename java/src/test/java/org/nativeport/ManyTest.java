@@ -38,7 +38,7 @@ class ManyTest {
                         }
                     }
                 };
-        try (var listener = new SocketClientConnectionListener(Served.config(), handler)) {
+        try (var listener = new SocketClientConnectionListener(Served.config("Runtime.callbackThreads", "virtual"), handler)) {
             listener.start();
             List<Peer> peers = new ArrayList<>();
             try {

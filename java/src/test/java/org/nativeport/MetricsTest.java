@@ -178,7 +178,7 @@ class MetricsTest {
                             5 * 4,
                             bytesIn,
                             bytesOut,
-                            Map.of("host_closed", ended, "admission_refused", (long) REFUSED),
+                            Map.of("peer_closed", ended, "admission_refused", (long) REFUSED),
                             told.memoryBytes(),
                             told.logDropped(),
                             told.loopsHeldUp(),

@@ -30,14 +30,11 @@ final class Peer implements Closeable {
     private static final SSLContext TRUSTING = trusting();
 
     final Socket socket;
-    /** Below TLS; the same as {@link #socket} without. */
-    private final Socket plain;
     final DataInputStream in;
     final DataOutputStream out;
 
-    private Peer(Socket socket, Socket plain) throws IOException {
+    private Peer(Socket socket) throws IOException {
         this.socket = socket;
-        this.plain = plain;
         socket.setSoTimeout(TIMEOUT_MILLIS);
         socket.setTcpNoDelay(true);
         in = new DataInputStream(socket.getInputStream());
@@ -47,7 +44,7 @@ final class Peer implements Closeable {
     /** Connects, and sends nothing. */
     static Peer connect(int port) throws IOException {
         Socket socket = new Socket(InetAddress.getLoopbackAddress(), port);
-        return new Peer(socket, socket);
+        return new Peer(socket);
     }
 
     /** Returns when nobody can connect any more. */
@@ -77,7 +74,7 @@ final class Peer implements Closeable {
         // The JDK does not send a name without a dot by itself.
         parameters.setServerNames(List.of(new SNIHostName("localhost")));
         socket.setSSLParameters(parameters);
-        Peer peer = new Peer(socket, plain);
+        Peer peer = new Peer(Wires.note(socket, plain));
         socket.startHandshake();
         return peer;
     }
@@ -150,7 +147,7 @@ final class Peer implements Closeable {
     /** Sends what was put, and ends the output of the socket below TLS. */
     void finishWithoutCloseNotify() throws IOException {
         out.flush();
-        plain.shutdownOutput();
+        Wires.below(socket).shutdownOutput();
     }
 
     /** Sends nothing more; answers are still read. */
@@ -161,6 +158,7 @@ final class Peer implements Closeable {
 
     /** Ends without a word: the other end gets a reset. */
     void reset() throws IOException {
+        Socket plain = Wires.below(socket);
         if (!plain.isClosed()) {
             plain.setSoLinger(true, 0);
             plain.close();

@@ -116,7 +116,7 @@ class PressureTest {
 
     @Test
     void everyConnectionMayHaveAThreadOfItsOwn() throws Exception {
-        assertAllAreAnswered(List.of("-Xmx1g", "-Xss256k"), Way.THREAD, LongForm.count(300, 10_000));
+        assertAllAreAnswered(List.of("-Xmx1g", "-Xss256k"), Way.THREAD, "platform", LongForm.count(300, 10_000));
     }
 
     @Test
@@ -127,7 +127,7 @@ class PressureTest {
                         "-Xmx1g",
                         "-Djdk.virtualThreadScheduler.parallelism=2",
                         "-Djdk.virtualThreadScheduler.maxPoolSize=2");
-        assertAllAreAnswered(options, Way.CALLBACK, LongForm.count(1000, 10_000));
+        assertAllAreAnswered(options, Way.CALLBACK, "virtual", LongForm.count(1000, 10_000));
     }
 
     @Test
@@ -161,10 +161,10 @@ class PressureTest {
         }
     }
 
-    private static void assertAllAreAnswered(List<String> options, Way way, int count)
+    private static void assertAllAreAnswered(List<String> options, Way way, String callbackThreads, int count)
             throws Exception {
         List<Peer> peers = new ArrayList<>();
-        try (ChildProcess child = ChildProcess.start(options, "many", way.name())) {
+        try (ChildProcess child = ChildProcess.start(options, "many", way.name(), callbackThreads)) {
             int port = child.hearsNumber("port");
             long begun = System.nanoTime();
             for (int i = 0; i < count; i++) {

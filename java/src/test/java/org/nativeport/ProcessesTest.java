@@ -2,11 +2,13 @@ package org.nativeport;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.io.IOException;
 import java.io.OutputStream;
+import java.net.SocketException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -59,6 +61,40 @@ class ProcessesTest {
                 assertEnds(child, 3);
             }
         }
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"STREAM", "FRAMES", "ASYNC", "LOOP", "HOOK"})
+    void whatWasWrittenBeforeAnExitArrives(String way) throws Exception {
+        try (ChildProcess child = ChildProcess.start("exit-owing", way, "10m");
+                Peer peer = Peer.connect(child.hearsNumber("port"))) {
+            peer.out.write(ChildServers.firstByte(way));
+            peer.flush();
+            child.hears("written");
+            assertTrue(readToEnd(peer) >= ChildServers.OWED_BYTES);
+            assertEnds(child, 5);
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"STREAM", "FRAMES", "ASYNC", "LOOP", "HOOK"})
+    void aPeerThatIsStillOwedSomethingWhenTheProcessEndsIsReset(String way) throws Exception {
+        try (ChildProcess child = ChildProcess.start("exit-owing", way, "0");
+                Peer peer = Peer.connect(child.hearsNumber("port"))) {
+            peer.out.write(ChildServers.firstByte(way));
+            peer.flush();
+            assertEnds(child, 5);
+            assertThrows(SocketException.class, () -> readToEnd(peer));
+        }
+    }
+
+    private static long readToEnd(Peer peer) throws IOException {
+        byte[] bytes = new byte[1 << 16];
+        long all = 0;
+        for (int count; (count = peer.in.read(bytes)) >= 0; ) {
+            all += count;
+        }
+        return all;
     }
 
     @Test
@@ -177,7 +213,7 @@ class ProcessesTest {
     }
 
     @Test
-    void aConnectionThatTheProgramHasLostIsNamedInTheLogAndOneWhoseStreamItHasIsNot() throws Exception {
+    void aConnectionThatTheProgramHasLostIsClosedAndNamedInTheLogAndOneWhoseStreamItHasIsNot() throws Exception {
         try (ChildProcess child = ChildProcess.start("forget")) {
             int port = child.hearsNumber("port");
             // The log outlives it.
@@ -200,6 +236,7 @@ class ProcessesTest {
                 String said = child.said();
                 assertEquals(2, said.split("it was not closed", -1).length, said);
                 assertTrue(said.contains(local), said);
+                lost.expectEnd();
                 child.saysNoMore();
                 assertEquals('G', child.hearsNumber("first byte"));
             }

@@ -11,6 +11,9 @@ import java.util.concurrent.TimeUnit;
  * program for each of them.
  */
 final class Served implements Closeable {
+    /** In front of a key of that section. */
+    private static final String RUNTIME = "Runtime.";
+
     static final int SECONDS = Tasks.PATIENCE_SECONDS;
 
     /** Who decides about admissions: nobody, the callback itself, or the test. */
@@ -115,7 +118,7 @@ final class Served implements Closeable {
         return tls ? tlsConfig(settings) : config(settings);
     }
 
-    /** Settings of the port are pairs of key and value. */
+    /** Settings of the port, and with {@code "Runtime."} in front of the runtime, are pairs of key and value. */
     static Served plain(String... settings) throws IOException {
         return new Served(config(settings), Admissions.NONE, true, null, null);
     }
@@ -164,7 +167,11 @@ final class Served implements Closeable {
                         .setPort("port", "0")
                         .setPort("bindAddress", "127.0.0.1");
         for (int i = 0; i < settings.length; i += 2) {
-            builder.setPort(settings[i], settings[i + 1]);
+            if (settings[i].startsWith(RUNTIME)) {
+                builder.set("Runtime", settings[i].substring(RUNTIME.length()), settings[i + 1]);
+            } else {
+                builder.setPort(settings[i], settings[i + 1]);
+            }
         }
         return builder;
     }

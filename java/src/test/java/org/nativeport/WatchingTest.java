@@ -125,7 +125,7 @@ class WatchingTest {
     @Test
     void theLogHasALineForEachConnectionWithThePropertiesOfThePage(@TempDir Path folder) throws Exception {
         Files.writeString(folder.resolve("logging.properties"), blocks(page(), "properties").get(0));
-        serve(blocks(page(), "sh").get(1).strip(), folder, " closed: host_closed in open after ");
+        serve(blocks(page(), "sh").get(1).strip(), folder, " closed: peer_closed in open after ");
     }
 
     /** Runs the server of the README by a command, until two clients have come and it has said these words. */

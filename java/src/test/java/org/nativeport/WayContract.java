@@ -95,7 +95,7 @@ abstract class WayContract {
     private static void endsInOrder(Peer peer, SocketClientCommunication client) throws Exception {
         peer.finish();
         peer.expectEnd();
-        assertEquals("host_closed", Served.ended(client).reason());
+        assertEquals("peer_closed", Served.ended(client).reason());
     }
 
     @Test
@@ -107,7 +107,7 @@ abstract class WayContract {
                 assertArrayEquals("last".getBytes(), peer.receive());
                 peer.finishWithoutCloseNotify();
                 peer.expectEnd();
-                assertEquals("host_closed", Served.ended(client).reason());
+                assertEquals("peer_closed", Served.ended(client).reason());
             }
             try (Peer peer = connect(served)) {
                 peer.out.writeBytes("Gone");
@@ -133,7 +133,7 @@ abstract class WayContract {
                     assertArrayEquals("echo".getBytes(), peer.receive());
                     endsInOrder(peer, client);
                     CloseInfo how = Served.ended(client);
-                    assertEquals(CloseInfo.Party.HOST, how.by());
+                    assertEquals(CloseInfo.Party.PEER, how.by());
                     assertEquals(0, how.unsentBytes());
                     assertTrue(client.isClosed());
                     assertThrows(SocketException.class, () -> client.offer(new byte[1]));
@@ -303,7 +303,7 @@ abstract class WayContract {
             sender.get();
             peer.expectEnd();
             CloseInfo how = Served.ended(served.nextClient());
-            assertEquals("host_closed", how.reason());
+            assertEquals("peer_closed", how.reason());
             assertEquals(0, how.unsentBytes());
         }
     }
@@ -368,7 +368,7 @@ abstract class WayContract {
                 assertArrayEquals(FAREWELL, peer.receive());
             }
             peer.expectEnd();
-            assertEquals("host_closed", Served.ended(served.nextClient()).reason());
+            assertEquals("peer_closed", Served.ended(served.nextClient()).reason());
             stream.out.writeBytes("stream");
             stream.finish();
             assertEquals("streamafter the end", new String(stream.in.readAllBytes()));
@@ -634,7 +634,7 @@ abstract class WayContract {
                 }
                 stopped.get(Served.SECONDS, TimeUnit.SECONDS);
                 for (int i = 0; i < 6; i++) {
-                    assertEquals("host_closed", Served.ended(served.nextClient()).reason());
+                    assertEquals("peer_closed", Served.ended(served.nextClient()).reason());
                 }
             } finally {
                 for (Peer peer : peers) {

@@ -32,8 +32,12 @@ final class Answer {
     }
 
     String text() {
-        byte[] text = new byte[bytes.getInt()];
-        bytes.get(text);
-        return new String(text, StandardCharsets.UTF_8);
+        return new String(array(), StandardCharsets.UTF_8);
+    }
+
+    byte[] array() {
+        byte[] array = new byte[bytes.getInt()];
+        bytes.get(array);
+        return array;
     }
 }

@@ -3,6 +3,7 @@ package org.nativeport.internal;
 import java.io.IOException;
 import java.net.SocketException;
 import java.net.SocketTimeoutException;
+import java.util.Arrays;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
@@ -32,6 +33,8 @@ public final class ConnectionInput {
     /** Of so many items one looks at the clock. */
     private static final int LOOK = 8;
 
+    private static final byte[] NOTHING = {};
+
     private static final int PAUSED_BY_WINDOW = 1;
     private static final int PAUSED_BY_OUTPUT = 2;
     private static final int PAUSED_BY_PROGRAM = 4;
@@ -44,6 +47,8 @@ public final class ConnectionInput {
     private final ReentrantLock pauseLock = new ReentrantLock();
     private volatile int paused;
     private volatile boolean ended;
+    /** The program has come to the peer's end: a read has said so, or the handler has nothing more to get. */
+    private volatile boolean endShown;
     private volatile boolean shutdown;
     private volatile Thread reader;
     private volatile FrameHandler frameHandler;
@@ -51,7 +56,7 @@ public final class ConnectionInput {
     private volatile boolean isShown;
 
     /** Of a stream: what is left of the item that was taken last. Under {@code readLock}. */
-    private byte[] piece = {};
+    private byte[] piece = NOTHING;
 
     private int pieceAt;
 
@@ -102,6 +107,7 @@ public final class ConnectionInput {
         endWithConnection();
         if (isShown) {
             // Everything was handed over, and what was answered is flushed first.
+            endShown = true;
             connection.close();
         }
     }
@@ -222,32 +228,66 @@ public final class ConnectionInput {
 
     /** Bytes of a stream, at least one, or -1 behind the last. May park. */
     public int read(byte[] target, int offset, int length, Deadline deadline) throws IOException {
-        if (NativeLoop.isLoopThread()) {
-            throw new IllegalStateException("the thread of a loop must not wait");
-        }
-        acquireTurn(deadline);
+        acquireStreamTurn(deadline);
         try {
-            requireOpen();
-            if (shutdown) {
+            if (!beginPiece(deadline)) {
                 return -1;
-            }
-            if (length == 0) {
-                return 0;
-            }
-            if (pieceAt == piece.length) {
-                byte[] item = next(deadline);
-                if (item == null) {
-                    return -1;
-                }
-                piece = item;
-                pieceAt = 0;
             }
             int count = Math.min(length, piece.length - pieceAt);
             System.arraycopy(piece, pieceAt, target, offset, count);
             pieceAt += count;
+            letGoOfPiece();
             return count;
         } finally {
             readLock.unlock();
+        }
+    }
+
+    /** The same in an array that is the caller's from then on; null behind the last. May park. */
+    public byte[] take(Deadline deadline) throws IOException {
+        acquireStreamTurn(deadline);
+        try {
+            if (!beginPiece(deadline)) {
+                return null;
+            }
+            byte[] taken = pieceAt == 0 ? piece : Arrays.copyOfRange(piece, pieceAt, piece.length);
+            pieceAt = piece.length;
+            letGoOfPiece();
+            return taken;
+        } finally {
+            readLock.unlock();
+        }
+    }
+
+    private void acquireStreamTurn(Deadline deadline) throws IOException {
+        if (NativeLoop.isLoopThread()) {
+            throw new IllegalStateException("the thread of a loop must not wait");
+        }
+        acquireTurn(deadline);
+    }
+
+    /** Under {@code readLock}: at least one byte is left of the piece then; false behind the last. */
+    private boolean beginPiece(Deadline deadline) throws IOException {
+        requireOpen();
+        if (shutdown) {
+            return false;
+        }
+        if (pieceAt == piece.length) {
+            byte[] item = next(deadline);
+            if (item == null) {
+                return false;
+            }
+            piece = item;
+            pieceAt = 0;
+        }
+        return true;
+    }
+
+    /** Under {@code readLock}: nothing is held of what was read. */
+    private void letGoOfPiece() {
+        if (pieceAt == piece.length) {
+            piece = NOTHING;
+            pieceAt = 0;
         }
     }
 
@@ -359,6 +399,9 @@ public final class ConnectionInput {
                 throw failure;
             }
         }
+        if (!shutdown) {
+            endShown = true;
+        }
         return null;
     }
 
@@ -432,6 +475,7 @@ public final class ConnectionInput {
         }
         isShown = true;
         if (ended) {
+            endShown = true;
             connection.close();
         }
     }
@@ -439,6 +483,10 @@ public final class ConnectionInput {
     /** Whether a handler takes what comes. */
     boolean isShown() {
         return isShown;
+    }
+
+    boolean hasShownEnd() {
+        return endShown;
     }
 
     /** On the loop's thread, to the handler that was set last. One that fails ends its connection. */

@@ -687,6 +687,20 @@ public final class ConnectionOutput implements Runnable {
         }
     }
 
+    /** Bytes that were taken, here or by the native, and are not with the operating system yet. */
+    long unsentBytes() {
+        NativeLoop.lock(writeLock);
+        try {
+            long bytes = Math.max(0, Native.connCount(id, Native.UNSENT));
+            for (Unsent frame = unsent.first; frame != null; frame = frame.next) {
+                bytes += HEADER + frame.data.length;
+            }
+            return bytes;
+        } finally {
+            writeLock.unlock();
+        }
+    }
+
     /** Bytes on the wire of what was taken here and not by the native. */
     long owedBytes() {
         NativeLoop.lock(writeLock);

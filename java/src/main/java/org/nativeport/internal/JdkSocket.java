@@ -22,6 +22,7 @@ import javax.net.ssl.SSLException;
 import javax.net.ssl.SSLHandshakeException;
 import javax.net.ssl.SSLParameters;
 import javax.net.ssl.SSLPeerUnverifiedException;
+import javax.net.ssl.SSLSession;
 import javax.net.ssl.SSLSocket;
 import org.nativeport.ISocket;
 
@@ -174,7 +175,9 @@ public final class JdkSocket implements ISocket {
     }
 
     private final class Received implements MarkResetInputStream.Source {
-        private boolean ended; // guarded by reading; an SSLSocket says it only once
+        // Guarded by reading: an SSLSocket says them only once.
+        private boolean ended;
+        private SocketException broken;
 
         @Override
         public boolean isInputShutdown() throws SocketException {
@@ -183,22 +186,50 @@ public final class JdkSocket implements ISocket {
         }
 
         @Override
-        public int read(byte[] bytes, int offset, int length) throws IOException {
+        public Deadline deadline() {
+            return Deadline.after(soTimeout());
+        }
+
+        @Override
+        public int read(byte[] bytes, int offset, int length, Deadline deadline) throws IOException {
             if (ended) {
                 return -1;
             }
             try {
-                InputStream in = streams().in();
+                if (broken != null) {
+                    throw again(broken);
+                }
+                InputStream in = streams(deadline).in();
                 if (inputShutdown.get()) {
                     // While the handshake ran.
                     return -1;
                 }
-                int read = in.read(bytes, offset, length);
+                int read = readWithin(deadline, in, bytes, offset, length);
                 ended = read < 0;
                 requireNotClosed();
                 return inputShutdown.get() ? -1 : read;
             } catch (IOException e) {
-                throw closedOr(e);
+                IOException failure = closedOr(e);
+                if (failure instanceof SocketException reset && !closed.get()) {
+                    broken = reset;
+                }
+                throw failure;
+            }
+        }
+
+        /** What is left of the time behind another reader. The JDK would begin it anew. */
+        private int readWithin(Deadline deadline, InputStream in, byte[] bytes, int offset, int length)
+                throws IOException {
+            boolean isCut = !deadline.isNone() && deadline.remainingMillis() < soTimeout();
+            if (isCut) {
+                layer.socket().setSoTimeout(deadline.remainingMillis());
+            }
+            try {
+                return in.read(bytes, offset, length);
+            } finally {
+                if (isCut && !layer.socket().isClosed()) {
+                    restoreTimeout();
+                }
             }
         }
 
@@ -236,7 +267,7 @@ public final class JdkSocket implements ISocket {
                 if (outputShutdown.get()) {
                     throw new SocketException("Socket output is shutdown");
                 }
-                streams().out().write(bytes, offset, length);
+                streams(Deadline.after(soTimeout())).out().write(bytes, offset, length);
                 requireNotClosed();
             } catch (IOException e) {
                 throw closedOr(e);
@@ -252,11 +283,11 @@ public final class JdkSocket implements ISocket {
     }
 
     /** The streams for the application's bytes, after the handshake if there is one. */
-    private Streams streams() throws IOException {
+    private Streams streams(Deadline deadline) throws IOException {
         if (layer instanceof Layer.Plain plain) {
             return plain.streams();
         }
-        return ((Layer.Secure) afterHandshake(Deadline.after(soTimeout()))).streams();
+        return ((Layer.Secure) afterHandshake(deadline)).streams();
     }
 
     // -------------------------------------------------------------- addresses
@@ -335,7 +366,7 @@ public final class JdkSocket implements ISocket {
         writing.lock();
         try {
             requireOpen();
-            streams();
+            streams(Deadline.after(soTimeout()));
             if (outputShutdown.compareAndSet(false, true)) {
                 layer.socket().shutdownOutput();
             }
@@ -421,6 +452,15 @@ public final class JdkSocket implements ISocket {
     public int getSoTimeout() throws SocketException {
         requireOpen();
         return soTimeout();
+    }
+
+    private void restoreTimeout() throws SocketException {
+        timeouts.lock();
+        try {
+            layer.socket().setSoTimeout(soTimeout);
+        } finally {
+            timeouts.unlock();
+        }
     }
 
     private int soTimeout() {
@@ -513,6 +553,19 @@ public final class JdkSocket implements ISocket {
         return open().getReceiveBufferSize();
     }
 
+    @Override
+    public void setTrafficClass(int trafficClass) throws SocketException {
+        if (trafficClass < 0 || trafficClass > 255) {
+            throw new IllegalArgumentException("tc is not in range 0 -- 255");
+        }
+        open().setTrafficClass(trafficClass);
+    }
+
+    @Override
+    public int getTrafficClass() throws SocketException {
+        return open().getTrafficClass();
+    }
+
     private static void requirePositive(int bytes) {
         if (bytes <= 0) {
             throw new IllegalArgumentException("invalid buffer size");
@@ -553,6 +606,11 @@ public final class JdkSocket implements ISocket {
     @Override
     public Optional<String> getServerName() {
         return facts().serverName();
+    }
+
+    @Override
+    public Optional<SSLSession> getSession() {
+        return facts().session();
     }
 
     @Override
@@ -669,6 +727,12 @@ public final class JdkSocket implements ISocket {
     /** An exception for each caller, so that each has its own stack trace. */
     private static SSLHandshakeException again(SSLHandshakeException failure) {
         SSLHandshakeException again = new SSLHandshakeException(failure.getMessage());
+        again.initCause(failure);
+        return again;
+    }
+
+    private static SocketException again(SocketException failure) {
+        SocketException again = new SocketException(failure.getMessage());
         again.initCause(failure);
         return again;
     }

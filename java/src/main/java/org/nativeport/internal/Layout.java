@@ -10,9 +10,11 @@ import org.nativeport.ServerConfig;
  * What Java itself needs of a configuration, read by the native library.
  *
  * @param ioThreads how many loops are wanted
+ * @param virtualCallbacks whether callbacks run on virtual threads
+ * @param exitFlushMillis so long the exit of the virtual machine waits for output; 0 for not at all
  * @param ports the ports in file order
  */
-public record Layout(int ioThreads, List<PortLayout> ports) {
+public record Layout(int ioThreads, boolean virtualCallbacks, int exitFlushMillis, List<PortLayout> ports) {
 
     /**
      * Reads it.
@@ -22,6 +24,8 @@ public record Layout(int ioThreads, List<PortLayout> ports) {
     public static Layout of(byte[] config) {
         Answer answer = inspect(config, Native.INSPECT_LAYOUT, "", "");
         int ioThreads = answer.number();
+        boolean virtualCallbacks = answer.number() == 1;
+        int exitFlushMillis = answer.number();
         List<PortLayout> ports = new ArrayList<>();
         while (answer.hasMore()) {
             ports.add(
@@ -32,10 +36,9 @@ public record Layout(int ioThreads, List<PortLayout> ports) {
                             answer.number(),
                             answer.number(),
                             answer.number(),
-                            answer.longNumber(),
-                            answer.number() == 1));
+                            answer.longNumber()));
         }
-        return new Layout(ioThreads, List.copyOf(ports));
+        return new Layout(ioThreads, virtualCallbacks, exitFlushMillis, List.copyOf(ports));
     }
 
     /** Everything that is wrong or doubtful. Reads the files that TLS sections name. */

@@ -3,13 +3,14 @@ package org.nativeport.internal;
 import java.io.IOException;
 import java.io.InputStream;
 import java.net.SocketException;
+import java.net.SocketTimeoutException;
 import java.util.Arrays;
 import java.util.Objects;
 import java.util.concurrent.locks.ReentrantLock;
 
 /**
  * The input stream of a socket: gives mark and reset to whatever the bytes come from, and
- * reads ahead where small reads ask for it. Unlike {@link java.io.BufferedInputStream} it holds no
+ * reads ahead where small reads ask for it, or keeps an array that it is given. Unlike {@link java.io.BufferedInputStream} it holds no
  * monitor while it waits, gives back what it has read ahead when the source changes under
  * it, and can be closed while a read is parked.
  *
@@ -33,8 +34,23 @@ public final class MarkResetInputStream extends InputStream {
         /** Whether reading has ended here; then no byte is given any more, also of those read ahead. */
         boolean isInputShutdown() throws SocketException;
 
+        /** When the time of a read that begins now is over. It includes the wait for other readers. */
+        Deadline deadline();
+
         /** As {@link InputStream#read(byte[], int, int)} with a length above 0. Called with the lock held. */
-        int read(byte[] bytes, int offset, int length) throws IOException;
+        int read(byte[] bytes, int offset, int length, Deadline deadline) throws IOException;
+
+        /**
+         * Whether {@link #take} is there: then nothing is read ahead, and no buffer is held while nothing is there to be read.
+         */
+        default boolean givesArrays() {
+            return false;
+        }
+
+        /** The next bytes in an array that is the reader's from then on, null at the end. Called with the lock held. */
+        default byte[] take(Deadline deadline) throws IOException {
+            throw new UnsupportedOperationException();
+        }
 
         /** As {@link InputStream#available}. */
         int available() throws IOException;
@@ -58,15 +74,25 @@ public final class MarkResetInputStream extends InputStream {
 
     @Override
     public int read() throws IOException {
-        lock.lock();
+        Deadline deadline = acquireTurn();
         try {
-            if (source.isInputShutdown() || position == limit && !fill()) {
+            if (source.isInputShutdown() || position == limit && !fill(deadline)) {
                 return -1;
             }
-            return buffer[position++] & 0xff;
+            int value = buffer[position++] & 0xff;
+            letGoOfRead();
+            return value;
         } finally {
             lock.unlock();
         }
+    }
+
+    private Deadline acquireTurn() throws SocketTimeoutException {
+        Deadline deadline = source.deadline();
+        if (!deadline.acquire(lock)) {
+            throw new SocketTimeoutException("Read timed out");
+        }
+        return deadline;
     }
 
     @Override
@@ -75,22 +101,23 @@ public final class MarkResetInputStream extends InputStream {
         if (length == 0) {
             return 0;
         }
-        lock.lock();
+        Deadline deadline = acquireTurn();
         try {
             if (source.isInputShutdown()) {
                 return -1;
             }
             if (position == limit) {
                 if (mark == NO_MARK && length >= READ_AHEAD) {
-                    return source.read(bytes, offset, length);
+                    return source.read(bytes, offset, length, deadline);
                 }
-                if (!fill()) {
+                if (!fill(deadline)) {
                     return -1;
                 }
             }
             int given = Math.min(length, limit - position);
             System.arraycopy(buffer, position, bytes, offset, given);
             position += given;
+            letGoOfRead();
             return given;
         } finally {
             lock.unlock();
@@ -159,13 +186,36 @@ public final class MarkResetInputStream extends InputStream {
         return taken;
     }
 
+    /** An array that was taken and given goes. */
+    private void letGoOfRead() {
+        if (position == limit && mark == NO_MARK && source.givesArrays()) {
+            hold(NOTHING);
+        }
+    }
+
+    /** An array of which all is read ahead. */
+    private void hold(byte[] bytes) {
+        buffer = bytes;
+        position = 0;
+        limit = bytes.length;
+        if (mark != NO_MARK) {
+            mark = 0;
+        }
+    }
+
     /** Makes at least one byte lie between position and limit; false at the end of the stream. */
-    private boolean fill() throws IOException {
+    private boolean fill(Deadline deadline) throws IOException {
         // At the limit exactly it still holds: the source may be at its end, or out of time.
         if (mark != NO_MARK && position - mark > markLimit) {
             mark = NO_MARK;
         }
         int kept = mark == NO_MARK ? 0 : position - mark;
+        if (kept == 0 && source.givesArrays()) {
+            hold(NOTHING);
+            byte[] taken = source.take(deadline);
+            hold(taken == null ? NOTHING : taken);
+            return taken != null;
+        }
         if (kept == buffer.length) {
             // Doubling follows what was really read: a large read limit alone takes no memory.
             buffer = Arrays.copyOf(buffer, (int) Math.min(Math.max(READ_AHEAD, 2L * kept), LARGEST_ARRAY));
@@ -177,7 +227,7 @@ public final class MarkResetInputStream extends InputStream {
         }
         position = kept;
         limit = kept;
-        int read = source.read(buffer, limit, buffer.length - limit);
+        int read = source.read(buffer, limit, buffer.length - limit, deadline);
         if (read <= 0) {
             return false;
         }

@@ -13,7 +13,7 @@ import java.nio.ByteBuffer;
  */
 final class Native {
     /** What this class and the library have agreed upon. {@code runtime.rs} has the same number. */
-    static final int AGREEMENT = 6;
+    static final int AGREEMENT = 7;
 
     /** Size of {@code words}, in bytes. */
     static final int WORDS = 2048;
@@ -26,8 +26,25 @@ final class Native {
     static final int PAUSE = 2;
     static final int RESUME = 3;
     static final int SHUTDOWN = 4;
+    /** Behind the peer's end. */
     static final int CLOSE = 5;
     static final int ABORT = 6;
+    static final int PROCESS_ENDS = 7;
+
+    /** By a program that has not come to the peer's end, and so is the first to end it. */
+    static final int CLOSE_FIRST = 8;
+
+    /** Bytes that were taken for sending and are not with the operating system yet. */
+    static final int UNSENT = 1;
+
+    /** Bytes that are. */
+    static final int SENT = 2;
+
+    static final int NO_DELAY = 1;
+    static final int KEEP_ALIVE = 2;
+    static final int SEND_BUFFER = 3;
+    static final int RECEIVE_BUFFER = 4;
+    static final int TRAFFIC_CLASS = 5;
 
     /** In {@code handled}, above one bit for each protocol: admission is decided here. */
     static final int HANDLES_ADMISSION = 16;
@@ -64,6 +81,8 @@ final class Native {
 
     static native byte[] listenerAddresses(long listener);
 
+    static native byte[] listenerCertificates(long listener);
+
     static native long loopNew(
             long runtime,
             ByteBuffer input,
@@ -88,6 +107,11 @@ final class Native {
     static native int sendBytes(long conn, byte[] data, int offset, int length);
 
     static native int connControl(long conn, int what);
+
+    static native long connCount(long conn, int what);
+
+    /** Sets an option of its socket, or with a value below 0 answers it. */
+    static native int connOption(long conn, int option, int value, byte[] words);
 
     static native int connRefuse(long conn, byte[] farewell);
 }

@@ -2,6 +2,7 @@ package org.nativeport.internal;
 
 import java.io.IOException;
 import java.lang.ref.Cleaner;
+import java.net.SocketException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
@@ -90,9 +91,33 @@ public final class NativeConnection {
         return status == Status.OK;
     }
 
+    /** Behind a write: while the virtual machine exits it waits until that is sent. */
+    public void awaitSentAtExit() {
+        port.runtime.exit.awaitSent(this);
+    }
+
+    int option(int option) throws SocketException {
+        return option(option, -1);
+    }
+
+    void setOption(int option, int value) throws SocketException {
+        option(option, value);
+    }
+
+    private int option(int option, int value) throws SocketException {
+        byte[] words = new byte[Native.WORDS];
+        int answer = Native.connOption(id, option, value, words);
+        if (answer >= 0) {
+            return answer;
+        }
+        throw answer == Status.CLOSED || answer == Status.INVALID_HANDLE
+                ? new SocketException(isClosed() ? "Socket is closed" : "the connection has ended")
+                : new SocketException(Status.exception(answer, words).getMessage());
+    }
+
     /** Closes it behind what was sent. A second call has no effect. Returns at once. */
     public void close() {
-        close(Native.CLOSE);
+        close(input.hasShownEnd() ? Native.CLOSE : Native.CLOSE_FIRST);
     }
 
     /** Ends it at once with a reset, also if it is closing already. Returns at once. */
@@ -101,7 +126,7 @@ public final class NativeConnection {
     }
 
     private void close(int how) {
-        if (how == Native.CLOSE) {
+        if (how != Native.ABORT) {
             // Behind what the fast path has sent.
             output.sendGathered();
         }

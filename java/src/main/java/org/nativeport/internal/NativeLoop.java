@@ -17,6 +17,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Consumer;
 import org.nativeport.CloseInfo;
 import org.nativeport.ConnectionInfo;
 import org.nativeport.FrameView;
@@ -90,6 +91,11 @@ public final class NativeLoop implements Runnable {
     /** The first of the outputs whose futures there was no memory to complete. */
     private final AtomicReference<ConnectionOutput> untold = new AtomicReference<>();
     private NativeConnection[] connections = new NativeConnection[64];
+
+    /** The virtual machine exits, and the connections were told so. On this loop's thread. */
+    private boolean processEnds;
+    /** The native loop has heard of it too. */
+    private volatile boolean knowsThatProcessEnds;
 
     NativeLoop(RuntimeCore runtime, int index, int bufferSize) throws IOException {
         this.runtime = runtime;
@@ -200,6 +206,7 @@ public final class NativeLoop implements Runnable {
             tellUntold();
             boolean looks = runtime.hasStopping() || untold.get() != null;
             int count = Native.loopPoll(id, looks ? LOOK_MS : -1);
+            noteHeard();
             if (count == Status.STOPPED || count == Status.INVALID_HANDLE) {
                 break;
             }
@@ -239,6 +246,52 @@ public final class NativeLoop implements Runnable {
     /** One that code of the host has left would reach the code of the next connection, and close its channels. */
     static void forgetInterrupt() {
         Thread.interrupted();
+    }
+
+    private void noteHeard() {
+        if (processEnds) {
+            knowsThatProcessEnds = true;
+        }
+    }
+
+    // --------------------------------------------------------- end of process
+
+    /** The virtual machine exits: output that is not sent by then makes the end a reset. Each connection is shown. */
+    void processEnds(Consumer<NativeConnection> connectionIs) {
+        processEnds = true;
+        for (NativeConnection connection : connections) {
+            if (connection != null) {
+                // If a handler exits the machine, it may have written before.
+                connection.output().sendGathered();
+                Native.connControl(connection.id, Native.PROCESS_ENDS);
+                connectionIs.accept(connection);
+            }
+        }
+    }
+
+    boolean knowsThatProcessEnds() {
+        return knowsThatProcessEnds || !thread.isAlive();
+    }
+
+    /** Sends for a moment in place of this loop's thread, if that exits the virtual machine and so never will again. */
+    void standInIfItExits() {
+        for (StackTraceElement frame : thread.getStackTrace()) {
+            if (frame.getClassName().equals("java.lang.Shutdown")) {
+                standIn();
+                return;
+            }
+        }
+    }
+
+    private void standIn() {
+        runTasks();
+        int count = Native.loopPoll(id, 0);
+        noteHeard();
+        for (int i = 0; i < count; i++) {
+            if (output.getInt(i * RECORD) == WRITABLE) {
+                handle(i * RECORD);
+            }
+        }
     }
 
     /** Of whom the native will tell nothing more. There are none when all has gone in order. */
@@ -368,6 +421,9 @@ public final class NativeLoop implements Runnable {
             connections = Arrays.copyOf(connections, Math.max(slot + 1, 2 * connections.length));
         }
         connections[slot] = connection;
+        if (processEnds) {
+            Native.connControl(conn, Native.PROCESS_ENDS);
+        }
         return connection;
     }
 

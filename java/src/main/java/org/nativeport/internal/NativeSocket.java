@@ -3,6 +3,7 @@ package org.nativeport.internal;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
+import java.lang.ref.Reference;
 import java.net.InetSocketAddress;
 import java.net.Socket;
 import java.net.SocketException;
@@ -13,20 +14,24 @@ import java.util.Optional;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.ReentrantLock;
 import javax.net.ssl.SSLPeerUnverifiedException;
+import javax.net.ssl.SSLSession;
 import org.nativeport.ISocket;
 import org.nativeport.TlsInfo;
 
 /**
  * An {@link ISocket} over a native connection that is a raw stream. Its handshake is done before
- * anybody gets hold of it. The options of its socket are the port's: they can be asked for as far
- * as the configuration says, and not be changed.
+ * anybody gets hold of it. Its time limit and linger are kept here; all other options are those of the operating system.
  */
 public final class NativeSocket implements ISocket {
     private final NativeConnection connection;
     private final InputStream input;
     private final OutputStream output = new Output();
+    /** Empty until somebody asks. */
+    private final AtomicReference<SSLSession> session = new AtomicReference<>();
+
     private volatile int soTimeout;
     private volatile int linger = -1;
 
@@ -45,8 +50,32 @@ public final class NativeSocket implements ISocket {
         }
 
         @Override
-        public int read(byte[] bytes, int offset, int length) throws IOException {
-            return connection.input().read(bytes, offset, length, Deadline.after(soTimeout));
+        public Deadline deadline() {
+            return Deadline.after(soTimeout);
+        }
+
+        @Override
+        public boolean givesArrays() {
+            return true;
+        }
+
+        @Override
+        public byte[] take(Deadline deadline) throws IOException {
+            try {
+                return connection.input().take(deadline);
+            } finally {
+                Reference.reachabilityFence(NativeSocket.this);
+            }
+        }
+
+        @Override
+        public int read(byte[] bytes, int offset, int length, Deadline deadline) throws IOException {
+            try {
+                return connection.input().read(bytes, offset, length, deadline);
+            } finally {
+                // Whoever waits has not lost it.
+                Reference.reachabilityFence(NativeSocket.this);
+            }
         }
 
         @Override
@@ -69,7 +98,12 @@ public final class NativeSocket implements ISocket {
         @Override
         public void write(byte[] bytes, int offset, int length) throws IOException {
             Objects.checkFromIndexSize(offset, length, bytes.length);
-            connection.output().write(bytes, offset, length);
+            try {
+                connection.output().write(bytes, offset, length);
+                connection.awaitSentAtExit();
+            } finally {
+                Reference.reachabilityFence(NativeSocket.this);
+            }
         }
 
         @Override
@@ -193,30 +227,35 @@ public final class NativeSocket implements ISocket {
 
     @Override
     public void setTcpNoDelay(boolean on) throws SocketException {
-        requireOpen();
-        if (!on) {
-            throw fixed("TCP_NODELAY");
-        }
+        set(Native.NO_DELAY, on ? 1 : 0);
     }
 
     @Override
     public boolean getTcpNoDelay() throws SocketException {
-        requireOpen();
-        return true;
+        return get(Native.NO_DELAY) != 0;
     }
 
     @Override
     public void setKeepAlive(boolean on) throws SocketException {
-        requireOpen();
-        if (on != getKeepAlive()) {
-            throw fixed("SO_KEEPALIVE");
-        }
+        set(Native.KEEP_ALIVE, on ? 1 : 0);
     }
 
     @Override
     public boolean getKeepAlive() throws SocketException {
-        requireOpen();
-        return connection.port.layout().keepsAlive();
+        return get(Native.KEEP_ALIVE) != 0;
+    }
+
+    @Override
+    public void setTrafficClass(int trafficClass) throws SocketException {
+        if (trafficClass < 0 || trafficClass > 255) {
+            throw new IllegalArgumentException("the traffic class is " + trafficClass);
+        }
+        set(Native.TRAFFIC_CLASS, trafficClass);
+    }
+
+    @Override
+    public int getTrafficClass() throws SocketException {
+        return get(Native.TRAFFIC_CLASS);
     }
 
     @Override
@@ -236,36 +275,39 @@ public final class NativeSocket implements ISocket {
 
     @Override
     public void setSendBufferSize(int bytes) throws SocketException {
-        hint(bytes);
+        setSize(Native.SEND_BUFFER, bytes);
     }
 
     @Override
     public int getSendBufferSize() throws SocketException {
-        requireOpen();
-        throw fixed("SO_SNDBUF");
+        return get(Native.SEND_BUFFER);
     }
 
     @Override
     public void setReceiveBufferSize(int bytes) throws SocketException {
-        hint(bytes);
+        setSize(Native.RECEIVE_BUFFER, bytes);
     }
 
     @Override
     public int getReceiveBufferSize() throws SocketException {
-        requireOpen();
-        throw fixed("SO_RCVBUF");
+        return get(Native.RECEIVE_BUFFER);
     }
 
-    /** A hint that is not followed: the operating system sizes the buffers of native connections. */
-    private void hint(int bytes) throws SocketException {
+    private void setSize(int option, int bytes) throws SocketException {
         if (bytes <= 0) {
             throw new IllegalArgumentException("the size of a buffer is " + bytes);
         }
-        requireOpen();
+        set(option, bytes);
     }
 
-    private static SocketException fixed(String option) {
-        return new SocketException(option + " of a native connection is not available to a program");
+    private int get(int option) throws SocketException {
+        requireOpen();
+        return connection.option(option);
+    }
+
+    private void set(int option, int value) throws SocketException {
+        requireOpen();
+        connection.setOption(option, value);
     }
 
     private void requireOpen() throws SocketException {
@@ -307,6 +349,15 @@ public final class NativeSocket implements ISocket {
     @Override
     public Optional<String> getServerName() {
         return connection.info().tls().flatMap(TlsInfo::serverName);
+    }
+
+    @Override
+    public Optional<SSLSession> getSession() {
+        if (session.get() == null) {
+            // The first one that is made is that of all.
+            connection.info().tls().ifPresent(tls -> session.compareAndSet(null, new NativeSession(connection, tls)));
+        }
+        return Optional.ofNullable(session.get());
     }
 
     @Override

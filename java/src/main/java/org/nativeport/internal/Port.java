@@ -1,9 +1,13 @@
 package org.nativeport.internal;
 
+import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.UnknownHostException;
+import java.security.cert.CertificateException;
+import java.security.cert.CertificateFactory;
+import java.security.cert.X509Certificate;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
@@ -37,6 +41,7 @@ public final class Port {
     private final CountDownLatch endedLatch = new CountDownLatch(1);
     private final AtomicBoolean stopping = new AtomicBoolean();
     private final ReentrantLock lifeLock = new ReentrantLock();
+    private volatile List<X509Certificate> certificates;
     private volatile boolean started;
     private volatile List<InetSocketAddress> addresses = List.of();
 
@@ -110,6 +115,31 @@ public final class Port {
         } finally {
             lifeLock.unlock();
         }
+    }
+
+    /** What peers get with TLS, the server's own first; none without. */
+    List<X509Certificate> certificates() {
+        List<X509Certificate> known = certificates;
+        if (known == null) {
+            // Several threads may read them at once.
+            certificates = known = readCertificates();
+        }
+        return known;
+    }
+
+    private List<X509Certificate> readCertificates() {
+        Answer answer = new Answer(Native.listenerCertificates(id));
+        List<X509Certificate> all = new ArrayList<>();
+        try {
+            CertificateFactory factory = CertificateFactory.getInstance("X.509");
+            while (answer.status == Status.OK && answer.hasMore()) {
+                all.add((X509Certificate) factory.generateCertificate(new ByteArrayInputStream(answer.array())));
+            }
+        } catch (CertificateException foreign) {
+            // The JDK reads less than the library does: it has no certificate to show.
+            return List.of();
+        }
+        return List.copyOf(all);
     }
 
     private List<InetSocketAddress> readAddresses() {

@@ -10,7 +10,6 @@ package org.nativeport.internal;
  * @param tls 0 plain, 1 TLS, 2 either
  * @param accepterThreads threads that accept
  * @param receiveWindow bytes that may wait for a reader
- * @param keepsAlive whether the operating system probes silent peers
  */
 public record PortLayout(
         String name,
@@ -19,5 +18,4 @@ public record PortLayout(
         int mapToPort,
         int tls,
         int accepterThreads,
-        long receiveWindow,
-        boolean keepsAlive) {}
+        long receiveWindow) {}

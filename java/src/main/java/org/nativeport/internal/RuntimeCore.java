@@ -44,6 +44,8 @@ public final class RuntimeCore {
     /** The one that was made here, and ends with the runtime. */
     private final ExecutorService ownExecutor;
 
+    final ExitFlush exit;
+
     private final Map<Integer, Port> ports = new ConcurrentHashMap<>();
     private final AtomicInteger nextToken = new AtomicInteger(1);
     private final AtomicInteger stoppingPorts = new AtomicInteger();
@@ -58,33 +60,41 @@ public final class RuntimeCore {
     /** No thread is to keep the machine alive any more. Under {@code aliveLock}. */
     private boolean hasEnded;
 
+    /** What the program sets beside the configuration. {@code loopCount} 0 and null are "as that says". */
+    public record Settings(
+            int loopCount, int bufferSize, Executor executor, Boolean virtualCallbacks, boolean keepsAlive) {}
+
     /**
      * Makes one and starts its threads.
      *
-     * @param loopCount 0 for as many as the configuration says
-     * @param executor for callbacks; null for one of its own
      * @throws IllegalArgumentException the configuration has an error
      */
-    public RuntimeCore(
-            byte[] config, int loopCount, int bufferSize, Executor executor, boolean keepsAlive)
-            throws IOException {
+    public RuntimeCore(byte[] config, Settings settings) throws IOException {
         Library.require();
         requireLeaks();
-        this.keepsAlive = keepsAlive;
-        int count = loopCount > 0 ? loopCount : Layout.of(config).ioThreads();
-        this.ownExecutor = executor == null ? VirtualThreads.newExecutor("np-callback-") : null;
-        this.executor = executor == null ? ownExecutor : executor;
+        this.keepsAlive = settings.keepsAlive();
+        Layout layout = Layout.of(config);
+        int count = settings.loopCount() > 0 ? settings.loopCount() : layout.ioThreads();
+        boolean isVirtual =
+                settings.virtualCallbacks() == null ? layout.virtualCallbacks() : settings.virtualCallbacks();
+        this.ownExecutor =
+                settings.executor() == null ? VirtualThreads.newExecutor("np-callback-", isVirtual) : null;
+        this.executor = settings.executor() == null ? ownExecutor : settings.executor();
         byte[] words = new byte[Native.WORDS];
         long made = Native.runtimeNew(config, words);
         if (made < 0) {
+            if (ownExecutor != null) {
+                ownExecutor.shutdown();
+            }
             throw Status.exception(made, words);
         }
         this.id = made;
+        this.exit = new ExitFlush(this, layout.exitFlushMillis());
         Throwable failure = null;
         try {
             log.start();
             for (int i = 0; i < count; i++) {
-                loops.add(new NativeLoop(this, i, bufferSize));
+                loops.add(new NativeLoop(this, i, settings.bufferSize()));
             }
         } catch (IOException | RuntimeException | Error e) {
             failure = e;
@@ -103,6 +113,7 @@ public final class RuntimeCore {
                 loop.run();
             }
         }
+        exit.install();
         oneEnded();
         if (failure != null) {
             throw new IOException("the runtime could not be started: " + failure.getMessage(), failure);
@@ -213,16 +224,18 @@ public final class RuntimeCore {
         log.warn(text);
     }
 
-    /** If the host forgets its object for a connection without closing it, the log says so. */
-    public void reportLeak(Object owner, NativeConnection connection) {
+    /** If the host forgets its object for a connection without closing it, it is closed, and the log says so. */
+    public void closeWhenLost(Object owner, NativeConnection connection) {
         RuntimeCore runtime = this;
-        connection.watchedBy(leaks.register(owner, () -> runtime.leaked(connection)));
+        connection.watchedBy(leaks.register(owner, () -> runtime.lost(connection)));
     }
 
-    private void leaked(NativeConnection connection) {
+    /** Nobody else can close it any more. The JDK does so with its sockets too. */
+    private void lost(NativeConnection connection) {
         if (!connection.isClosed() && connection.closeInfo() == null) {
             log.warn(
-                    connection + " is open, and the program has no reference to it: it was not closed");
+                    connection + " is closed, as the program has no reference to it: it was not closed");
+            connection.close();
         }
     }
 
@@ -361,6 +374,7 @@ public final class RuntimeCore {
             }
             release(id);
             endKeepAlive();
+            exit.uninstall();
             log.end();
             return true;
         } catch (Throwable failure) {

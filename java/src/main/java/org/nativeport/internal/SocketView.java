@@ -212,19 +212,14 @@ public class SocketView extends Socket {
         return false;
     }
 
-    /** A hint that {@link Socket} allows to be ignored, and that is ignored. */
     @Override
     public void setTrafficClass(int trafficClass) throws SocketException {
-        if (trafficClass < 0 || trafficClass > 255) {
-            throw new IllegalArgumentException("trafficClass is not in range 0 -- 255");
-        }
-        requireOpen();
+        socket.setTrafficClass(trafficClass);
     }
 
     @Override
     public int getTrafficClass() throws SocketException {
-        requireOpen();
-        return 0;
+        return socket.getTrafficClass();
     }
 
     /** Of no effect on a socket that is bound. */
@@ -249,43 +244,60 @@ public class SocketView extends Socket {
             setTcpNoDelay((Boolean) value);
         } else if (name == StandardSocketOptions.SO_KEEPALIVE) {
             setKeepAlive((Boolean) value);
+        } else if (name == StandardSocketOptions.SO_REUSEADDR) {
+            setReuseAddress((Boolean) value);
         } else if (name == StandardSocketOptions.SO_LINGER) {
             setSoLinger((Integer) value >= 0, (Integer) value);
         } else if (name == StandardSocketOptions.SO_SNDBUF) {
             setSendBufferSize((Integer) value);
         } else if (name == StandardSocketOptions.SO_RCVBUF) {
             setReceiveBufferSize((Integer) value);
+        } else if (name == StandardSocketOptions.IP_TOS) {
+            setTrafficClass((Integer) value);
         } else {
-            throw new UnsupportedOperationException("'" + name + "' not supported");
+            throw unsupported(name);
         }
         return this;
     }
 
     @Override
-    @SuppressWarnings("unchecked") // the option's own type, as its constant states
     public <T> T getOption(SocketOption<T> name) throws IOException {
+        Object value;
         if (name == StandardSocketOptions.TCP_NODELAY) {
-            return (T) (Boolean) getTcpNoDelay();
+            value = getTcpNoDelay();
         } else if (name == StandardSocketOptions.SO_KEEPALIVE) {
-            return (T) (Boolean) getKeepAlive();
+            value = getKeepAlive();
+        } else if (name == StandardSocketOptions.SO_REUSEADDR) {
+            value = getReuseAddress();
         } else if (name == StandardSocketOptions.SO_LINGER) {
-            return (T) (Integer) getSoLinger();
+            value = getSoLinger();
         } else if (name == StandardSocketOptions.SO_SNDBUF) {
-            return (T) (Integer) getSendBufferSize();
+            value = getSendBufferSize();
         } else if (name == StandardSocketOptions.SO_RCVBUF) {
-            return (T) (Integer) getReceiveBufferSize();
+            value = getReceiveBufferSize();
+        } else if (name == StandardSocketOptions.IP_TOS) {
+            value = getTrafficClass();
+        } else {
+            throw unsupported(name);
         }
-        throw new UnsupportedOperationException("'" + name + "' not supported");
+        return name.type().cast(value);
     }
 
+    private static UnsupportedOperationException unsupported(SocketOption<?> name) {
+        return new UnsupportedOperationException("'" + name + "' not supported");
+    }
+
+    /** Those of which each can be asked for and set. */
     @Override
     public Set<SocketOption<?>> supportedOptions() {
         return Set.of(
                 StandardSocketOptions.TCP_NODELAY,
                 StandardSocketOptions.SO_KEEPALIVE,
+                StandardSocketOptions.SO_REUSEADDR,
                 StandardSocketOptions.SO_LINGER,
                 StandardSocketOptions.SO_SNDBUF,
-                StandardSocketOptions.SO_RCVBUF);
+                StandardSocketOptions.SO_RCVBUF,
+                StandardSocketOptions.IP_TOS);
     }
 
     @Override

@@ -17,11 +17,12 @@ public record TlsFacts(
         Optional<String> cipherSuite,
         Optional<String> applicationProtocol,
         Optional<String> serverName,
-        List<X509Certificate> peerCertificates) {
+        List<X509Certificate> peerCertificates,
+        Optional<SSLSession> session) {
 
     /** No TLS, or not yet. */
     public static final TlsFacts NONE =
-            new TlsFacts(Optional.empty(), Optional.empty(), Optional.empty(), Optional.empty(), List.of());
+            new TlsFacts(Optional.empty(), Optional.empty(), Optional.empty(), Optional.empty(), List.of(), Optional.empty());
 
     /**
      * Of a socket whose handshake is done: otherwise the JDK does it here, without any limit. NONE
@@ -37,7 +38,8 @@ public record TlsFacts(
                 Optional.of(session.getCipherSuite()),
                 applicationProtocol(socket),
                 serverName(session),
-                certificates(session));
+                certificates(session),
+                Optional.of(session));
     }
 
     public List<X509Certificate> requirePeerCertificates() throws SSLPeerUnverifiedException {

@@ -32,11 +32,18 @@ final class VirtualThreads {
         }
     }
 
-    /** One thread for each task: virtual ones, or else daemon threads that are used again. */
-    static ExecutorService newExecutor(String name) {
-        ExecutorService virtual = exist() ? newVirtualExecutor(name) : null;
-        if (virtual != null) {
-            return virtual;
+    /**
+     * One thread for each task: virtual ones, or daemon threads of the platform that are used again.
+     *
+     * @throws IllegalArgumentException virtual ones are wanted, and this JDK has none
+     */
+    static ExecutorService newExecutor(String name, boolean virtual) {
+        if (virtual) {
+            if (!exist()) {
+                throw new IllegalArgumentException(
+                        "callbackThreads = virtual needs JDK 21 or later; this is " + Runtime.version().feature());
+            }
+            return newVirtualExecutor(name);
         }
         AtomicLong count = new AtomicLong();
         ThreadFactory factory =
@@ -71,9 +78,9 @@ final class VirtualThreads {
                                     "newThreadPerTaskExecutor",
                                     MethodType.methodType(ExecutorService.class, ThreadFactory.class))
                             .invoke((ThreadFactory) factory);
-        } catch (Throwable absent) {
-            // A JDK on which they are a preview: not used.
-            return null;
+        } catch (Throwable impossible) {
+            // JDK 21 and later have all of that.
+            throw new AssertionError(impossible);
         }
     }
 

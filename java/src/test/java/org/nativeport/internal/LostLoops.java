@@ -8,7 +8,7 @@ public final class LostLoops {
 
     /** Takes the native loops of a runtime away, and returns when that has ended. */
     public static void lose() throws Exception {
-        RuntimeCore runtime = new RuntimeCore(new byte[0], 2, 65_536, null, false);
+        RuntimeCore runtime = new RuntimeCore(new byte[0], new RuntimeCore.Settings(2, 65_536, null, null, false));
         // The native lets go of the last one only.
         for (int i = 1; i >= 0; i--) {
             NativeLoop loop = runtime.loops.get(i);

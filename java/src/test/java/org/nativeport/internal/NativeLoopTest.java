@@ -42,7 +42,7 @@ class NativeLoopTest {
     }
 
     private static RuntimeCore runtime(int loops) throws IOException {
-        return new RuntimeCore(new byte[0], loops, BUFFER_SIZE, null, false);
+        return new RuntimeCore(new byte[0], new RuntimeCore.Settings(loops, BUFFER_SIZE, null, null, false));
     }
 
     /** Takes framed clients on a free port. */

@@ -1,17 +1,21 @@
 package org.nativeport.bench;
 
+import java.io.DataInputStream;
 import java.io.IOException;
+import java.io.OutputStream;
+import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.GeneralSecurityException;
 import org.nativeport.ConnectionHandler;
+import org.nativeport.ISocket;
 import org.nativeport.ServerConfig;
 import org.nativeport.SocketClientCommunication;
 import org.nativeport.SocketClientConnectionListener;
 
 /**
  * This library: one loop, the answer from the fast path. With {@code --blocking} a thread per client that
- * reads and writes.
+ * reads and writes, which with {@code --stream} are those of a socket's streams.
  */
 public final class NativeportServer implements ConnectionHandler {
     private final boolean blocking;
@@ -42,7 +46,7 @@ public final class NativeportServer implements ConnectionHandler {
         }
         var listener =
                 new SocketClientConnectionListener(
-                        config.build(), new NativeportServer(arguments.blocking()));
+                        config.build(), new NativeportServer(arguments.blocking() || arguments.stream()));
         listener.start();
         if (folder != null) {
             Files.delete(folder.resolve("certificate.pem"));
@@ -56,6 +60,21 @@ public final class NativeportServer implements ConnectionHandler {
     @Override
     public boolean connectsOnLoop() {
         return !blocking;
+    }
+
+    @Override
+    public void onUnknownConnect(ISocket socket, int firstByte) throws IOException {
+        try (socket) {
+            DataInputStream in = new DataInputStream(socket.getInputStream());
+            OutputStream out = socket.getOutputStream();
+            in.read();
+            out.write(1);
+            for (;;) {
+                byte[] frame = new byte[in.readInt()];
+                in.readFully(frame);
+                out.write(ByteBuffer.allocate(4 + frame.length).putInt(frame.length).put(frame).array());
+            }
+        }
     }
 
     @Override
