@@ -1772,9 +1772,10 @@ np_status np_listener_get_stats(const np_listener *listener, np_stats *stats);
 
 /**
  * Copies all counters of a runtime and its listeners into buffer, in Prometheus' text
- * format. The labels section and port come from the configuration (mapToPort, or port without
- * it; 0 with port = 0): a listener that starts again goes on counting under the same ones.
- * The library keeps the labels of ended listeners. Once there are 64 pairs, it counts listeners that
+ * format. The label section is the port section, port the bound port, map_to_port the value of mapToPort, or
+ * the bound port without one. A listener that starts again under the same configuration goes on counting
+ * where it was; with port = 0 the label port then changes.
+ * The library keeps the labels of ended listeners. Once there are 64, it counts listeners that
  * start under new labels under "other". *needed becomes the size with its NUL, also with NP_ERR_BUFFER_TOO_SMALL; buffer
  * is then unchanged. The size may have grown at the next call: ask for some more.
  *

@@ -490,7 +490,7 @@ fn a_start_for_which_threads_are_missing_ends_the_listener_and_not_the_runtime()
         THREADS.set(usize::MAX);
         assert_eq!(error.status, Status::NoThreads);
         let address = listener.addresses()[0];
-        let (number, what) = (address.port(), "error: starting the thread accepter-");
+        let (number, what) = (address.port(), "error: starting the thread np-acc-");
         let place = format!("test.ini:4: [Port] port {number}: {what}{number}-{started}");
         assert_eq!(error.message, place);
         assert!(TcpStream::connect(address).is_err());

@@ -262,7 +262,7 @@ impl Listener {
         accepters.iter().for_each(Accepter::is_to_run);
         for (index, accepter) in accepters.into_iter().enumerate() {
             port.life.enter();
-            let name = format!("accepter-{number}-{index}");
+            let name = format!("acc-{number}-{index}");
             let log = port.log.clone();
             let left = port.clone();
             let spawned = spawn_thread(name, scheduling, move || {
@@ -436,7 +436,8 @@ impl Port {
         format!("[{}] port {}", self.written, self.bound_port())
     }
 
-    fn bound_port(&self) -> u16 {
+    /// The configured one before it is bound.
+    pub fn bound_port(&self) -> u16 {
         let bound = self.addresses.get().and_then(|addresses| addresses.first());
         bound.map_or(self.settings.port, SocketAddr::port)
     }
@@ -492,13 +493,9 @@ impl Port {
         self.counters(self.accepters_index())
     }
 
-    /// The port number that the outside world uses, as configured; 0: any.
-    pub fn outside_port(&self) -> u16 {
-        // By default it repeats `port`.
-        match self.settings.map_to_port {
-            0 => self.settings.port,
-            number => number,
-        }
+    /// `port` and `mapToPort` as configured.
+    pub fn configured_ports(&self) -> (u16, u16) {
+        (self.settings.port, self.settings.map_to_port)
     }
 
     /// Of the accepters' counters.

@@ -25,12 +25,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// So many, or NP_SCHEDULES.
 const BY_CHANCE: usize = 5_000;
 
 /// Runs schedules by chance, and as many that change threads seldom and at unlucky places.
 fn by_chance(model: fn()) {
-    shuttle::check_random(model, BY_CHANCE);
-    shuttle::check_pct(model, BY_CHANCE, 3);
+    let schedules = std::env::var("NP_SCHEDULES");
+    let schedules = schedules.map_or(BY_CHANCE, |n| n.parse().expect("NP_SCHEDULES is a number"));
+    shuttle::check_random(model, schedules);
+    shuttle::check_pct(model, schedules, 3);
 }
 
 /// What is entered in a table: counts how often it is freed.
@@ -244,6 +247,9 @@ impl Wire for Full {
     fn reset_on_close(&self) {}
     fn take_error(&self) -> Option<io::Error> {
         None
+    }
+    fn unacknowledged_bytes(&self) -> usize {
+        0
     }
 }
 

@@ -449,13 +449,21 @@ impl Core {
     /// A listener has started.
     pub fn add_port(&self, port: &Arc<Port>) {
         let mut ports = self.ports.lock();
+        let Ports { running, ended, .. } = &mut *ports;
         let mut labels = PortLabels::of(port);
-        let is_known = ports.running.iter().any(|(other, _)| *other == labels)
-            || ports.ended.iter().any(|(other, _)| *other == labels);
-        if !is_known && ports.ended.len() >= ENDED_LABELS {
-            labels = PortLabels::others();
+        let runs = |text: &str| running.iter().any(|(other, _)| other.text == text);
+        let is_known = runs(&labels.text) || ended.iter().any(|(o, _)| o.text == labels.text);
+        if !is_known {
+            let is_full = ended.len() >= ENDED_LABELS;
+            let mut idle = ended.iter_mut().map(|(other, _)| other).filter(|o| !runs(&o.text));
+            match idle.find(|other| other.configured == labels.configured) {
+                // It had another port before: what was counted then goes along.
+                Some(before) => *before = labels.clone(),
+                None if is_full => labels = PortLabels::others(),
+                None => (),
+            }
         }
-        ports.running.push((labels, port.clone()));
+        running.push((labels, port.clone()));
     }
 
     /// A listener has ended: it is let go, its counters stay.
@@ -682,7 +690,7 @@ fn count_under<'a>(
     labels: PortLabels,
     port: &Port,
 ) -> &'a mut Stats {
-    let known = all.iter().position(|(other, _)| *other == labels);
+    let known = all.iter().position(|(other, _)| other.text == labels.text);
     let at = known.unwrap_or_else(|| {
         all.push((labels, Stats::empty()));
         all.len() - 1
@@ -691,12 +699,13 @@ fn count_under<'a>(
     &mut all[at].1
 }
 
-/// Starts one of the library's threads.
+/// Starts one of the library's threads, whose names all begin with `np-`. Linux shows 15 bytes of a name.
 pub(crate) fn spawn_thread(
     name: String,
     scheduling: Scheduling,
     body: impl FnOnce() + Send + 'static,
 ) -> Result<JoinHandle<()>, Error> {
+    let name = format!("np-{name}");
     #[cfg(test)]
     crate::faults::no_thread(&name)?;
     let builder = std::thread::Builder::new().name(name.clone());

@@ -193,27 +193,39 @@ impl Stats {
     }
 }
 
-/// What tells one port from another in the Prometheus text: taken from the configuration alone, so
-/// that a listener that is started again goes on counting where it was, whatever port it gets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PortLabels(String);
+/// What tells one port from another in the Prometheus text.
+#[derive(Clone, Debug)]
+pub(crate) struct PortLabels {
+    /// The labels as they are written, with the port that was bound.
+    pub text: String,
+    /// The same from the configuration alone: a listener that is started again goes on counting where it
+    /// was, whatever port it gets.
+    pub configured: String,
+}
 
 impl PortLabels {
     pub fn of(port: &Port) -> PortLabels {
-        let (number, section) = (port.outside_port(), label(&port.written));
-        PortLabels(format!("port=\"{number}\",section=\"{section}\""))
+        let (bound, section) = (port.bound_port(), label(&port.written));
+        let configured = port.configured_ports();
+        // By default it repeats `port`; 0 is the bound one.
+        let mapped = if configured.1 == 0 { bound } else { configured.1 };
+        PortLabels {
+            text: format!("port=\"{bound}\",map_to_port=\"{mapped}\",section=\"{section}\""),
+            configured: format!("{configured:?} {section}"),
+        }
     }
 
     /// Of listeners that are not told apart.
     pub fn others() -> PortLabels {
-        PortLabels("port=\"other\",section=\"other\"".to_owned())
+        let text = "port=\"other\",map_to_port=\"other\",section=\"other\"".to_owned();
+        PortLabels { configured: text.clone(), text }
     }
 }
 
 /// The Prometheus text of a runtime: one family after the other, one line per port.
 pub(crate) fn prometheus(ports: &[(PortLabels, Stats)], runtime: &Stats) -> String {
     let stats: Vec<(&str, &Stats)> =
-        ports.iter().map(|(labels, stats)| (labels.0.as_str(), stats)).collect();
+        ports.iter().map(|(labels, stats)| (labels.text.as_str(), stats)).collect();
     let mut text = String::new();
     let mut family = |name: &str, kind: &str, help: &str, lines: Vec<(String, i128)>| {
         // Writing to a String cannot fail.

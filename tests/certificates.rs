@@ -244,13 +244,11 @@ fn ends_at(until_s: i64) -> Option<()> {
     // The first end of all that are started.
     assert_eq!(runtime.stats().certificate_not_after_s, Some(until_s));
     let text = runtime.prometheus();
-    for line in [
-        "nativeport_certificate_days_left{port=\"0\",section=\"Port.a\"} -1\n".to_owned(),
-        format!(
-            "nativeport_certificate_not_after_timestamp_seconds{{port=\"0\",section=\"Port.a\"}} {until_s}\n"
-        ),
-    ] {
-        assert!(text.contains(&line), "{line}{text}");
+    let labels = format!("{{port=\"{port}\",map_to_port=\"{port}\",section=\"Port.a\"}}");
+    for value in
+        [format!("days_left{labels} -1"), format!("not_after_timestamp_seconds{labels} {until_s}")]
+    {
+        assert!(text.contains(&format!("nativeport_certificate_{value}\n")), "{value} {text}");
     }
     assert_eq!(text.matches("nativeport_certificate_days_left{").count(), 2);
     drop(a);

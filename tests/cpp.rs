@@ -7,11 +7,11 @@ mod c_programs;
 mod running;
 mod support;
 
-use c_programs::{build, compiler, exists, folder, root, run, skipped};
+use c_programs::{build, compiler, exists, folder, must, root, run, skipped};
 use running::listening;
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 use std::{fs, str};
@@ -76,10 +76,12 @@ fn a_mistake_is_told_of_on_stderr_where_the_program_has_asked_for_nothing_else()
         assert!(line.starts_with("nativeport: a callback of connection "), "{line}");
         assert!(line.ends_with(" threw: what it says"), "{line}");
     }
-    let (status, said) = outcome("destroy");
-    assert_eq!(status.signal(), Some(libc::SIGABRT), "{said}");
-    let told = "nativeport: a runtime or listener was destroyed inside of a callback\n";
-    assert!(said.starts_with(told), "{said}");
+    for mistake in ["destroy", "cycle"] {
+        let (status, said) = outcome(mistake);
+        assert_eq!(status.signal(), Some(libc::SIGABRT), "{mistake}: {said}");
+        let told = "nativeport: a runtime or listener was destroyed inside of a callback";
+        assert!(said.starts_with(told) && said.contains("std::ref"), "{mistake}: {said}");
+    }
 }
 
 #[test]
@@ -210,53 +212,68 @@ fn a_handler_can_be_written_with_the_names_of_its_callbacks() {
     }
 }
 
+/// Compiles `tests/cpp/traps.cpp`, with what its `flag` defines.
+fn traps(program: &str, folder: &Path, flag: Option<&str>) -> Output {
+    let mut command = compiler(program, "c++17");
+    command.arg("-fsyntax-only").arg("-include").arg(folder.join("all.hpp"));
+    command.arg(source("traps")).args(flag).output().unwrap()
+}
+
 #[test]
 fn what_would_be_a_mistake_does_not_compile() {
-    let wrong = [
-        ("ignored", "conn.send_frame(\"x\");", "nodiscard"),
-        ("lent", "std::string text; (void)conn.send_frame_owned(text);", "pass it with std::move"),
-        ("numbers", "std::vector<int> ints; (void)conn.send_frame(ints);", "send_frame"),
-        ("unheard", "conn.recv_frame();", "nodiscard"),
-        ("temporary", "(void)conn.recv_bytes(std::string(8, 'x'));", "recv_bytes"),
-        ("constant", "const char text[] = \"x\"; (void)conn.recv_bytes(text);", "recv_bytes"),
-        (
-            "unvisited",
-            "struct host { void on_frame(nativeport::connection, nativeport::frames_view) {} };\n\
-             host visitor; nativeport::event(np_event{}).visit(visitor);",
-            "a visitor has public member functions",
-        ),
-        (
-            "token",
-            "void (*function)() = nullptr; nativeport::token token(function); (void)token;",
-            "token",
-        ),
-        ("copied", "nativeport::config a; nativeport::config b(a);", "delete"),
-        ("cork", "conn.cork();", "nodiscard"),
-        (
-            "misspelt",
-            "struct host { void on_frame(nativeport::connection, nativeport::frames_view) {} };\n\
-             nativeport::handler_of(std::make_shared<host>());",
-            "a handler has a public on_frames",
-        ),
-        (
-            "parameters",
-            "struct host { void on_frames(nativeport::connection, int) {} };\n\
-             nativeport::handler_of(std::make_shared<host>());",
-            "on_frames",
-        ),
-    ];
-    let try_all = |program| {
-        for (test, code, message) in wrong {
-            let text = format!(
-                "#include <nativeport.hpp>\n\
-                 void wrong(nativeport::connection conn) {{ (void)conn; {code} }}\n"
-            );
-            let output = compiled(program, "c++17", test, &text);
+    let file = fs::read_to_string(source("traps")).unwrap();
+    let wrong: Vec<(&str, &str)> =
+        file.lines().filter_map(|line| line.strip_prefix("#ifdef ")?.split_once(" // ")).collect();
+    assert!(wrong.len() > 60 && file.matches("#ifdef TRAP_").count() == wrong.len());
+    let try_all = |program, folder: &Path, some: &[(&str, &str)]| {
+        for (trap, message) in some {
+            let output = traps(program, folder, Some(&format!("-D{trap}")));
             let told = str::from_utf8(&output.stderr).unwrap();
-            assert!(!output.status.success() && told.contains(message), "{test}: {told}");
+            assert!(!output.status.success() && told.contains(message), "{trap}: {told}");
         }
     };
-    std::thread::scope(|scope| {
-        compilers().for_each(|program| _ = scope.spawn(move || try_all(program)))
-    });
+    for (at, program) in compilers().enumerate() {
+        // The header is compiled once: many times it would take minutes.
+        let folder = folder(&format!("cpp_traps_{program}"));
+        fs::write(folder.join("all.hpp"), "#include <nativeport.hpp>\n").unwrap();
+        let mut header = compiler(program, "c++17");
+        header.args(["-x", "c++-header"]).arg(folder.join("all.hpp"));
+        must(header.arg("-o").arg(folder.join("all.hpp.gch")));
+        let right = traps(program, &folder, None);
+        assert!(right.status.success(), "{}", String::from_utf8_lossy(&right.stderr));
+        // One compiler is enough to try each mistake; the others compile what is right.
+        if at == 0 {
+            let (some, others) = wrong.split_at(wrong.len() / 2);
+            std::thread::scope(|scope| {
+                scope.spawn(|| try_all(program, &folder, some));
+                try_all(program, &folder, others);
+            });
+        }
+    }
+}
+
+#[test]
+fn without_exceptions_failures_are_told() {
+    for program in compilers() {
+        let mut command = compiler(program, "c++17");
+        command.args(["-fno-exceptions", "-fno-rtti"]).arg(source("without_exceptions"));
+        let built = build(&format!("cpp_without_exceptions_{program}"), &mut command);
+        assert_eq!(run(&built), "ok\n", "{program}");
+    }
+}
+
+#[test]
+fn user_data_is_known_to_libraries_whose_symbols_are_hidden() {
+    for program in compilers() {
+        let hidden = || {
+            let mut command = compiler(program, "c++17");
+            command.arg("-fvisibility=hidden").arg(source("user_data"));
+            command
+        };
+        let mut library = hidden();
+        library.args(["-DLIBRARY", "-shared", "-fPIC"]);
+        let library = build(&format!("cpp_user_data_library_{program}"), &mut library);
+        let built = build(&format!("cpp_user_data_{program}"), hidden().arg(library));
+        assert_eq!(run(&built), "ok\n", "{program}");
+    }
 }

@@ -151,7 +151,7 @@ impl Host {
     fn sleeps_of_accepters(&self) -> HashMap<PathBuf, u64> {
         let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
         let accepters = threads.map(|thread| thread.unwrap().path()).filter(|thread| {
-            fs::read_to_string(thread.join("comm")).is_ok_and(|name| name.starts_with("accepter-"))
+            fs::read_to_string(thread.join("comm")).is_ok_and(|name| name.starts_with("np-acc-"))
         });
         let sleeps = |thread: PathBuf| {
             let status = fs::read_to_string(thread.join("status")).unwrap();
@@ -434,6 +434,26 @@ fn connecting_and_closing_leaves_descriptors_threads_and_memory_as_they_were() {
 
 const WITH_TLS_PORT: &str = "[Port.plain]\nport=0\nbindAddress=127.0.0.1\n[Port.tls]\nport=0\n\
     bindAddress=127.0.0.1\nsslSection=Tls\n[Tls]\nselfSigned=localhost\n";
+
+#[test]
+fn threads_of_the_library_have_names_that_begin_with_np_and_are_shown_whole() {
+    let host = Host::start(&format!("{WITH_TLS_PORT}[Runtime]\nioThreads=1\nhandshakeThreads=1\n"));
+    let mut names = ["handshake-0", "io-0", "log"].map(|name| format!("np-{name}\n")).to_vec();
+    names.extend(host.addresses.iter().map(|at| format!("np-acc-{}-0\n", at.port())));
+    names.sort();
+    let main = host.child.id().to_string();
+    let tasks = format!("/proc/{main}/task");
+    // A thread names itself when it begins.
+    wait_until(&format!("{names:?}"), || {
+        let tasks = fs::read_dir(&tasks).unwrap().map(Result::unwrap);
+        let others = tasks.filter(|task| task.file_name() != *main);
+        let mut all: Vec<_> =
+            others.map(|task| fs::read_to_string(task.path().join("comm")).unwrap()).collect();
+        all.sort();
+        all == names
+    });
+    host.finish();
+}
 
 #[test]
 fn a_host_with_sigpipe_at_default_survives_peers_that_vanish() {

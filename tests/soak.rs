@@ -33,8 +33,7 @@ fn library_threads() -> usize {
         // A thread of a client may end just now.
         fs::read_to_string(task.ok()?.path().join("comm")).ok()
     });
-    let ours = ["io-", "handshake-", "accepter-", "log"];
-    names.filter(|name| ours.iter().any(|prefix| name.starts_with(prefix))).count()
+    names.filter(|name| name.starts_with("np-")).count()
 }
 
 impl Snapshot {

@@ -895,10 +895,12 @@ fn restarts_on_any_port_neither_lengthen_the_metrics_nor_set_counters_back() {
         let listener = Listener::new(&runtime, &config, 0).unwrap();
         listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
         listener.start().unwrap();
-        framed(listener.addresses()[0]);
+        let address = listener.addresses()[0];
+        framed(address);
         for _ in 0..2 {
             let text = runtime.prometheus();
             assert_eq!(told(&text, "accepts_total", "Port"), [round]);
+            assert!(text.contains(&labels(address.port(), address.port())), "{address}: {text}");
             if round == 1 {
                 longest = text.len();
             }
@@ -929,23 +931,62 @@ fn listeners_under_ever_new_names_have_a_bounded_number_of_labels() {
     assert_eq!(runtime.stats().accepted, 100);
 }
 
+/// How the lines of a port begin, behind the name of the counter.
+fn labels(port: u16, mapped: u16) -> String {
+    format!("{{port=\"{port}\",map_to_port=\"{mapped}\",section=\"Port\"}} ")
+}
+
 #[test]
-fn the_label_of_a_port_is_the_bound_one_if_map_to_port_is_0() {
+fn the_labels_of_a_port_are_the_bound_one_and_map_to_port() {
     // A free port of an address that clients do not have.
     let address = "127.0.0.10";
-    let number = std::net::TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port();
-    for (port, label) in [(number, number), (0, 0)] {
-        let lines = format!("mapToPort=0\nbindAddress={address}");
+    let free = std::net::TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port();
+    for (port, mapped) in
+        [(free, ""), (free, "mapToPort=0"), (0, "mapToPort=0"), (0, ""), (0, "mapToPort=443")]
+    {
+        let lines = format!("{mapped}\nbindAddress={address}");
         let mut config = config("ioThreads=1", &lines, "");
         config.set("Port", "port", &port.to_string()).unwrap();
         let runtime = runtime_of(&config);
         let listener = Listener::new(&runtime, &config, 0).unwrap();
         listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
         listener.start().unwrap();
-        let line = format!("nativeport_accepts_total{{port=\"{label}\",section=\"Port\"}} 0");
+        let bound = listener.addresses()[0].port();
+        let outside = if mapped.ends_with("443") { 443 } else { bound };
+        let line = format!("nativeport_accepts_total{}0", labels(bound, outside));
         let text = runtime.prometheus();
         assert!(text.lines().any(|other| other == line), "{line} is not in {text}");
     }
+}
+
+#[test]
+fn listeners_of_one_section_at_once_have_lines_of_their_own_and_a_later_one_goes_on_with_an_ended_one() {
+    let config = config("ioThreads=1", "", "");
+    let runtime = runtime_of(&config);
+    let started = |clients: usize| {
+        let listener = Listener::new(&runtime, &config, 0).unwrap();
+        listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
+        listener.start().unwrap();
+        let address = listener.addresses()[0];
+        (0..clients).for_each(|_| drop(framed(address)));
+        (listener, address.port())
+    };
+    let lines = |of: &[(u16, u64)]| {
+        let text = runtime.prometheus();
+        assert_eq!(told(&text, "accepts_total", "Port").len(), of.len(), "{text}");
+        for (port, accepted) in of {
+            let line = format!("nativeport_accepts_total{}{accepted}", labels(*port, *port));
+            assert!(text.lines().any(|other| other == line), "{line} is not in {text}");
+        }
+    };
+    let (first, a) = started(1);
+    let (_second, b) = started(2);
+    lines(&[(a, 1), (b, 2)]);
+    first.stop(0).unwrap();
+    first.wait(None).unwrap();
+    lines(&[(a, 1), (b, 2)]);
+    let (_third, c) = started(4);
+    lines(&[(c, 5), (b, 2)]);
 }
 
 #[test]

@@ -9,14 +9,19 @@
  *             recv_bytes, for a thread for each connection.
  * Owners      config, runtime, listener, loop and owned_frame can be moved and not copied. Their
  *             destructors free; those of runtime and listener stop first and wait, so they
- *             must not run inside a callback: that terminates the program. Of an owner that was
- *             moved from, calls fail with NP_ERR_ARGUMENT, and what only tells something tells
- *             nothing.
+ *             must not run inside a callback: that terminates the program. Pass an object that
+ *             owns its listener or runtime, and is its handler, as std::ref: a handler that
+ *             shares it would be its last owner. Of an owner that was moved from, calls fail
+ *             with NP_ERR_ARGUMENT, and what only tells something tells nothing.
  * Values      connection is a number that may be copied and kept at will; calls for one that
  *             has ended answer NP_ERR_CLOSED.
  * Views       bytes_view, frame_view, frames_view, close_info and log_record borrow. What a
  *             callback is shown is valid until it returns, and what an event shows until its
- *             loop is polled again; owned_frame keeps a frame longer.
+ *             loop is polled again; owned_frame keeps a frame longer. close_info and log_record
+ *             cannot be copied: copy what you keep of them.
+ * Bytes       come from a container, from a string literal, or as {pointer, size}. A pointer
+ *             alone has no size and does not compile; for a text that ends with NUL pass
+ *             std::string_view(pointer).
  * Failures    Constructors and whatever sets things up, listener::start included, throw error.
  *             All the rest answers a status, which is true if the call went well. It may be
  *             ignored only where the call fails for no other reason than that the connection
@@ -26,6 +31,9 @@
  *             changes nothing. The text goes to the exception hook of the runtime, or else to
  *             stderr. Destructors of what callbacks own must not throw. Who polls handles events
  *             in code of his own, and so his exceptions too.
+ *             With -fno-exceptions nothing throws: an owner keeps its first failure(), and its
+ *             further calls for setting up do nothing. The owners that are made from it have the
+ *             same failure(), so that the one of a listener tells whether all went well.
  * Threads     As in nativeport.h: any call from any thread. Callbacks of one connection never
  *             overlap; those of different ones may, and they share their handler.
  *
@@ -42,6 +50,7 @@
 
 #include <nativeport.h>
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -60,19 +69,28 @@
 #include <type_traits>
 #include <utility>
 #include <vector>
+#ifdef __cpp_rtti
+#include <typeinfo>
+#endif
 
 namespace nativeport {
 
 // Named after the ABI, so that programs may hold parts that were compiled for different ones.
 static_assert(NP_VERSION_MAJOR == 0 && NP_VERSION_MINOR == 1, "nativeport.h is of another version");
+#ifdef __cpp_exceptions
 inline namespace v0_1 {
+#else
+inline namespace v0_1_without_exceptions {
+#endif
 
 /* ---- Status: what calls answer, and what is thrown ---------------------------------------- */
 
 /** What a call answered: true if it went well, otherwise an NP_ERR_ constant. */
 class status {
 public:
-    constexpr status(np_status code) noexcept : code_(code) {}
+    /** Only an np_status becomes a status: `return false;` does not compile. */
+    template <typename Code, typename = std::enable_if_t<std::is_same_v<Code, np_status>>>
+    constexpr status(Code code) noexcept : code_(code) {}
 
     constexpr explicit operator bool() const noexcept { return code_ == NP_OK; }
     constexpr np_status code() const noexcept { return code_; }
@@ -112,25 +130,100 @@ private:
 /** No limit, wherever a time is asked for. */
 inline constexpr std::chrono::milliseconds forever = std::chrono::milliseconds::max();
 
+/**
+ * How long something may take: any duration, rounded up to milliseconds. A negative one is 0, and
+ * one of 30,000 years or more is forever.
+ */
+class time_limit {
+public:
+    template <typename Rep, typename Period>
+    constexpr time_limit(std::chrono::duration<Rep, Period> time) noexcept : ms_(0) {
+        const double ms = std::chrono::duration<double, std::milli>(time).count();
+        if (ms >= 1e15)
+            ms_ = NP_FOREVER;
+        else if (ms > 0) // false for NaN
+            ms_ = static_cast<std::uint64_t>(
+                std::chrono::ceil<std::chrono::milliseconds>(time).count());
+    }
+
+    /** As nativeport.h takes it. */
+    constexpr std::uint64_t ms() const noexcept { return ms_; }
+
+private:
+    std::uint64_t ms_;
+};
+
+/* ---- Setting up --------------------------------------------------------------------------- */
+
 namespace detail {
 
-constexpr std::uint64_t to_ms(std::chrono::milliseconds time) noexcept {
-    if (time == forever)
-        return NP_FOREVER;
-    return time.count() < 0 ? 0 : static_cast<std::uint64_t>(time.count());
-}
-
 /** Throws what a call for setting up has answered, unless it went well. */
-inline void require(np_status answered, const np_error &details = NP_ERROR_INIT) {
+inline void require([[maybe_unused]] np_status answered,
+                    [[maybe_unused]] const np_error &details = NP_ERROR_INIT) {
+#ifdef __cpp_exceptions
     if (answered != NP_OK)
         throw error(answered, details);
+#endif
 }
+
+/** What can fail when it is set up. */
+class fallible {
+#ifdef __cpp_exceptions
+protected:
+    /** Makes a call that sets something up, and throws what it answers. */
+    template <typename Call> void set_up(Call call) {
+        np_error details = NP_ERROR_INIT;
+        const np_status answered = call(&details);
+        require(answered, details);
+    }
+
+    void inherit(const fallible &) noexcept {}
+#else
+public:
+    /** Why it could not be set up: the first failure. Null if nothing has failed. */
+    const error *failure() const noexcept { return failure_.get(); }
+    /** Lets further calls go on after a failure. */
+    void forget_failure() noexcept { failure_.reset(); }
+
+protected:
+    /** Makes a call that sets something up, unless one has failed before. */
+    template <typename Call> void set_up(Call call) {
+        if (failure_ != nullptr)
+            return;
+        np_error details = NP_ERROR_INIT;
+        const np_status answered = call(&details);
+        if (answered != NP_OK)
+            failure_ = std::make_shared<const error>(answered, details);
+    }
+
+    void inherit(const fallible &from) noexcept {
+        if (failure_ == nullptr)
+            failure_ = from.failure_;
+    }
+
+private:
+    std::shared_ptr<const error> failure_;
+#endif
+
+protected:
+    /** Makes what `owner` owns. */
+    template <typename Owner, typename Make> void make(Owner &owner, Make make) {
+        set_up([&](np_error *details) {
+            typename Owner::pointer made = nullptr;
+            const np_status answered = make(&made, details);
+            owner.reset(made);
+            return answered;
+        });
+    }
+};
 
 /** The library would go on, and call what its owner is about to destroy. */
 inline void require_freed(np_status answered) noexcept {
     if (answered != NP_ERR_IN_CALLBACK)
         return;
-    std::fputs("nativeport: a runtime or listener was destroyed inside of a callback\n", stderr);
+    std::fputs("nativeport: a runtime or listener was destroyed inside of a callback or by "
+               "its own handler; pass an object that owns it as std::ref\n",
+               stderr);
     std::terminate();
 }
 
@@ -162,17 +255,23 @@ template <typename T> class collected {
 public:
     /** False if there is no memory. */
     template <typename Make> bool add(Make make) noexcept {
+#ifdef __cpp_exceptions
         try {
             items_.push_back(make());
         } catch (...) {
             failed_ = true;
         }
+#else
+        items_.push_back(make());
+#endif
         return !failed_;
     }
 
     std::vector<T> take() {
+#ifdef __cpp_exceptions
         if (failed_)
             throw std::bad_alloc();
+#endif
         return std::move(items_);
     }
 
@@ -190,6 +289,7 @@ public:
     using pointer = const View *;
     using reference = View;
 
+    view_iterator() noexcept = default;
     explicit view_iterator(const Item *at) noexcept : at_(at) {}
     View operator*() const noexcept { return View(*at_); }
     view_iterator &operator++() noexcept {
@@ -201,33 +301,65 @@ public:
     friend bool operator!=(view_iterator a, view_iterator b) noexcept { return a.at_ != b.at_; }
 
 private:
-    const Item *at_;
+    const Item *at_ = nullptr;
 };
 
+template <typename T> inline constexpr bool is_byte = sizeof(T) == 1 && std::is_trivially_copyable_v<T>;
+template <> inline constexpr bool is_byte<void> = true;
+template <> inline constexpr bool is_byte<const void> = true;
+
+/** For pointers to single bytes, and to memory of no type. */
+template <typename T> using if_byte = std::enable_if_t<is_byte<T>>;
+
 /** For containers, spans and arrays of single bytes that can be written to. */
-template <typename Container, typename Byte = decltype(*std::data(std::declval<Container &>()))>
-using if_writable = std::enable_if_t<
-    sizeof(Byte) == 1 && !std::is_const_v<std::remove_reference_t<Byte>>
-    && std::is_trivially_copyable_v<std::remove_reference_t<Byte>>>;
+template <typename Container, typename Byte = std::remove_reference_t<
+                                  decltype(*std::data(std::declval<Container &>()))>>
+using if_writable = std::enable_if_t<is_byte<Byte> && !std::is_const_v<Byte>>;
+
+/**
+ * Whether a container owns its bytes. Views are trivially copyable; of the containers that are too,
+ * only std::array is known to hold its bytes.
+ */
+template <typename Container>
+inline constexpr bool owns_bytes = !std::is_trivially_copyable_v<Container>;
+template <typename Byte, std::size_t Size>
+inline constexpr bool owns_bytes<std::array<Byte, Size>> = true;
 
 } // namespace detail
 
 /* ---- Views: bytes and frames -------------------------------------------------------------- */
 
-/** Borrowed bytes. Made from whatever holds bytes in one piece, or a text that ends with NUL. */
+/**
+ * Borrowed bytes. Made from whatever holds bytes in one piece, from {pointer, size}, or from a
+ * string literal.
+ */
 class bytes_view {
 public:
     constexpr bytes_view() noexcept = default;
-    bytes_view(const void *data, std::size_t size) noexcept
-        : data_(static_cast<const std::uint8_t *>(data)), size_(size) {}
-    bytes_view(const char *text) noexcept : bytes_view(text, std::strlen(text)) {}
+    template <typename Byte, typename = detail::if_byte<Byte>>
+    bytes_view(const Byte *data, std::size_t size) noexcept
+        : data_(static_cast<const std::uint8_t *>(static_cast<const void *>(data))), size_(size) {}
     template <typename Container,
               typename Element = std::remove_pointer_t<
                   decltype(std::declval<const Container &>().data())>,
-              typename = std::enable_if_t<sizeof(Element) == 1
-                                          && std::is_trivially_copyable_v<Element>>>
+              typename = detail::if_byte<Element>>
     bytes_view(const Container &container) noexcept
         : bytes_view(container.data(), container.size()) {}
+
+    /** All characters of a string literal, those after a NUL inside it too. */
+    template <typename Literal,
+              typename = std::enable_if_t<std::is_array_v<Literal>>,
+              typename = std::enable_if_t<
+                  std::is_same_v<std::remove_extent_t<Literal>, const char>>>
+    bytes_view(Literal &literal) noexcept
+        : bytes_view(literal, std::size(literal) - (*(std::end(literal) - 1) == 0 ? 1 : 0)) {}
+
+    // These have no size: pass {pointer, size}, or std::string_view(text).
+    template <typename T, typename = std::enable_if_t<std::is_pointer_v<T>>>
+    bytes_view(const T &pointer_without_size) = delete;
+    bytes_view(std::nullptr_t pointer_without_size) = delete;
+    // Only part of it may be filled: pass {array, size}.
+    template <std::size_t Size> bytes_view(char (&array_without_size)[Size]) = delete;
 
     constexpr const std::uint8_t *data() const noexcept { return data_; }
     constexpr std::size_t size() const noexcept { return size_; }
@@ -247,7 +379,8 @@ private:
 /** Borrowed memory to write bytes to: a container, an array, or a span. */
 class bytes_buffer {
 public:
-    bytes_buffer(void *data, std::size_t size) noexcept : data_(data), size_(size) {}
+    template <typename Byte, typename = detail::if_byte<Byte>>
+    bytes_buffer(Byte *data, std::size_t size) noexcept : data_(data), size_(size) {}
     template <typename Container, typename = detail::if_writable<Container>>
     bytes_buffer(Container &container) noexcept
         : bytes_buffer(std::data(container), std::size(container)) {}
@@ -263,11 +396,24 @@ private:
     std::size_t size_;
 };
 
+/** NP_FRAME_ flags. A std::size_t does not become flags: it is the length of something. */
+class frame_flags {
+public:
+    template <typename Bits, typename = std::enable_if_t<std::is_same_v<Bits, int>
+                                                         || std::is_same_v<Bits, std::uint32_t>>>
+    constexpr frame_flags(Bits bits) noexcept : bits_(static_cast<std::uint32_t>(bits)) {}
+
+    constexpr std::uint32_t bits() const noexcept { return bits_; }
+
+private:
+    std::uint32_t bits_;
+};
+
 /** A borrowed frame: a payload, and NP_FRAME_ flags. Can be passed as bytes_view. */
 class frame_view {
 public:
-    frame_view(bytes_view payload, std::uint32_t flags = 0) noexcept
-        : frame_{payload.data(), payload.size(), flags, 0} {}
+    frame_view(bytes_view payload, frame_flags flags = 0) noexcept
+        : frame_{payload.data(), payload.size(), flags.bits(), 0} {}
     explicit frame_view(const np_frame &frame) noexcept : frame_(frame) {}
 
     const std::uint8_t *data() const noexcept { return frame_.data; }
@@ -309,13 +455,20 @@ private:
     std::size_t count_;
 };
 
+template <typename T> class received;
+
 /** A frame in memory of its own: kept beyond its callback, or received. */
 class owned_frame {
 public:
     owned_frame() noexcept = default;
+#ifdef __cpp_exceptions
     explicit owned_frame(frame_view frame) {
         detail::require(np_frame_take(&frame.raw(), &frame_));
     }
+#endif
+    /** The same without an exception. */
+    static received<owned_frame> take(frame_view frame) noexcept;
+
     owned_frame(owned_frame &&other) noexcept : frame_(std::exchange(other.frame_, np_frame{})) {}
     owned_frame &operator=(owned_frame &&other) noexcept {
         std::swap(frame_, other.frame_);
@@ -342,8 +495,10 @@ public:
 
     explicit operator bool() const noexcept { return static_cast<bool>(status_); }
     nativeport::status status() const noexcept { return status_; }
-    T &operator*() noexcept { return value_; }
-    const T &operator*() const noexcept { return value_; }
+    T &operator*() & noexcept { return value_; }
+    const T &operator*() const & noexcept { return value_; }
+    /** Of a temporary the value itself, as nothing else would last. */
+    T operator*() && noexcept { return std::move(value_); }
     T *operator->() noexcept { return &value_; }
     const T *operator->() const noexcept { return &value_; }
 
@@ -351,6 +506,12 @@ private:
     nativeport::status status_;
     T value_;
 };
+
+inline received<owned_frame> owned_frame::take(frame_view frame) noexcept {
+    owned_frame taken;
+    const status answered = np_frame_take(&frame.raw(), &taken.frame_);
+    return {answered, std::move(taken)};
+}
 
 /** "192.0.2.1:80", "[2001:db8::1]:80" */
 inline std::string to_string(const np_address &address) {
@@ -373,13 +534,39 @@ inline constexpr std::int32_t callback_threw = -NP_CLOSE_CALLBACK_PANIC;
 
 namespace detail {
 
-/** Each type has one of its own; its address stands for the type. */
-template <typename T> inline char type_mark{};
+template <typename T> inline char address_of_type{};
+
+/**
+ * Stands for a type. Libraries with hidden symbols have different addresses for one type, so the
+ * names decide. Types in anonymous namespaces may share a name: for these only the address counts.
+ */
+class type_mark {
+public:
+    template <typename T> static type_mark of() noexcept {
+        type_mark mark;
+        mark.address_ = &address_of_type<T>;
+#ifdef __cpp_rtti
+        const char *const name = typeid(T *).name();
+        if (std::strstr(name, "_GLOBAL__N_") == nullptr)
+            mark.name_ = name;
+#endif
+        return mark;
+    }
+
+    friend bool operator==(type_mark a, type_mark b) noexcept {
+        return a.address_ == b.address_
+               || (a.name_ != nullptr && b.name_ != nullptr && std::strcmp(a.name_, b.name_) == 0);
+    }
+
+private:
+    const void *address_ = nullptr;
+    const char *name_ = nullptr;
+};
 
 /** The host's object on a connection, with its type, so that no other is taken for it. */
 struct user_data_box {
     void *object;
-    const void *type;
+    type_mark type;
     void (*destroy)(void *object);
 
     static void release(void *box) {
@@ -413,8 +600,8 @@ public:
     constexpr np_conn handle() const noexcept { return handle_; }
 
     /** Sends one frame, copied. flags: 0 or NP_FRAME_NO_COMPRESS. */
-    [[nodiscard]] status send_frame(bytes_view payload, std::uint32_t flags = 0) const noexcept {
-        return np_conn_send_frame(handle_, payload.data(), payload.size(), flags);
+    [[nodiscard]] status send_frame(bytes_view payload, frame_flags flags = 0) const noexcept {
+        return np_conn_send_frame(handle_, payload.data(), payload.size(), flags.bits());
     }
 
     /** Sends frames in order, copied; *accepted becomes the number that was taken. */
@@ -430,7 +617,9 @@ public:
      */
     template <typename Container>
     [[nodiscard]] status send_frame_owned(Container &&container,
-                                          std::uint32_t flags = 0) const noexcept {
+                                          frame_flags flags = 0) const noexcept {
+        static_assert(detail::owns_bytes<std::remove_cv_t<std::remove_reference_t<Container>>>,
+                      "a view does not own its bytes: send_frame copies them");
         static_assert(!std::is_reference_v<Container> && !std::is_const_v<Container>,
                       "the container is handed over: pass it with std::move");
         auto *owned = new (std::nothrow) Container(std::move(container));
@@ -442,7 +631,7 @@ public:
             [](void *released, const std::uint8_t *, std::size_t) {
                 delete static_cast<Container *>(released);
             },
-            owned, flags);
+            owned, flags.bits());
     }
 
     /** Sends bytes on a stream, copied: all or none of them. */
@@ -455,10 +644,10 @@ public:
      * NP_ERR_TIMED_OUT if none has come; NP_ERR_CLOSED when no more will.
      */
     [[nodiscard]] received<owned_frame>
-    recv_frame(std::chrono::milliseconds timeout = forever) const noexcept {
+    recv_frame(time_limit timeout = forever) const noexcept {
         owned_frame frame;
         const status answered =
-            np_conn_recv_frame(handle_, detail::to_ms(timeout), &frame.frame_);
+            np_conn_recv_frame(handle_, timeout.ms(), &frame.frame_);
         return {answered, std::move(frame)};
     }
 
@@ -467,10 +656,10 @@ public:
      * buffer without room is refused with NP_ERR_ARGUMENT.
      */
     [[nodiscard]] received<bytes_view>
-    recv_bytes(bytes_buffer buffer, std::chrono::milliseconds timeout = forever) const noexcept {
+    recv_bytes(bytes_buffer buffer, time_limit timeout = forever) const noexcept {
         std::size_t size = 0;
         const status answered = np_conn_recv_bytes(handle_, buffer.data(), buffer.size(),
-                                                   detail::to_ms(timeout), &size);
+                                                   timeout.ms(), &size);
         return {answered, bytes_view(buffer.data(), size)};
     }
 
@@ -490,8 +679,8 @@ public:
     status resume_reading() const noexcept { return np_conn_resume_reading(handle_); }
 
     /** Ends the connection by itself after this time; forever takes that back. After a close it cuts the flush. */
-    status set_deadline(std::chrono::milliseconds after) const noexcept {
-        return np_conn_set_deadline(handle_, detail::to_ms(after));
+    status set_deadline(time_limit after) const noexcept {
+        return np_conn_set_deadline(handle_, after.ms());
     }
 
     /** Tells the peer, behind everything that was sent, that nothing more follows. */
@@ -525,7 +714,7 @@ public:
         if (object == nullptr)
             return np_conn_set_user_data(handle_, nullptr, nullptr);
         auto *box = new (std::nothrow) detail::user_data_box{
-            object.get(), &detail::type_mark<T>,
+            object.get(), detail::type_mark::of<T>(),
             [](void *released) { delete static_cast<T *>(released); }};
         if (box == nullptr)
             return NP_ERR_MEMORY_LIMIT;
@@ -543,7 +732,7 @@ public:
         if (np_conn_get_user_data(handle_, &box) != NP_OK || box == nullptr)
             return nullptr;
         const auto &data = *static_cast<detail::user_data_box *>(box);
-        return data.type == &detail::type_mark<T> ? static_cast<T *>(data.object) : nullptr;
+        return data.type == detail::type_mark::of<T>() ? static_cast<T *>(data.object) : nullptr;
     }
 
     friend constexpr bool operator==(connection a, connection b) noexcept {
@@ -569,6 +758,8 @@ static_assert(sizeof(connection) == 8 && std::is_trivially_copyable_v<connection
 class close_info {
 public:
     explicit close_info(const np_close_info &info) noexcept : info_(info) {}
+    close_info(const close_info &) = delete;
+    close_info &operator=(const close_info &) = delete;
 
     /** Why: NP_CLOSE_, and its name, "peer_closed". */
     std::int32_t reason() const noexcept { return info_.reason; }
@@ -650,75 +841,181 @@ struct polled_handler {
     bool half_close = false;
 };
 
+struct log_record;
+
 /** Is told what a callback has thrown, and on which connection; none for a log sink. */
 using exception_hook = std::function<void(connection, std::string_view what)>;
 
 namespace detail {
 
-template <typename T> using on_open_of = decltype(&T::on_open);
-template <typename T> using on_frames_of = decltype(&T::on_frames);
-template <typename T> using on_data_of = decltype(&T::on_data);
-template <typename T> using on_end_of = decltype(&T::on_end);
-template <typename T> using on_writable_of = decltype(&T::on_writable);
-template <typename T> using on_close_of = decltype(&T::on_close);
-template <typename T> using on_admit_of = decltype(&T::on_admit);
-template <typename T> using on_log_of = decltype(&T::on_log);
-template <typename T> using inbox_of = std::enable_if_t<T::inbox>;
+/** Whether Of<T> can be formed. */
+template <template <typename> class Of, typename T, typename = void>
+inline constexpr bool is_valid = false;
+template <template <typename> class Of, typename T>
+inline constexpr bool is_valid<Of, T, std::void_t<Of<T>>> = true;
 
-/** Whether T has such a public member function, be it static. */
-template <template <typename> class Member, typename T, typename = void>
-inline constexpr bool has = false;
-template <template <typename> class Member, typename T>
-inline constexpr bool has<Member, T, std::void_t<Member<T>>> =
-    std::is_member_function_pointer_v<Member<T>> || std::is_pointer_v<Member<T>>;
+/** A name that both have is ambiguous here, be it overloaded, a template, or private in T. */
+template <typename T, typename Namesake> struct with_namesake : T, Namesake {};
 
-/** Whether T says of itself that it wants an inbox. */
-template <typename T, typename = void> inline constexpr bool wants_inbox = false;
-template <typename T> inline constexpr bool wants_inbox<T, std::void_t<inbox_of<T>>> = true;
+// A callback of an object: whatever can be called by its name, unless it is empty, as a
+// std::function may be. What has the name and cannot be called does not compile, as it would never
+// be called. Nothing can be derived from a final class: of these, only what is public, and
+// neither overloaded nor a template, is known to have the name.
+#define NATIVEPORT_CALLBACK(name, ...)                                                             \
+    struct name##_callback {                                                                       \
+        struct namesake {                                                                          \
+            int name;                                                                              \
+        };                                                                                         \
+        template <typename T> using address = decltype(&T::name);                                  \
+        template <typename T>                                                                      \
+        using may_be_empty = std::enable_if_t<                                                     \
+            !std::is_function_v<std::remove_reference_t<decltype((std::declval<T &>().name))>>,    \
+            decltype(std::declval<T &>().name == nullptr)>;                                        \
+                                                                                                   \
+        template <typename T, typename... Arguments>                                               \
+        static auto try_call(void (*)(Arguments...))                                               \
+            -> decltype(std::declval<T &>().name(                                                  \
+                            std::declval<const std::remove_reference_t<Arguments> &>()...),        \
+                        std::true_type());                                                         \
+        template <typename T> static std::false_type try_call(...);                                \
+                                                                                                   \
+        template <typename T> static constexpr bool is_named() {                                   \
+            if constexpr (std::is_final_v<T>)                                                      \
+                return is_valid<address, T>;                                                       \
+            else                                                                                   \
+                return !is_valid<address, with_namesake<std::remove_cv_t<T>, namesake>>;           \
+        }                                                                                          \
+                                                                                                   \
+        /** Whether T has it. */                                                                   \
+        template <typename T> static constexpr bool is_in() {                                      \
+            constexpr bool can_be_called =                                                         \
+                decltype(try_call<T>(static_cast<void (*)(__VA_ARGS__)>(nullptr)))::value;         \
+            static_assert(can_be_called || !is_named<T>(),                                         \
+                          #name " cannot be called: it must be public, and take (" #__VA_ARGS__ ")"); \
+            return can_be_called;                                                                  \
+        }                                                                                          \
+                                                                                                   \
+        template <typename T> static bool is_set([[maybe_unused]] T &object) {                     \
+            if constexpr (is_valid<may_be_empty, T>)                                               \
+                return !(object.name == nullptr);                                                  \
+            else                                                                                   \
+                return true;                                                                       \
+        }                                                                                          \
+                                                                                                   \
+        /** Makes it the callback of a handler, if T has it. */                                    \
+        template <typename T, typename... Arguments>                                               \
+        static void bind([[maybe_unused]] std::function<void(Arguments...)> &callback,             \
+                         [[maybe_unused]] const std::shared_ptr<T> &object) {                      \
+            if constexpr (is_in<T>())                                                              \
+                if (is_set(*object))                                                               \
+                    callback = [object](Arguments... arguments) {                                  \
+                        static_cast<void>(object->name(arguments...));                             \
+                    };                                                                             \
+        }                                                                                          \
+                                                                                                   \
+        /** Calls it, if T has it. */                                                              \
+        template <typename T, typename... Arguments>                                               \
+        static void visit([[maybe_unused]] T &object,                                              \
+                          [[maybe_unused]] const Arguments &...arguments) {                        \
+            if constexpr (is_in<T>())                                                              \
+                if (is_set(object))                                                                \
+                    static_cast<void>(object.name(arguments...));                                  \
+        }                                                                                          \
+    };
 
+NATIVEPORT_CALLBACK(on_admit, connection, protocol, std::uint8_t)
+NATIVEPORT_CALLBACK(on_open, connection, protocol, std::uint8_t)
+NATIVEPORT_CALLBACK(on_frames, connection, frames_view)
+NATIVEPORT_CALLBACK(on_data, connection, bytes_view)
+NATIVEPORT_CALLBACK(on_end, connection)
+NATIVEPORT_CALLBACK(on_writable, connection)
+NATIVEPORT_CALLBACK(on_close, connection, const close_info &)
+NATIVEPORT_CALLBACK(on_log, const log_record &)
+#undef NATIVEPORT_CALLBACK
+
+template <typename T> using inbox_of = std::bool_constant<T::inbox>;
+template <typename T> using half_close_of = std::bool_constant<T::half_close>;
+template <typename T> using type_of_inbox = std::enable_if_t<std::is_same_v<decltype(T::inbox), bool>>;
 template <typename T>
-inline constexpr bool takes_events =
-    has<on_admit_of, T> || has<on_open_of, T> || has<on_frames_of, T> || has<on_data_of, T>
-    || has<on_end_of, T> || has<on_writable_of, T> || has<on_close_of, T> || has<on_log_of, T>;
+using type_of_half_close = std::enable_if_t<std::is_same_v<decltype(T::half_close), bool>>;
+
+/** What T says of itself by a constant. */
+template <template <typename> class Constant, template <typename> class Variable, typename T>
+constexpr bool says() {
+    static_assert(!is_valid<Variable, T>, "inbox and half_close are static constexpr bool");
+    if constexpr (is_valid<Constant, T>)
+        return Constant<T>::value;
+    else
+        return false;
+}
 
 } // namespace detail
 
 /**
- * The public member functions of an object as a handler: those that are named and called like
- * the members of handler, one for each name. The handler shares the object. With a public
- * `static constexpr bool inbox = true` its connections have an inbox.
+ * An object as a handler, which shares it. Its callbacks are the public members with the names and
+ * arguments of the members of handler: functions, overloads, templates, and function objects that
+ * are not empty at this moment. A public `static constexpr bool inbox = true` gives the connections
+ * an inbox; half_close works the same way.
  */
 template <typename T> handler handler_of(std::shared_ptr<T> object) {
-    static_assert(detail::wants_inbox<T> || detail::has<detail::on_frames_of, T>
-                      || detail::has<detail::on_data_of, T>,
+    constexpr bool inbox = detail::says<detail::inbox_of, detail::type_of_inbox, T>();
+    static_assert(inbox || detail::on_frames_callback::is_in<T>()
+                      || detail::on_data_callback::is_in<T>(),
                   "a handler has a public on_frames(connection, frames_view) "
                   "or on_data(connection, bytes_view), or an inbox");
     handler made;
-    made.inbox = detail::wants_inbox<T>;
-    if constexpr (detail::has<detail::on_open_of, T>)
-        made.on_open = [object](connection conn, protocol what, std::uint8_t first_byte) {
-            object->on_open(conn, what, first_byte);
-        };
-    if constexpr (detail::has<detail::on_frames_of, T>)
-        made.on_frames = [object](connection conn, frames_view frames) {
-            object->on_frames(conn, frames);
-        };
-    if constexpr (detail::has<detail::on_data_of, T>)
-        made.on_data = [object](connection conn, bytes_view data) {
-            object->on_data(conn, data);
-        };
-    if constexpr (detail::has<detail::on_end_of, T>)
-        made.on_end = [object](connection conn) { object->on_end(conn); };
-    if constexpr (detail::has<detail::on_writable_of, T>)
-        made.on_writable = [object](connection conn) { object->on_writable(conn); };
-    if constexpr (detail::has<detail::on_close_of, T>)
-        made.on_close = [object](connection conn, const close_info &info) {
-            object->on_close(conn, info);
-        };
+    if (object == nullptr) // which listener::on refuses, as it refuses every empty handler
+        return made;
+    detail::on_open_callback::bind(made.on_open, object);
+    detail::on_frames_callback::bind(made.on_frames, object);
+    detail::on_data_callback::bind(made.on_data, object);
+    detail::on_end_callback::bind(made.on_end, object);
+    detail::on_writable_callback::bind(made.on_writable, object);
+    detail::on_close_callback::bind(made.on_close, object);
+    made.inbox = inbox;
+    made.half_close = detail::says<detail::half_close_of, detail::type_of_half_close, T>();
     return made;
 }
 
+/**
+ * The same without a share: the object must outlive the listener, which it may own. There is none for
+ * std::weak_ptr: its lock may be the last owner, and then destroys the object inside the callback.
+ */
+template <typename T> handler handler_of(std::reference_wrapper<T> object) {
+    return handler_of(std::shared_ptr<T>(std::shared_ptr<void>(), &object.get()));
+}
+
 /* ---- Config ------------------------------------------------------------------------------- */
+
+namespace detail {
+
+/** A text for C, which ends it with NUL: anything that makes a std::string, but for null. */
+class c_text {
+public:
+    template <typename Text,
+              typename = std::enable_if_t<std::is_convertible_v<Text, std::string>
+                                          && !std::is_null_pointer_v<std::decay_t<Text>>>>
+    c_text(Text &&text) {
+        if constexpr (std::is_pointer_v<std::remove_reference_t<Text>>)
+            if (text == nullptr)
+                return;
+        text_ = std::forward<Text>(text);
+        if (text_->find('\0') == std::string::npos)
+            return;
+        text_.reset();
+        np_error details = NP_ERROR_INIT;
+        std::strcpy(details.message, "a text has a NUL inside, where C would end it");
+        require(NP_ERR_ARGUMENT, details);
+    }
+
+    /** Null if there is none that C can take, and C answers NP_ERR_ARGUMENT. */
+    const char *c_str() const noexcept { return text_ ? text_->c_str() : nullptr; }
+
+private:
+    std::optional<std::string> text_;
+};
+
+} // namespace detail
 
 /** One finding of config::check; texts are empty where they do not apply. */
 struct finding {
@@ -741,58 +1038,57 @@ struct finding {
  * A configuration: sections with keys, from files, strings and calls. Runtimes and listeners
  * copy what they need when they are made.
  */
-class config {
+class config : public detail::fallible {
 public:
     config() {
-        np_config *made = nullptr;
-        detail::require(np_config_new(&made));
-        config_.reset(made);
+        make(config_, [](np_config **made, np_error *) { return np_config_new(made); });
     }
 
     /** Reads an INI file, as np_config_load_file does: what is read or set later counts; ports are added. */
-    config &load_file(const std::string &path) {
-        np_error details = NP_ERROR_INIT;
-        detail::require(np_config_load_file(handle(), path.c_str(), &details), details);
+    config &load_file(const detail::c_text &path) {
+        set_up([&](np_error *details) {
+            return np_config_load_file(handle(), path.c_str(), details);
+        });
         return *this;
     }
 
     /** Reads INI text; name stands for the file in messages. */
-    config &load_string(std::string_view text, const std::string &name) {
-        np_error details = NP_ERROR_INIT;
-        detail::require(
-            np_config_load_string(handle(), text.data(), text.size(), name.c_str(), &details),
-            details);
+    config &load_string(bytes_view text, const detail::c_text &name) {
+        set_up([&](np_error *details) {
+            return np_config_load_string(handle(), text.text().data(), text.size(), name.c_str(),
+                                         details);
+        });
         return *this;
     }
 
     /** Adds a port section with defaults only; gives its index. */
-    std::uint32_t add_port(const std::string &name) {
-        std::uint32_t index = 0;
-        np_error details = NP_ERROR_INIT;
-        detail::require(np_config_add_port(handle(), name.c_str(), &index, &details), details);
+    std::uint32_t add_port(const detail::c_text &name) {
+        std::uint32_t index = UINT32_MAX;
+        set_up([&](np_error *details) {
+            return np_config_add_port(handle(), name.c_str(), &index, details);
+        });
         return index;
     }
 
     /** Sets one value, as a line "key = value" in the section would. */
-    config &set(const std::string &section, const std::string &key, const std::string &value) {
-        np_error details = NP_ERROR_INIT;
-        detail::require(
-            np_config_set(handle(), section.c_str(), key.c_str(), value.c_str(), &details),
-            details);
+    config &set(const detail::c_text &section, const detail::c_text &key,
+                const detail::c_text &value) {
+        set_up([&](np_error *details) {
+            return np_config_set(handle(), section.c_str(), key.c_str(), value.c_str(), details);
+        });
         return *this;
     }
 
     /** The value that counts, empty if it has none; nothing if there is no such key, or it lacks its value. */
-    std::optional<std::string> get(const std::string &section, const std::string &key) const {
+    std::optional<std::string> get(const detail::c_text &section, const detail::c_text &key) const {
         std::string value;
         const np_status answered =
             detail::copy_text(&value, [&](char *buffer, std::size_t size, std::size_t *needed) {
                 return np_config_get(handle(), section.c_str(), key.c_str(), buffer, size, needed);
             });
-        if (answered == NP_ERR_NOT_FOUND)
-            return std::nullopt;
-        detail::require(answered);
-        return value;
+        if (answered != NP_ERR_NOT_FOUND)
+            detail::require(answered);
+        return answered == NP_OK ? std::optional(std::move(value)) : std::nullopt;
     }
 
     /** Checks everything without binding anything. It can start if no finding is an error. */
@@ -805,7 +1101,10 @@ public:
                                found->valid};
             });
         };
-        detail::require(np_config_check(handle(), add, &findings, nullptr, nullptr));
+        const status answered = np_config_check(handle(), add, &findings, nullptr, nullptr);
+        detail::require(answered.code());
+        if (!answered)
+            return {{true, 0, answered.message(), {}, {}, {}, answered.message(), {}}};
         return findings.take();
     }
 
@@ -848,6 +1147,12 @@ enum class log_level : std::int32_t {
 
 /** One line of the log. */
 struct log_record {
+    explicit log_record(const np_log_record &record) noexcept
+        : level(static_cast<log_level>(record.level)), conn(record.conn), stage(record.stage),
+          text(record.text) {}
+    log_record(const log_record &) = delete;
+    log_record &operator=(const log_record &) = delete;
+
     log_level level;
     /** The connection that it is about, or none. */
     connection conn;
@@ -880,6 +1185,7 @@ template <typename Functions> struct border {
     template <typename Call>
     static void run(void *user_data, np_conn conn, Call call) noexcept {
         const border &self = *static_cast<const border *>(user_data);
+#ifdef __cpp_exceptions
         try {
             call(self.functions, connection(conn));
         } catch (const std::exception &exception) {
@@ -887,8 +1193,12 @@ template <typename Functions> struct border {
         } catch (...) {
             self.threw(connection(conn), "an exception that is no std::exception");
         }
+#else
+        call(self.functions, connection(conn));
+#endif
     }
 
+#ifdef __cpp_exceptions
 private:
     void threw(connection conn, std::string_view what) const noexcept {
         // A log sink has no say about the connection that a record is about.
@@ -906,6 +1216,7 @@ private:
                      static_cast<unsigned long long>(conn.id()), static_cast<int>(what.size()),
                      what.data());
     }
+#endif
 };
 
 /** For handler and for polled_handler. */
@@ -959,8 +1270,8 @@ inline void on_admit(void *user_data, np_conn conn, std::int32_t what, std::uint
 }
 
 inline void on_log(void *user_data, const np_log_record *record) {
-    border<log_sink>::run(user_data, record->conn, [=](const log_sink &sink, connection about) {
-        sink({static_cast<log_level>(record->level), about, record->stage, record->text});
+    border<log_sink>::run(user_data, record->conn, [=](const log_sink &sink, connection) {
+        sink(log_record(*record));
     });
 }
 
@@ -1018,7 +1329,7 @@ enum class consumer : std::int32_t {
 };
 
 /** The library's threads. Several may exist in one process; they share nothing. */
-class runtime {
+class runtime : public detail::fallible {
 public:
     /**
      * `hook` is told what callbacks and the log sink throw, from any thread; without one it goes
@@ -1028,12 +1339,11 @@ public:
                      exception_hook hook = {})
         : hook_(std::make_shared<const exception_hook>(std::move(hook))),
           runtime_(nullptr, {std::make_shared<detail::loops_left_behind>()}) {
-        np_runtime *made = nullptr;
-        np_error details = NP_ERROR_INIT;
-        detail::require(
-            np_runtime_new(config.handle(), static_cast<std::int32_t>(consumer), &made, &details),
-            details);
-        runtime_.reset(made);
+        inherit(config);
+        make(runtime_, [&](np_runtime **made, np_error *details) {
+            return np_runtime_new(config.handle(), static_cast<std::int32_t>(consumer), made,
+                                  details);
+        });
     }
 
     /**
@@ -1042,14 +1352,13 @@ public:
      * and they come as events.
      */
     void set_log(log_level level, log_sink sink = {}) {
-        np_error details = NP_ERROR_INIT;
-        const bool is_set = static_cast<bool>(sink);
-        detail::require(
-            np_runtime_set_log(handle(), static_cast<std::int32_t>(level),
-                               is_set ? detail::on_log : nullptr,
-                               new detail::border<log_sink>{std::move(sink), hook_},
-                               detail::border<log_sink>::destroy, &details),
-            details);
+        set_up([&](np_error *details) {
+            const bool is_set = static_cast<bool>(sink);
+            return np_runtime_set_log(handle(), static_cast<std::int32_t>(level),
+                                      is_set ? detail::on_log : nullptr,
+                                      new detail::border<log_sink>{std::move(sink), hook_},
+                                      detail::border<log_sink>::destroy, details);
+        });
     }
 
     /**
@@ -1057,16 +1366,16 @@ public:
      * ones do; then, or at once without one, they end, and what they have not sent is lost. To let
      * each end behind what was sent, close those of connections() and give them time here.
      */
-    status stop(std::chrono::milliseconds drain = std::chrono::milliseconds(0)) noexcept {
-        return np_runtime_stop(handle(), detail::to_ms(drain));
+    status stop(time_limit drain = std::chrono::milliseconds(0)) noexcept {
+        return np_runtime_stop(handle(), drain.ms());
     }
 
     /**
      * Waits until a stop has ended everything; after that no code of the host runs. Where
      * events are polled, the end comes only to those who poll on.
      */
-    [[nodiscard]] status wait(std::chrono::milliseconds timeout = forever) noexcept {
-        return np_runtime_wait(handle(), detail::to_ms(timeout));
+    [[nodiscard]] status wait(time_limit timeout = forever) noexcept {
+        return np_runtime_wait(handle(), timeout.ms());
     }
 
     /** The counters: the sum of the listeners. */
@@ -1111,45 +1420,52 @@ private:
  * One port section, made, started, paused and ended. May outlive its runtime. Where events are
  * polled, its destructor does not wait.
  */
-class listener {
+class listener : public detail::fallible {
 public:
     /** It does not listen before start. */
     listener(const runtime &runtime, const config &config, std::uint32_t port_index = 0)
         : hook_(runtime.hook_) {
-        np_listener *made = nullptr;
-        np_error details = NP_ERROR_INIT;
-        detail::require(
-            np_listener_new(runtime.handle(), config.handle(), port_index, &made, &details),
-            details);
-        listener_.reset(made);
+        inherit(runtime);
+        inherit(config);
+        make(listener_, [&](np_listener **made, np_error *details) {
+            return np_listener_new(runtime.handle(), config.handle(), port_index, made, details);
+        });
     }
 
     /** Sets the callbacks of one protocol, before the start; replaces those before. */
     listener &on(protocol protocol, handler handler) {
-        np_handler table = NP_HANDLER_INIT;
-        table.flags = detail::flags_of(handler);
-        table.on_open = handler.on_open ? detail::on_open : nullptr;
-        table.on_frames = handler.on_frames ? detail::on_frames : nullptr;
-        table.on_data = handler.on_data ? detail::on_data : nullptr;
-        table.on_end = handler.on_end ? detail::on_end : nullptr;
-        table.on_writable = handler.on_writable ? detail::on_writable : nullptr;
-        table.on_close = handler.on_close ? detail::on_close<nativeport::handler> : nullptr;
-        table.destroy = detail::handler_border::destroy;
-        table.user_data = new detail::handler_border{std::move(handler), hook_};
-        return set(protocol, table);
+        return set([&](np_error *details) {
+            np_handler table = NP_HANDLER_INIT;
+            table.flags = detail::flags_of(handler);
+            table.on_open = handler.on_open ? detail::on_open : nullptr;
+            table.on_frames = handler.on_frames ? detail::on_frames : nullptr;
+            table.on_data = handler.on_data ? detail::on_data : nullptr;
+            table.on_end = handler.on_end ? detail::on_end : nullptr;
+            table.on_writable = handler.on_writable ? detail::on_writable : nullptr;
+            table.on_close = handler.on_close ? detail::on_close<nativeport::handler> : nullptr;
+            table.destroy = detail::handler_border::destroy;
+            table.user_data = new detail::handler_border{std::move(handler), hook_};
+            return on(protocol, table, details);
+        });
     }
 
     /** Serves a protocol where events are polled. */
     listener &on(protocol protocol, polled_handler handler) {
-        np_handler table = NP_HANDLER_INIT;
-        table.flags = detail::flags_of(handler);
-        table.user_data = handler.token.object<void>();
-        return set(protocol, table);
+        return set([&](np_error *details) {
+            np_handler table = NP_HANDLER_INIT;
+            table.flags = detail::flags_of(handler);
+            table.user_data = handler.token.object<void>();
+            return on(protocol, table, details);
+        });
     }
 
-    /** The member functions of an object as callbacks; see handler_of. */
+    /** What an object has in place of callbacks; see handler_of. */
     template <typename T> listener &on(protocol protocol, std::shared_ptr<T> object) {
         return on(protocol, handler_of(std::move(object)));
+    }
+    /** An object that outlives this listener, as std::ref(object). */
+    template <typename T> listener &on(protocol protocol, std::reference_wrapper<T> object) {
+        return on(protocol, handler_of(object));
     }
 
     /**
@@ -1158,27 +1474,29 @@ public:
      */
     listener &on_admit(std::function<void(connection, protocol, std::uint8_t first_byte)> on_admit,
                        std::function<void(connection, const close_info &)> on_close = {}) {
-        np_admission table = NP_ADMISSION_INIT;
-        table.on_admit = on_admit ? detail::on_admit : nullptr;
-        table.on_close = on_close ? detail::on_close<detail::admission> : nullptr;
-        table.destroy = detail::border<detail::admission>::destroy;
-        table.user_data = new detail::border<detail::admission>{
-            {std::move(on_admit), std::move(on_close)}, hook_};
-        return set(table);
+        return set([&](np_error *details) {
+            np_admission table = NP_ADMISSION_INIT;
+            table.on_admit = on_admit ? detail::on_admit : nullptr;
+            table.on_close = on_close ? detail::on_close<detail::admission> : nullptr;
+            table.destroy = detail::border<detail::admission>::destroy;
+            table.user_data = new detail::border<detail::admission>{
+                {std::move(on_admit), std::move(on_close)}, hook_};
+            return np_listener_on_admit(handle(), &table, details);
+        });
     }
 
     /** Asks where events are polled; the events until it is opened, or ends before, bring the token back. */
     listener &on_admit(token token) {
-        np_admission table = NP_ADMISSION_INIT;
-        table.user_data = token.object<void>();
-        return set(table);
+        return set([&](np_error *details) {
+            np_admission table = NP_ADMISSION_INIT;
+            table.user_data = token.object<void>();
+            return np_listener_on_admit(handle(), &table, details);
+        });
     }
 
     /** Binds and listens; needs a handler (on) first. Callbacks may run from here on. */
     listener &start() {
-        np_error details = NP_ERROR_INIT;
-        detail::require(np_listener_start(handle(), &details), details);
-        return *this;
+        return set([&](np_error *details) { return np_listener_start(handle(), details); });
     }
 
     /** What is listened on; with "port = 0" this tells the port. Empty before the start. */
@@ -1195,11 +1513,11 @@ public:
     [[nodiscard]] status resume() noexcept { return np_listener_resume(handle()); }
 
     /** As runtime::stop and runtime::wait, for this port. */
-    status stop(std::chrono::milliseconds drain = std::chrono::milliseconds(0)) noexcept {
-        return np_listener_stop(handle(), detail::to_ms(drain));
+    status stop(time_limit drain = std::chrono::milliseconds(0)) noexcept {
+        return np_listener_stop(handle(), drain.ms());
     }
-    [[nodiscard]] status wait(std::chrono::milliseconds timeout = forever) noexcept {
-        return np_listener_wait(handle(), detail::to_ms(timeout));
+    [[nodiscard]] status wait(time_limit timeout = forever) noexcept {
+        return np_listener_wait(handle(), timeout.ms());
     }
 
     np_stats stats() const noexcept {
@@ -1211,18 +1529,13 @@ public:
     np_listener *handle() const noexcept { return listener_.get(); }
 
 private:
-    listener &set(protocol protocol, const np_handler &table) {
-        np_error details = NP_ERROR_INIT;
-        detail::require(
-            np_listener_on(handle(), static_cast<std::int32_t>(protocol), &table, &details),
-            details);
+    template <typename Call> listener &set(Call call) {
+        set_up(call);
         return *this;
     }
 
-    listener &set(const np_admission &table) {
-        np_error details = NP_ERROR_INIT;
-        detail::require(np_listener_on_admit(handle(), &table, &details), details);
-        return *this;
+    np_status on(protocol protocol, const np_handler &table, np_error *details) noexcept {
+        return np_listener_on(handle(), static_cast<std::int32_t>(protocol), &table, details);
     }
 
     std::shared_ptr<const exception_hook> hook_;
@@ -1272,46 +1585,44 @@ public:
     std::optional<close_info> close() const noexcept {
         if (event_.close == nullptr)
             return std::nullopt;
-        return close_info(*event_.close);
+        return std::optional<close_info>(std::in_place, *event_.close);
     }
     std::optional<log_record> log() const noexcept {
         if (event_.log == nullptr)
             return std::nullopt;
-        return log_record{static_cast<log_level>(event_.log->level), connection(event_.log->conn),
-                          event_.log->stage, event_.log->text};
+        return std::optional<log_record>(std::in_place, *event_.log);
     }
 
     /**
-     * Calls the public member function of an object that is named and called like the callback
-     * for this kind: on_admit(connection, protocol, first_byte), the members of handler,
-     * on_log(log_record). Without one, nothing happens.
+     * Calls the public member of an object that is named and called like the callback for this
+     * kind: on_admit(connection, protocol, first_byte), the members of handler,
+     * on_log(const log_record &). Without one, nothing happens.
      */
     template <typename T> void visit(T &object) const {
-        static_assert(detail::takes_events<T>, "a visitor has public member functions on_...");
-        if constexpr (detail::has<detail::on_admit_of, T>)
-            if (kind() == event_kind::admit)
-                object.on_admit(conn(), protocol(), first_byte());
-        if constexpr (detail::has<detail::on_open_of, T>)
-            if (kind() == event_kind::open)
-                object.on_open(conn(), protocol(), first_byte());
-        if constexpr (detail::has<detail::on_frames_of, T>)
-            if (kind() == event_kind::frames)
-                object.on_frames(conn(), frames());
-        if constexpr (detail::has<detail::on_data_of, T>)
-            if (kind() == event_kind::data)
-                object.on_data(conn(), data());
-        if constexpr (detail::has<detail::on_end_of, T>)
-            if (kind() == event_kind::end)
-                object.on_end(conn());
-        if constexpr (detail::has<detail::on_writable_of, T>)
-            if (kind() == event_kind::writable)
-                object.on_writable(conn());
-        if constexpr (detail::has<detail::on_close_of, T>)
-            if (kind() == event_kind::close)
-                object.on_close(conn(), *close());
-        if constexpr (detail::has<detail::on_log_of, T>)
-            if (kind() == event_kind::log)
-                object.on_log(*log());
+        using namespace detail;
+        static_assert(on_admit_callback::is_in<T>() || on_open_callback::is_in<T>()
+                          || on_frames_callback::is_in<T>() || on_data_callback::is_in<T>()
+                          || on_end_callback::is_in<T>() || on_writable_callback::is_in<T>()
+                          || on_close_callback::is_in<T>() || on_log_callback::is_in<T>(),
+                      "a visitor has public member functions on_...");
+        switch (kind()) {
+        case event_kind::admit:
+            return on_admit_callback::visit(object, conn(), protocol(), first_byte());
+        case event_kind::open:
+            return on_open_callback::visit(object, conn(), protocol(), first_byte());
+        case event_kind::frames:
+            return on_frames_callback::visit(object, conn(), frames());
+        case event_kind::data:
+            return on_data_callback::visit(object, conn(), data());
+        case event_kind::end:
+            return on_end_callback::visit(object, conn());
+        case event_kind::writable:
+            return on_writable_callback::visit(object, conn());
+        case event_kind::close:
+            return on_close_callback::visit(object, conn(), *close());
+        case event_kind::log:
+            return on_log_callback::visit(object, *log());
+        }
     }
 
 private:
@@ -1349,7 +1660,7 @@ private:
  *
  * One that goes before the runtime has ended leaves its connections to the runtime's destructor.
  */
-class loop {
+class loop : public detail::fallible {
 public:
     /**
      * Before the first listener starts. A poll gives at most max_events, from input that fits
@@ -1364,18 +1675,17 @@ public:
     loop(const runtime &runtime, std::size_t max_events, std::uint8_t *buffer,
          std::size_t buffer_size)
         : events_(max_events), loop_(nullptr, runtime.runtime_.get_deleter()) {
-        np_loop *made = nullptr;
-        np_error details = NP_ERROR_INIT;
-        if (max_events == 0) {
-            std::strcpy(details.message, "max_events is 0: a poll could tell nothing");
-            throw error(NP_ERR_ARGUMENT, details);
-        }
-        // Of a runtime that was moved from there is none; np_loop_new says so.
-        if (const auto &left = loop_.get_deleter().left)
-            left->make_room();
-        detail::require(np_loop_new(runtime.handle(), buffer, buffer_size, &made, &details),
-                        details);
-        loop_.reset(made);
+        inherit(runtime);
+        make(loop_, [&](np_loop **made, np_error *details) {
+            if (max_events == 0) {
+                std::strcpy(details->message, "max_events is 0: a poll could tell nothing");
+                return NP_ERR_ARGUMENT;
+            }
+            // Of a runtime that was moved from there is none; np_loop_new says so.
+            if (const auto &left = loop_.get_deleter().left)
+                left->make_room();
+            return np_loop_new(runtime.handle(), buffer, buffer_size, made, details);
+        });
     }
 
     /**
@@ -1384,10 +1694,10 @@ public:
      * runtime has ended and everything was told. A send to a connection whose queue is full
      * answers NP_ERR_WOULD_BLOCK here. Poll soon again: nothing moves in between.
      */
-    [[nodiscard]] polled_events poll(std::chrono::milliseconds timeout = forever) noexcept {
+    [[nodiscard]] polled_events poll(time_limit timeout = forever) noexcept {
         std::size_t count = 0;
         const status answered = np_loop_poll(handle(), events_.data(), events_.size(),
-                                             detail::to_ms(timeout), &count);
+                                             timeout.ms(), &count);
         return {answered, events_.data(), count};
     }
 
@@ -1401,7 +1711,7 @@ private:
     std::unique_ptr<np_loop, detail::freed_with_loops> loop_;
 };
 
-} // namespace v0_1
+} // inline namespace
 } // namespace nativeport
 
 template <> struct std::hash<nativeport::connection> {

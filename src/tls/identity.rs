@@ -814,10 +814,6 @@ mod tests {
         let (leaf, key) = dated("leaf", "ca", (2001, 2030));
         let (ca, _) = dated("ca", "root", (2000, 2020));
         let (root, _) = dated("root", "root", (2000, 2020));
-        let der = |text: &str| match &pem::read(text.as_bytes()).unwrap()[0].content {
-            pem::Content::Der(der) => der.to_vec(),
-            pem::Content::Encrypted => unreachable!("it is plain"),
-        };
         // A date that is none.
         let unread = |text: &str| {
             let mut bytes = der(text);
@@ -846,6 +842,50 @@ mod tests {
         refused(load(&folder, &noise, &key), "certificate", "this certificate is damaged");
     }
 
+    fn der(text: &str) -> Vec<u8> {
+        match &pem::read(text.as_bytes()).unwrap()[0].content {
+            pem::Content::Der(der) => der.to_vec(),
+            pem::Content::Encrypted => unreachable!("it is plain"),
+        }
+    }
+
+    #[test]
+    fn bytes_behind_a_certificate_are_refused_unless_its_label_promises_them() {
+        let pems = ecdsa();
+        let key = pem("PRIVATE KEY", &pems.pkcs8);
+        let longer = [der(&pems.certificate), vec![0x30, 0]].concat();
+        let folder = Folder::new();
+        let result = load(&folder, &pem("CERTIFICATE", &longer), &key);
+        refused(result, "certificate", "cert.pem:1: this certificate has further bytes");
+        let (identity, _) = load(&folder, &pem("TRUSTED CERTIFICATE", &longer), &key).unwrap();
+        assert_eq!(identity.key.cert[0].as_ref(), der(&pems.certificate));
+    }
+
+    #[test]
+    fn where_the_key_of_a_ca_stands_too_its_certificate_is_not_the_servers_own() {
+        let ca_key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let mut ca = CertificateParams::new(Vec::new()).unwrap();
+        ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        ca.distinguished_name.push(DnType::CommonName, "ca");
+        let ca_certificate = ca.self_signed(&ca_key).unwrap().pem();
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let own = CertificateParams::new(vec!["host.example".to_string()]).unwrap();
+        let keys = [&ca_key, &key].map(|key| pem("PRIVATE KEY", &key.serialize_der())).concat();
+        let own = own.signed_by(&key, &rcgen::Issuer::new(ca, ca_key)).unwrap().pem();
+        let (identity, _) = load(&Folder::new(), &(ca_certificate + &own), &keys).unwrap();
+        assert_eq!(identity.key.cert[0].as_ref(), der(&own));
+    }
+
+    #[test]
+    fn so_many_keys_of_a_file_are_tried() {
+        let pems = ecdsa();
+        let key = pem("PRIVATE KEY", &pems.pkcs8);
+        let folder = Folder::new();
+        let result = load(&folder, &pems.certificate, &key.repeat(MAX_KEYS + 1));
+        refused(result, "privateKey", "the file holds 65 private keys, 64 at most are tried");
+        load(&folder, &pems.certificate, &key.repeat(MAX_KEYS)).unwrap();
+    }
+
     /// Shorter by what is taken out behind the OID of an algorithm.
     fn without_null(der: &[u8]) -> Vec<u8> {
         const OID: &[u8] = b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
@@ -865,10 +905,6 @@ mod tests {
     fn public_keys_in_unusual_forms_are_named() {
         let folder = Folder::new();
         let rsa = rsa();
-        let der = |text: &str| match &pem::read(text.as_bytes()).unwrap()[0].content {
-            pem::Content::Der(der) => der.to_vec(),
-            pem::Content::Encrypted => unreachable!("it is plain"),
-        };
         let certificate = pem("CERTIFICATE", &without_null(&der(&rsa.certificate)));
         let result = load(&folder, &certificate, &pem("PRIVATE KEY", &rsa.pkcs8));
         refused(

@@ -481,6 +481,17 @@ mod tests {
     }
 
     #[test]
+    fn dashes_of_windows_1252_are_a_mark_that_is_written_wrong() {
+        for dash in [0x96, 0x97] {
+            let one = pem("CERTIFICATE", BODY).replace("-----", "##").into_bytes();
+            let text: Vec<u8> =
+                one.into_iter().map(|byte| if byte == b'#' { dash } else { byte }).collect();
+            let error = read(&text).map(drop).unwrap_err();
+            assert_eq!(error, PemError { line: 1, fault: Fault::Mark });
+        }
+    }
+
+    #[test]
     fn utf_16_and_utf_32_are_named() {
         let one = pem("CERTIFICATE", BODY);
         let units = one.encode_utf16();

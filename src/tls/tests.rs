@@ -141,6 +141,16 @@ fn a_client_hello_may_be_cut_anywhere_and_into_records_of_a_byte() {
 }
 
 #[test]
+fn records_of_a_client_hello_are_paid_for() {
+    let mut records = test_peer::fragmented(&test_peer::client_hello("host.example", &[]), 1);
+    records.pop();
+    let mut budget = Budget::of_units(records.len());
+    let mut engine = Engine::new(&acceptor());
+    let used = engine.open(&mut records, &mut vec![], &mut vec![], &mut budget).unwrap();
+    assert!(used > 0 && budget.is_spent());
+}
+
+#[test]
 fn facts_tell_version_suite_group_name_and_protocol() {
     let acceptor = acceptor_with(|o| o.alpn = vec!["np/1".into(), "http/1.1".into()]);
     let setup = Setup { alpn: &[b"http/1.1", b"np/1"], ..Setup::default() };

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <limits>
 #include <unordered_set>
 #if __cplusplus >= 202002L
+#include <ranges>
 #include <span>
 #endif
 
@@ -26,10 +28,19 @@ void views_borrow_from_whatever_holds_bytes() {
     CHECK(bytes_view().empty() && bytes_view().text().empty());
     CHECK(bytes_view(frame_view("payload")).text() == "payload");
     CHECK(std::count(bytes_view("abca").begin(), bytes_view("abca").end(), 'a') >= 0);
+    // A literal is whole; what has no NUL at its end, too.
+    CHECK(bytes_view("").empty() && bytes_view("\0\1").size() == 2);
+    static const char without_end[3] = {'a', 0, 'b'};
+    CHECK(bytes_view(without_end).size() == 3);
+    CHECK(bytes_view({without_end, 1}).text() == "a");
 
 #if __cplusplus >= 202002L
     const std::span<const std::byte> span = std::as_bytes(std::span(letters));
     CHECK(bytes_view(span).text() == "xy");
+    static_assert(!nativeport::detail::owns_bytes<std::span<char>>);
+    static_assert(std::ranges::input_range<frames_view>);
+    static_assert(std::ranges::input_range<const nativeport::polled_events>);
+    static_assert(std::ranges::contiguous_range<bytes_view>);
     const std::span<const std::uint8_t> back = bytes_view(numbers);
     CHECK(back.data() == numbers.data() && back.size() == 3);
 #endif
@@ -41,6 +52,34 @@ void views_borrow_from_whatever_holds_bytes() {
     for (const frame_view frame : both)
         all += frame.text();
     CHECK(all == "onetwo" && both.size() == 2 && both[1].flags() == NP_FRAME_NO_COMPRESS);
+#if __cplusplus >= 202002L
+    CHECK(std::ranges::count(both, std::string_view("two"), &frame_view::text) == 1);
+#endif
+}
+
+using nativeport::time_limit;
+
+void durations_of_every_kind_become_milliseconds() {
+    static_assert(time_limit(5ms).ms() == 5 && time_limit(2h).ms() == 7'200'000);
+    static_assert(time_limit(0ms).ms() == 0);
+    // Rounded up: a poll that should wait a little does not turn into one that never waits.
+    static_assert(time_limit(1us).ms() == 1 && time_limit(1'000'001ns).ms() == 2);
+    static_assert(time_limit(std::chrono::duration<double>(0.25)).ms() == 250);
+    static_assert(time_limit(std::chrono::duration<float, std::milli>(0.001F)).ms() == 1);
+    static_assert(time_limit(std::chrono::duration<std::uint64_t, std::ratio<2, 3>>(3)).ms()
+                  == 2000);
+    static_assert(time_limit(-1ms).ms() == 0 && time_limit(std::chrono::hours::min()).ms() == 0);
+    static_assert(time_limit(std::chrono::milliseconds::min()).ms() == 0);
+    static_assert(time_limit(nativeport::forever).ms() == NP_FOREVER);
+    static_assert(time_limit(nativeport::forever - 1ms).ms() == NP_FOREVER);
+    static_assert(time_limit(std::chrono::hours::max()).ms() == NP_FOREVER);
+    static_assert(time_limit(std::chrono::seconds::max()).ms() == NP_FOREVER);
+    using endless = std::numeric_limits<double>;
+    static_assert(time_limit(std::chrono::duration<double>(endless::infinity())).ms()
+                  == NP_FOREVER);
+    CHECK(time_limit(std::chrono::duration<double>(endless::quiet_NaN())).ms() == 0);
+    static_assert(time_limit(std::chrono::nanoseconds::max()).ms() == 9'223'372'036'855);
+    static_assert(time_limit(24h * 365 * 1000).ms() == 31'536'000'000'000);
 }
 
 void statuses_say_what_they_are() {
@@ -84,6 +123,14 @@ void errors_have_a_status_an_os_error_and_words() {
     const auto missing = thrown_by([&] { config.load_file("/does/not/exist.ini"); });
     CHECK(missing.status() == NP_ERR_CONFIG_FILE);
     CHECK(std::string(missing.what()).find("/does/not/exist.ini") != std::string::npos);
+
+    // What C would not see, or only a part of.
+    const char *const no_text = nullptr;
+    const auto cut = thrown_by([&] { config.set("Host", "name", std::string("a\0b", 3)); });
+    CHECK(std::string(cut.what()).find("NUL inside") != std::string::npos);
+    for (const auto &refused : {cut, thrown_by([&] { config.load_file(no_text); }),
+                                thrown_by([&] { static_cast<void>(config.get(no_text, "name")); })})
+        CHECK(refused.status() == NP_ERR_ARGUMENT);
 
     const auto no_name = thrown_by([&] { config.port_name(5); });
     CHECK(no_name.status() == NP_ERR_NOT_FOUND && no_name.os_error() == 0);
@@ -172,6 +219,84 @@ void the_member_functions_of_an_object_are_a_handler() {
         CHECK(object->calls.next() == "close 42" && object->calls.empty());
     }
     CHECK(object.use_count() == 1);
+}
+
+/* Callbacks of every kind that can be called. */
+struct of_every_kind {
+    told<std::string> calls;
+    std::function<void(connection, const close_info &)> on_close;
+    std::function<void(connection)> on_end; // empty: the library closes
+
+    void on_open(int) { never("another overload"); }
+    void on_open(connection, protocol, std::uint8_t) { calls.tell("open"); }
+    template <typename Connection, typename Bytes> void on_data(Connection conn, Bytes data) {
+        calls.tell("data " + std::string(data.text()));
+        CHECK(conn.send_bytes(data));
+    }
+    const std::function<void(connection, frames_view)> on_frames = [](connection, frames_view) {};
+
+private:
+    void on_writable_now() {}
+};
+
+struct of_every_kind_and_final final : of_every_kind {
+    static constexpr bool half_close = true;
+};
+
+void callbacks_of_every_kind_are_called() {
+    const auto object = std::make_shared<of_every_kind_and_final>();
+    const handler final_one = nativeport::handler_of(object);
+    CHECK(final_one.on_open && final_one.half_close && !final_one.inbox && !final_one.on_end);
+
+    of_every_kind plain;
+    plain.on_close = [&](connection, const close_info &info) {
+        plain.calls.tell("close " + std::string(info.reason_name()));
+    };
+    const server server([&](struct server &self) {
+        self.listener.on(protocol::unknown, std::ref(plain));
+        self.listener.on(protocol::client, std::ref(plain));
+        const auto refused = thrown_by(
+            [&] { self.listener.on(protocol::relay, std::shared_ptr<of_every_kind>()); });
+        CHECK(refused.status() == NP_ERR_ARGUMENT);
+    });
+    client web(server.listener, "GET");
+    CHECK(web.receive(3) == "GET");
+    web.end();
+    CHECK(web.receive_rest().empty());
+    for (const char *expected : {"open", "data GET", "close peer_closed"})
+        CHECK(plain.calls.next() == expected);
+}
+
+/* Owns its listener, and is its handler. */
+class host_of_its_own {
+public:
+    explicit host_of_its_own(std::atomic<int> *destroyed)
+        : config_(one_port()), runtime_(config_), listener_(runtime_, config_),
+          destroyed_(destroyed) {
+        listener_.on(protocol::client, std::ref(*this)).start();
+    }
+    host_of_its_own(const host_of_its_own &) = delete;
+    host_of_its_own &operator=(const host_of_its_own &) = delete;
+    ~host_of_its_own() { ++*destroyed_; }
+
+    void on_frames(connection conn, frames_view frames) { CHECK(conn.send_frames(frames)); }
+    const nativeport::listener &listener() const { return listener_; }
+
+private:
+    nativeport::config config_;
+    nativeport::runtime runtime_;
+    nativeport::listener listener_;
+    std::atomic<int> *destroyed_;
+};
+
+void an_object_that_owns_its_listener_can_be_its_handler() {
+    std::atomic<int> destroyed{0};
+    auto host = std::make_shared<host_of_its_own>(&destroyed);
+    client framed(host->listener());
+    framed.send_frame("mine");
+    CHECK(framed.receive_frame() == "mine");
+    host.reset();
+    CHECK(destroyed == 1 && framed.receive_rest().empty());
 }
 
 void admission_lets_in_and_refuses_now_or_later() {
@@ -281,6 +406,40 @@ void sends_of_other_threads_arrive_in_order_copied_lent_and_corked() {
     CHECK(released == 2);
 }
 
+/* Whether a frame comes compressed, as its first bit says. */
+bool comes_compressed(client &peer) {
+    std::size_t size = 0;
+    for (const char byte : peer.receive(4))
+        size = size << 8 | static_cast<unsigned char>(byte);
+    peer.receive(size & 0x7fffffff);
+    return size > 0x7fffffff;
+}
+
+void a_frame_is_compressed_unless_its_flags_say_no() {
+    nativeport::config config = one_port();
+    config.set("Port", "compression", "zlib");
+    const nativeport::runtime runtime(config);
+    nativeport::listener listener(runtime, config);
+    const std::string payload(5000, 'c');
+    const std::vector<frame_view> both = {frame_view(payload),
+                                          frame_view(payload, NP_FRAME_NO_COMPRESS)};
+    handler sends;
+    sends.on_open = [&](connection conn, protocol, std::uint8_t) {
+        CHECK(conn.send_frame(payload) && conn.send_frame(payload, NP_FRAME_NO_COMPRESS));
+        CHECK(conn.send_frame_owned(std::string(payload)));
+        CHECK(conn.send_frame_owned(std::string(payload), NP_FRAME_NO_COMPRESS));
+        CHECK(conn.send_frames(both));
+    };
+    sends.on_frames = [](connection, frames_view) {};
+    listener.on(protocol::client, sends).start();
+    client framed(listener);
+    for (const char *sent_by : {"send_frame", "send_frame_owned", "send_frames"}) {
+        const bool compressed = comes_compressed(framed), not_compressed = comes_compressed(framed);
+        if (!compressed || not_compressed)
+            never(sent_by);
+    }
+}
+
 /* Sends when its thread is over and the library's own data of that thread is gone. */
 struct last_words {
     connection conn;
@@ -346,7 +505,14 @@ void an_owned_frame_outlives_its_callback() {
 }
 
 void a_connection_can_be_asked_paused_and_given_a_deadline() {
-    one_connection one;
+    one_connection one("", echo());
+    for (const nativeport::time_limit far :
+         {nativeport::time_limit(std::chrono::hours::max()),
+          nativeport::time_limit(nativeport::forever - 1ms), nativeport::time_limit(24h * 36500)}) {
+        CHECK(one.conn.set_deadline(far));
+        one.peer.send_frame("the loop looks at its deadlines");
+        CHECK(one.peer.receive_frame() == "the loop looks at its deadlines");
+    }
     const auto info = one.conn.info();
     CHECK(info && info->protocol == NP_PROTOCOL_CLIENT && info->secure == 0);
     CHECK(nativeport::to_string(info->local)
@@ -470,6 +636,36 @@ void a_log_sink_gets_records_and_may_throw() {
     bystander.send_frame("still here");
     CHECK(bystander.receive_frame() == "still here");
     server.runtime.set_log(nativeport::log_level::off, {});
+}
+
+void a_log_sink_gets_what_its_level_lets_through() {
+    told<std::uint64_t> about;
+    told<connection> closed;
+    server server(
+        [&](struct server &self) {
+            handler frames = echo();
+            frames.on_close = [&](connection conn, const close_info &) { closed.tell(conn); };
+            self.listener.on(protocol::client, frames);
+        },
+        "[Runtime]\nioThreads=1\n");
+    const auto log = [&](nativeport::log_level level) {
+        server.runtime.set_log(level, [&](const nativeport::log_record &record) {
+            if (record.conn)
+                about.tell(record.conn.id());
+        });
+    };
+    log(nativeport::log_level::error);
+    client(server.listener).end();
+    closed.next();
+    // The only loop has gone on, and so it is done with the end of the first.
+    client framed(server.listener);
+    framed.send_frame("");
+    CHECK(framed.receive_frame().empty());
+    log(nativeport::log_level::info); // which waits for the last record of the sink before
+    framed.end();
+    const connection second = closed.next();
+    CHECK(about.next() == second.id());
+    server.runtime.set_log(nativeport::log_level::off);
 }
 
 /* ---- owners ---- */
@@ -630,14 +826,18 @@ void connections_closed_before_the_stop_have_their_answers() {
 
 int main() {
     views_borrow_from_whatever_holds_bytes();
+    durations_of_every_kind_become_milliseconds();
     statuses_say_what_they_are();
     a_connection_is_a_number();
     a_config_is_loaded_set_read_and_checked();
     errors_have_a_status_an_os_error_and_words();
     frames_and_streams_come_back();
     the_member_functions_of_an_object_are_a_handler();
+    callbacks_of_every_kind_are_called();
+    an_object_that_owns_its_listener_can_be_its_handler();
     admission_lets_in_and_refuses_now_or_later();
     sends_of_other_threads_arrive_in_order_copied_lent_and_corked();
+    a_frame_is_compressed_unless_its_flags_say_no();
     a_thread_local_object_sends_in_its_destructor();
     a_full_queue_blocks_and_tells_when_there_is_room();
     an_owned_frame_outlives_its_callback();
@@ -645,6 +845,7 @@ int main() {
     a_callback_that_throws_ends_its_connection_and_nothing_else();
     an_admission_that_throws_ends_its_connection();
     a_log_sink_gets_records_and_may_throw();
+    a_log_sink_gets_what_its_level_lets_through();
     user_data_is_typed_and_destroyed_exactly_once();
     handlers_are_destroyed_exactly_once_also_those_that_are_refused();
     owners_that_were_moved_from_refuse_and_those_moved_to_go_on();

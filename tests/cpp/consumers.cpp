@@ -170,8 +170,12 @@ void an_inbox_tells_that_nothing_has_come_and_that_nothing_will() {
     const server server([&](struct server &self) {
         handler made = inbox();
         made.on_open = [&](connection conn, protocol what, std::uint8_t) {
-            if (what == protocol::client)
+            if (what == protocol::client) {
                 in_callback.tell(conn.recv_frame(1h).status().code());
+                // The only wait that is allowed here is one of no time, and a negative time is none.
+                in_callback.tell(conn.recv_frame(-1ms).status().code());
+                in_callback.tell(conn.recv_frame(std::chrono::hours::min()).status().code());
+            }
             opened.tell(conn);
         };
         self.listener.on(protocol::client, made).on(protocol::relay, made);
@@ -182,6 +186,7 @@ void an_inbox_tells_that_nothing_has_come_and_that_nothing_will() {
     client framed(server.listener);
     connection conn = opened.next();
     CHECK(in_callback.next() == NP_ERR_IN_CALLBACK);
+    CHECK(in_callback.next() == NP_ERR_TIMED_OUT && in_callback.next() == NP_ERR_TIMED_OUT);
     const auto none = conn.recv_frame(0ms);
     CHECK(!none && none.status() == NP_ERR_TIMED_OUT && none->size() == 0);
     CHECK(conn.recv_frame(1ms).status() == NP_ERR_TIMED_OUT);
@@ -321,7 +326,9 @@ void every_event_shows_what_its_kind_has() {
     CHECK(!opened.close() && !opened.log());
     std::string data;
     while (data.size() < 5) {
-        const bytes_view more = host.next(event_kind::data).data();
+        const event some = host.next(event_kind::data);
+        CHECK(some.frames().empty() && !some.close() && !some.log());
+        const bytes_view more = some.data();
         const std::uint8_t *const begin = host.memory.data();
         CHECK(more.data() >= begin && more.data() < begin + host.memory.size());
         data += more.text();
@@ -342,6 +349,7 @@ void every_event_shows_what_its_kind_has() {
     framed.send_frame("one");
     const event frames = host.next(event_kind::frames);
     CHECK(frames.token().number() == 7 && frames.frames()[0].text() == "one");
+    CHECK(frames.frames().size() == 1 && frames.data().empty());
     CHECK(conn.send_frames(frames.frames()));
     framed.end();
     CHECK(host.next(event_kind::close).close()->reason() == NP_CLOSE_PEER_CLOSED);

@@ -1,7 +1,31 @@
-/* What a mistake says. The argument names it: "throw" and "sort" end well, "destroy" does not. */
+/* What a mistake says. The argument names it: "throw" and "sort" end well, "destroy" and "cycle" do
+ * not. */
 #include "support.hpp"
 
 #include <map>
+
+namespace {
+thread_local bool has_no_memory = false;
+}
+
+void *operator new(std::size_t size) {
+    void *const memory = has_no_memory ? nullptr : std::malloc(size);
+    if (memory == nullptr)
+        throw std::bad_alloc();
+    return memory;
+}
+void operator delete(void *memory) noexcept { std::free(memory); }
+void operator delete(void *memory, std::size_t) noexcept { std::free(memory); }
+
+namespace {
+
+/* Its listener owns the handler, which shares it. */
+struct owner {
+    std::optional<nativeport::listener> listener;
+    void on_frames(connection, frames_view) {}
+};
+
+} // namespace
 
 int main(int argc, char **argv) {
     CHECK(argc == 2);
@@ -9,6 +33,11 @@ int main(int argc, char **argv) {
     nativeport::config config;
     config.load_string("[Runtime]\nioThreads=1\n[Port]\nport=0\nbindAddress=127.0.0.1\n", "text");
     auto runtime = std::make_unique<nativeport::runtime>(config);
+    if (mistake == "cycle") {
+        const auto shared = std::make_shared<owner>();
+        shared->listener.emplace(*runtime, config).on(protocol::client, shared).start();
+        return 0;
+    }
     auto listener = std::make_unique<nativeport::listener>(*runtime, config);
     told<connection> closed;
     handler frames;
@@ -45,5 +74,24 @@ int main(int argc, char **argv) {
         refused = std::string_view(failed.what()).find("max_events") != std::string_view::npos;
     }
     CHECK(refused);
+
+    // Not an empty list.
+    nativeport::config doubtful;
+    doubtful.load_string("[Port]\nport=0\nmaxFramSize=1\n", "text");
+    const client third(*listener);
+    for (const bool is_about_connections : {true, false}) {
+        bool is_told = false;
+        has_no_memory = true;
+        try {
+            if (is_about_connections)
+                static_cast<void>(runtime->connections());
+            else
+                static_cast<void>(doubtful.check());
+        } catch (const std::bad_alloc &) {
+            is_told = true;
+        }
+        has_no_memory = false;
+        CHECK(is_told);
+    }
     return 0;
 }

@@ -180,6 +180,7 @@ inline void echo_everything(server &self) {
     std::exit(1);
 }
 
+#ifdef __cpp_exceptions
 template <typename Call> nativeport::error thrown_by(Call call) {
     try {
         call();
@@ -188,5 +189,6 @@ template <typename Call> nativeport::error thrown_by(Call call) {
     }
     never("no error was thrown");
 }
+#endif
 
 #endif

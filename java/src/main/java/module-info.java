@@ -3,7 +3,8 @@
  * {@link java.lang.System.Logger}; nothing but the JDK is needed at run time.
  */
 module org.nativeport {
-    requires jdk.jfr;
+    // A run-time image without it has no events of the Flight Recorder.
+    requires static jdk.jfr;
 
     exports org.nativeport;
 }

@@ -17,23 +17,25 @@ import org.nativeport.internal.RuntimeCore;
  * <table>
  * <caption>Threads of a runtime</caption>
  * <tr><th>name</th><th>how many</th><th>does</th></tr>
- * <tr><td>{@code io-<n>}</td><td>loops, daemon</td><td>moves bytes; runs {@link FrameHandler}s</td></tr>
- * <tr><td>{@code callback-<n>}</td><td>one for each callback that runs, daemon or virtual: {@link
+ * <tr><td>{@code np-io-<n>}</td><td>loops, daemon</td><td>moves bytes; runs {@link FrameHandler}s</td></tr>
+ * <tr><td>{@code np-callback-<n>}</td><td>one for each callback that runs, daemon or virtual: {@link
  *     CallbackThreads}</td><td>runs callbacks, which may wait</td></tr>
- * <tr><td>{@code exit-flush}</td><td>1 while the virtual machine exits</td><td>waits until output is sent, for
+ * <tr><td>{@code np-exit-flush}</td><td>1 while the virtual machine exits</td><td>waits until output is sent, for
  *     {@code exitFlush} of the configuration at the longest</td></tr>
- * <tr><td>{@code log}</td><td>1, daemon</td><td>writes to {@link System.Logger} {@code org.nativeport}</td></tr>
- * <tr><td>{@code keep-alive}</td><td>1 while a listener is started</td><td>keeps the virtual machine from
+ * <tr><td>{@code np-log}</td><td>1, daemon</td><td>writes to {@link System.Logger} {@code org.nativeport}</td></tr>
+ * <tr><td>{@code np-keep-alive}</td><td>1 while a listener is started</td><td>keeps the virtual machine from
  *     exiting when {@code main} returns</td></tr>
- * <tr><td>{@code handshake-<n>}, {@code accepter-<port>-<n>}</td><td>native</td><td>never enter the
+ * <tr><td>{@code np-handshake-<n>}, {@code np-acc-<port>-<n>}</td><td>native</td><td>never enter the
  *     virtual machine</td></tr>
+ * <tr><td>{@code np-cleaner}</td><td>1, daemon</td><td>finds connections that the program has lost</td></tr>
  * </table>
  *
  * In the log a connection's end is a line of level DEBUG, and what goes wrong is WARNING or ERROR. Which
  * levels are wanted is asked when a runtime is made.
  *
  * <p>When {@link #close} has returned, no loop runs and all of them have been told to end: nothing holds the class
- * loader, but callbacks that still run. Thread safe.
+ * loader, but callbacks that still run. The native library stays mapped, about 5 MB for each class loader that has
+ * loaded it: in an application server the jar belongs into the server's folder for libraries. Thread safe.
  */
 public final class NativeRuntime implements AutoCloseable {
     private static final int BUFFER_SIZE = 262_144;
@@ -67,7 +69,8 @@ public final class NativeRuntime implements AutoCloseable {
 
     /**
      * The runtime for those who need none of their own, with the defaults. Made at the first call, and again
-     * after it was closed. May wait for the file system.
+     * after it was closed. Its threads keep the context class loader of the thread that makes it: applications that
+     * come and go in one process have a runtime each. May wait for the file system.
      *
      * @throws IOException if its threads cannot be started
      * @throws UnsupportedOperationException without the native library, with the reason

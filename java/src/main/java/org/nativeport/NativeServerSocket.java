@@ -102,7 +102,7 @@ public final class NativeServerSocket implements ServerSocketInterface2 {
     public List<String> getAccepterThreadNames() {
         List<String> names = new ArrayList<>();
         for (int i = 0; isBound() && i < layout.accepterThreads(); i++) {
-            names.add("accepter-" + getLocalPort() + "-" + i);
+            names.add("np-acc-" + getLocalPort() + "-" + i);
         }
         return List.copyOf(names);
     }

@@ -349,7 +349,7 @@ class ArrivalsTest {
             listener.start();
             try (Peer peer = Peer.client(listener.getLocalPort())) {
                 String thread = came.get(Served.SECONDS, TimeUnit.SECONDS);
-                assertTrue(thread.startsWith("callback-"), thread);
+                assertTrue(thread.startsWith("np-callback-"), thread);
                 assertEquals(-1, peer.in.read());
             }
         }
@@ -379,7 +379,7 @@ class ArrivalsTest {
             assertEquals(443, socket.getMappedPort());
             assertEquals(ServerSocketInterface2.TlsMode.TLS, socket.getTlsMode());
             assertEquals(
-                    List.of("accepter-" + port + "-0", "accepter-" + port + "-1"),
+                    List.of("np-acc-" + port + "-0", "np-acc-" + port + "-1"),
                     socket.getAccepterThreadNames());
             assertEquals(
                     List.of(new InetSocketAddress(InetAddress.getLoopbackAddress(), port)),

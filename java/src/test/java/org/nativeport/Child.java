@@ -11,7 +11,6 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Predicate;
-import java.util.regex.Pattern;
 import org.nativeport.internal.LostLoops;
 import org.nativeport.internal.SelfTest;
 
@@ -21,7 +20,7 @@ public final class Child {
 
     /** Names of the library's threads, native ones and those of Java. */
     private static final Predicate<String> OF_THE_LIBRARY =
-            Pattern.compile("(?:io|accepter|handshake|callback|Cleaner)-.*|log|keep-alive").asMatchPredicate();
+            name -> name.startsWith("np-");
 
     private Child() {}
 
@@ -48,6 +47,7 @@ public final class Child {
             case "many" -> ChildServers.many(Way.valueOf(arguments[1]), arguments[2]);
             case "busy" -> ChildServers.busy();
             case "forget" -> ChildServers.forget();
+            case "threads" -> newThreads();
             case "peek" -> ChildServers.peek();
             case "forward" -> ChildServers.forward();
             case "lose-loops" -> {
@@ -237,6 +237,31 @@ public final class Child {
         return names;
     }
 
+    /** Says which threads a port with TLS and a client adds. */
+    private static void newThreads() throws Exception {
+        List<String> added = List.of();
+        // At the first time the JDK starts some of its own, which stay.
+        for (int i = 0; i < 2; i++) {
+            added = addedByAPort();
+            Tasks.await(
+                    "the end of its threads",
+                    () -> {
+                        System.gc();
+                        return threads().stream().noneMatch(OF_THE_LIBRARY);
+                    });
+        }
+        say("threads " + String.join("/", added));
+    }
+
+    private static List<String> addedByAPort() throws Exception {
+        List<String> before = threads();
+        try (Served served = Served.tls();
+                Peer peer = Peer.connectTls(served.port()).identify(1);
+                SocketClientCommunication client = served.nextClient()) {
+            return without(before, threads());
+        }
+    }
+
     private static long openDescriptors() throws IOException {
         try (var files = Files.list(Path.of("/proc/self/fd"))) {
             return files.count();
@@ -254,6 +279,8 @@ public final class Child {
             throw new AssertionError("self-test: " + code);
         }
         serveWithSender(loader);
+        // One that a static field of these classes keeps.
+        ((AutoCloseable) loader.loadClass("org.nativeport.NativeRuntime").getMethod("shared").invoke(null)).close();
         loader.close();
         return new WeakReference<>(loader, COLLECTED);
     }

@@ -89,6 +89,23 @@ final class ChildProcess implements AutoCloseable {
         return new ChildProcess(command);
     }
 
+    /** Whether {@link #mounted} works on this machine. */
+    static boolean mayMount(String options, Path folder) throws InterruptedException {
+        List<String> command = new ArrayList<>(mounted(options, folder));
+        command.add("true");
+        try {
+            return new ProcessBuilder(command).start().waitFor() == 0;
+        } catch (IOException absent) {
+            return false;
+        }
+    }
+
+    /** Runs the command behind it in a name space of its own, where a file system is mounted at a folder. */
+    static List<String> mounted(String options, Path folder) {
+        String mount = "mount -t tmpfs -o " + options + " tmpfs \"$0\" && exec \"$@\"";
+        return List.of("unshare", "-rm", "sh", "-c", mount, folder.toString());
+    }
+
     /** The options of the virtual machine that tests. */
     static List<String> checks() {
         String checks = System.getProperty("testJvm", "");

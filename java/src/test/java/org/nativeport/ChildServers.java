@@ -184,7 +184,7 @@ final class ChildServers {
             switch (order) {
                 case "interrupt" -> {
                     for (Thread thread : Thread.getAllStackTraces().keySet()) {
-                        if (thread.getName().equals("log")) {
+                        if (thread.getName().equals("np-log")) {
                             thread.interrupt();
                         }
                     }

@@ -91,7 +91,7 @@ class DocumentationTest {
     @Test
     void theVersionInTheDocumentationIsThatOfThePom() throws Exception {
         String version = version(Files.readString(Path.of("pom.xml")), "nativeport");
-        for (String page : List.of("README.md", "docs/migration.md", "docs/java-watching.md")) {
+        for (String page : List.of("README.md", "docs/migration.md", "docs/java-watching.md", "docs/java-deployment.md")) {
             String text = Files.readString(ROOT.resolve(page));
             List<String> named = Pattern.compile("nativeport-(\\d[\\d.]*\\d)\\.jar")
                     .matcher(text)

@@ -561,7 +561,7 @@ class EndsTest {
 
     private static Set<Thread> threads() {
         Set<Thread> all = new HashSet<>(Thread.getAllStackTraces().keySet());
-        all.removeIf(thread -> !thread.getName().matches("log|io-.*|callback.*|keep-alive"));
+        all.removeIf(thread -> !thread.getName().startsWith("np-"));
         return all;
     }
 

@@ -245,14 +245,14 @@ class FastPathTest {
         try (var listener = new SocketClientConnectionListener(Served.config(), handler)) {
             listener.start();
             try (Peer peer = Peer.client(listener.getLocalPort())) {
-                assertTrue(Served.next(handler.threads).startsWith("io-"));
+                assertTrue(Served.next(handler.threads).startsWith("np-io-"));
                 sendTens(peer);
                 for (int i = 0; i < COUNT; i++) {
                     expect(peer, 10 * i);
                 }
             }
             try (Peer peer = Peer.connect(listener.getLocalPort()).identify(3)) {
-                assertTrue(Served.next(handler.threads).startsWith("io-"));
+                assertTrue(Served.next(handler.threads).startsWith("np-io-"));
                 // It must not wait there; the failure ends the connection, and no other.
                 handler.refused.get(Served.SECONDS, TimeUnit.SECONDS);
                 assertEquals(-1, peer.in.read());
@@ -260,7 +260,7 @@ class FastPathTest {
             try (Peer peer = Peer.connect(listener.getLocalPort())) {
                 peer.out.write('G');
                 peer.flush();
-                assertFalse(Served.next(handler.threads).startsWith("io-"));
+                assertFalse(Served.next(handler.threads).startsWith("np-io-"));
                 assertEquals(-1, peer.in.read());
             }
         }

@@ -115,14 +115,14 @@ class HandlersTest {
                         .add(peer);
             }
             assertEquals(2, byLoop.size(), byLoop.keySet().toString());
-            List<Peer> held = byLoop.get("io-0");
+            List<Peer> held = byLoop.get("np-io-0");
             held.get(0).send("block".getBytes());
             blocked.await();
             for (Peer peer : held) {
                 peer.send("later".getBytes());
             }
             for (int i = 0; i < 100; i++) {
-                for (Peer peer : byLoop.get("io-1")) {
+                for (Peer peer : byLoop.get("np-io-1")) {
                     peer.send("now".getBytes());
                     assertArrayEquals("now".getBytes(), peer.receive());
                 }

@@ -11,7 +11,6 @@ import java.net.SocketException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -148,22 +147,22 @@ class ProcessesTest {
     @Test
     void aTemporaryFolderThatIsMountedNoexecIsNamedAndBothWaysOutOfItWork(
             @TempDir Path noexec, @TempDir Path other) throws Exception {
-        assumeTrue(mayMount(noexec), "nothing can be mounted here: unshare -rm fails");
+        assumeTrue(ChildProcess.mayMount("noexec", noexec), "nothing can be mounted here: unshare -rm fails");
         String folder = "-Djava.io.tmpdir=" + noexec;
-        try (ChildProcess child = ChildProcess.startBehind(mountedNoexec(noexec), List.of(folder), "unavailable")) {
+        try (ChildProcess child = ChildProcess.startBehind(ChildProcess.mounted("noexec", noexec), List.of(folder), "unavailable")) {
             assertEnds(child, 0);
-            String cause = "the temporary folder " + noexec + " is mounted noexec";
+            String cause = "the folder " + noexec + " (system property java.io.tmpdir) is mounted noexec";
             assertTrue(child.said().contains(cause), child.said());
         }
 
         Path library = Path.of("META-INF", "native", Library.platform(), "libnativeport_jni.so");
         for (String way :
                 new String[] {
-                    "-Djava.io.tmpdir=" + other,
+                    "-D" + Library.EXTRACT_PROPERTY + "=" + other,
                     "-D" + Library.PATH_PROPERTY + "=" + ChildProcess.main().resolve(library),
                 }) {
             try (ChildProcess child =
-                    ChildProcess.startBehind(mountedNoexec(noexec), List.of(folder, way), "self-test")) {
+                    ChildProcess.startBehind(ChildProcess.mounted("noexec", noexec), List.of(folder, way), "self-test")) {
                 assertEnds(child, 0);
             }
         }
@@ -174,24 +173,8 @@ class ProcessesTest {
         Path missing = folder.resolve("missing");
         try (ChildProcess child = ChildProcess.start(List.of("-Djava.io.tmpdir=" + missing), "unavailable")) {
             assertEnds(child, 0);
-            assertTrue(child.said().contains("cannot be copied to the temporary folder " + missing), child.said());
+            assertTrue(child.said().contains("cannot be copied to the folder " + missing), child.said());
         }
-    }
-
-    private static boolean mayMount(Path folder) throws InterruptedException {
-        List<String> command = new ArrayList<>(mountedNoexec(folder));
-        command.add("true");
-        try {
-            return new ProcessBuilder(command).start().waitFor() == 0;
-        } catch (IOException absent) {
-            return false;
-        }
-    }
-
-    /** Runs the command behind it in a name space of its own, where nothing in the folder may be executed. */
-    private static List<String> mountedNoexec(Path folder) {
-        String mount = "mount -t tmpfs -o noexec tmpfs \"$0\" && exec \"$@\"";
-        return List.of("unshare", "-rm", "sh", "-c", mount, folder.toString());
     }
 
     @Test
@@ -229,7 +212,7 @@ class ProcessesTest {
     void loopsThatADefectHasEndedAreNamedInTheLogAndWithTheLastOneTheRuntimeEnds() throws Exception {
         try (ChildProcess child = ChildProcess.start("lose-loops")) {
             child.hears("ended");
-            for (String loop : List.of("io-0", "io-1")) {
+            for (String loop : List.of("np-io-0", "np-io-1")) {
                 Tasks.await(
                         "a line of the log",
                         () -> child.said().contains("a defect of the library: " + loop + " has ended"));

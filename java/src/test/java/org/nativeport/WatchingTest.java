@@ -95,9 +95,11 @@ class WatchingTest {
                             loader.loadClass("MetricsPage").getConstructor(NativeRuntime.class).newInstance(runtime);
             try (var listener = new SocketClientConnectionListener(runtime, config, 0, handler)) {
                 listener.start();
-                String answer = get(listener.getLocalPort());
+                int port = listener.getLocalPort();
+                String answer = get(port);
+                String labels = "port=\"" + port + "\",map_to_port=\"" + port + "\",section=\"Port.metrics\"";
                 assertTrue(answer.startsWith("HTTP/1.0 200 OK\r\n"), answer);
-                assertTrue(answer.contains("\nnativeport_accepts_total{port=\"0\",section=\"Port.metrics\"} "), answer);
+                assertTrue(answer.contains("\nnativeport_accepts_total{" + labels + "} "), answer);
             }
         }
     }

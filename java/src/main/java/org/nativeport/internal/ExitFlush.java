@@ -19,7 +19,7 @@ final class ExitFlush implements Runnable {
 
     private final RuntimeCore runtime;
     private final int millis;
-    private final Thread hook = new Thread(null, this, "exit-flush", 0, false);
+    private final Thread hook = new Thread(null, this, "np-exit-flush", 0, false);
     private final Queue<Debt> debts = new ConcurrentLinkedQueue<>();
     private volatile boolean begun;
 

@@ -412,7 +412,7 @@ public final class JdkSocket implements ISocket {
             } catch (IOException e) {
                 LOGGER.log(Level.DEBUG, "closing a socket whose peer does not read", e);
             }
-        }, "nativeport-close");
+        }, "np-close");
         closer.setDaemon(true);
         closer.start();
     }

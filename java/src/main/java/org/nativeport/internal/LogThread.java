@@ -22,7 +22,7 @@ final class LogThread implements Runnable {
     private final Logger logger = System.getLogger("org.nativeport");
     private final ArrayBlockingQueue<Line> queue = new ArrayBlockingQueue<>(QUEUE);
     private final AtomicLong dropped = new AtomicLong();
-    private final Thread thread = new Thread(null, this, "log", 0, false);
+    private final Thread thread = new Thread(null, this, "np-log", 0, false);
 
     /** From here on it has to be ended. */
     void start() {

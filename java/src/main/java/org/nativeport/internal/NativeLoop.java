@@ -96,7 +96,7 @@ public final class NativeLoop implements Runnable {
 
     NativeLoop(RuntimeCore runtime, int index, int bufferSize) throws IOException {
         this.runtime = runtime;
-        this.thread = new LoopThread(this, "io-" + index);
+        this.thread = new LoopThread(this, "np-io-" + index);
         thread.setDaemon(true);
         this.input = ByteBuffer.allocateDirect(bufferSize);
         this.output =

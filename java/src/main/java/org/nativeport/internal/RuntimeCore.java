@@ -31,7 +31,8 @@ public final class RuntimeCore {
 
     final long id;
     final LogThread log = new LogThread();
-    private final Cleaner leaks = Cleaner.create();
+    /** Null after the end: its thread, which may hold the class loader, ends when nobody has it any more. */
+    private volatile Cleaner leaks = Cleaner.create(task -> new Thread(null, task, "np-cleaner", 0, false));
     final List<NativeLoop> loops = new ArrayList<>();
     private final Executor executor;
     /** The one that was made here, and ends with the runtime. */
@@ -70,7 +71,7 @@ public final class RuntimeCore {
         boolean isVirtual =
                 settings.virtualCallbacks() == null ? layout.virtualCallbacks() : settings.virtualCallbacks();
         this.ownExecutor =
-                settings.executor() == null ? VirtualThreads.newExecutor("callback-", isVirtual) : null;
+                settings.executor() == null ? VirtualThreads.newExecutor("np-callback-", isVirtual) : null;
         this.executor = settings.executor() == null ? ownExecutor : settings.executor();
         byte[] words = new byte[Native.WORDS];
         long made = Native.runtimeNew(config, words);
@@ -205,7 +206,10 @@ public final class RuntimeCore {
     /** If the host forgets its object for a connection without closing it, it is closed, and the log says so. */
     public void closeWhenLost(Object owner, NativeConnection connection) {
         RuntimeCore runtime = this;
-        connection.watchedBy(leaks.register(owner, () -> runtime.lost(connection)));
+        Cleaner cleaner = leaks;
+        if (cleaner != null) {
+            connection.watchedBy(cleaner.register(owner, () -> runtime.lost(connection)));
+        }
     }
 
     /** Nobody else can close it any more. The JDK does so with its sockets too. */
@@ -344,6 +348,7 @@ public final class RuntimeCore {
             release(id);
             endKeepAlive();
             exit.uninstall();
+            leaks = null;
             log.end();
             complete(ended, null);
         } finally {
@@ -374,7 +379,7 @@ public final class RuntimeCore {
             }
             boolean changed = on ? alivePorts.add(port) : alivePorts.remove(port);
             if (changed && on && keepAlive == null) {
-                Thread thread = new Thread(null, this::stayAlive, "keep-alive", 0, false);
+                Thread thread = new Thread(null, this::stayAlive, "np-keep-alive", 0, false);
                 thread.setDaemon(false);
                 thread.start();
                 keepAlive = thread;
