@@ -218,8 +218,11 @@ impl Shared {
 
     /// The host has come to the peer's end, which its loop has told.
     pub fn has_shown_end(&self) -> bool {
-        self.inbox.as_ref().is_none_or(|inbox| inbox.is_consumed())
-            && self.mailbox.as_ref().is_none_or(|mailbox| mailbox.has_shown_end())
+        match (&self.inbox, &self.mailbox) {
+            (Some(inbox), _) => inbox.is_consumed(),
+            (None, Some(mailbox)) => mailbox.has_shown_end(),
+            (None, None) => true,
+        }
     }
 
     /// Leaves an event for the workers.

@@ -133,7 +133,7 @@ abstract class WayContract {
                     assertArrayEquals("echo".getBytes(), peer.receive());
                     endsInOrder(peer, client);
                     CloseInfo how = Served.ended(client);
-                    assertEquals(CloseInfo.Party.HOST, how.by());
+                    assertEquals(CloseInfo.Party.PEER, how.by());
                     assertEquals(0, how.unsentBytes());
                     assertTrue(client.isClosed());
                     assertThrows(SocketException.class, () -> client.offer(new byte[1]));

@@ -110,11 +110,12 @@ class NativeTest {
             }
             // Also that of one which had the same place and is long gone.
             long id = random.nextBoolean() ? last : last - ((long) random.nextInt(1000) << 32);
-            switch (random.nextInt(5)) {
+            switch (random.nextInt(6)) {
                 case 0 -> Native.sendFrame(id, data, 0, data.length, 0);
                 case 1 -> Native.sendFrames(id, data, 0, new int[] {3, 4}, 0, 2, 0);
                 case 2 -> Native.sendBytes(id, data, 0, data.length);
                 case 3 -> Native.connControl(id, random.nextInt(12));
+                case 4 -> Native.connOption(id, random.nextInt(7), random.nextInt(3) - 1, new byte[WORDS]);
                 default -> Native.connRefuse(id, data);
             }
             calls.incrementAndGet();
@@ -128,7 +129,7 @@ class NativeTest {
         int offset = small(random);
         int length = small(random);
         long answer =
-                switch (random.nextInt(19)) {
+                switch (random.nextInt(22)) {
                     case 0 -> Native.runtimeStop(id, small(random));
                     case 1 -> Native.runtimeLog(id, small(random));
                     case 2 -> Native.stats(id, data == null ? null : new long[data.length]);
@@ -155,6 +156,9 @@ class NativeTest {
                     case 15 -> Native.connControl(id, small(random));
                     case 16 -> Native.connRefuse(id, data);
                     case 17 -> new Answer(Native.listenerAddresses(id)).status;
+                    case 18 -> new Answer(Native.listenerCertificates(id)).status;
+                    case 19 -> Native.connCount(id, small(random));
+                    case 20 -> Native.connOption(id, small(random), small(random), words);
                     default -> new Answer(Native.inspect(data, small(random), words, data)).status;
                 };
         assertTrue(answer <= 0 || answer < 100, "seed " + seed + ": " + answer);
