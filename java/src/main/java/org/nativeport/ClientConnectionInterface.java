@@ -29,9 +29,10 @@ public interface ClientConnectionInterface extends AutoCloseable {
     CompletionStage<Void> stop(Duration grace);
 
     /**
-     * Ends listening and all connections, and waits until they have ended. May park; on the thread of a loop of this
-     * listener's runtime, as inside a {@link FrameHandler}, it returns without waiting. Callbacks that run are not
-     * waited for. A second call has no effect.
+     * Ends listening and all connections, and waits until they have ended. May park; on the thread of a loop, of this
+     * or another runtime, as inside a {@link FrameHandler}, it returns without waiting. Callbacks are not waited for,
+     * so that {@link ClientCommunicationInterface#whenClosed} may complete a moment after this returns. A second call
+     * has no effect.
      */
     @Override
     void close();

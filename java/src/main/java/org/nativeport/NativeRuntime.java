@@ -27,7 +27,8 @@ import org.nativeport.internal.RuntimeCore;
  *     exiting when {@code main} returns</td></tr>
  * <tr><td>{@code np-handshake-<n>}, {@code np-acc-<port>-<n>}</td><td>native</td><td>never enter the
  *     virtual machine</td></tr>
- * <tr><td>{@code np-cleaner}</td><td>1, daemon</td><td>finds connections that the program has lost</td></tr>
+ * <tr><td>{@code Cleaner-<n>}</td><td>1 for all runtimes, daemon, the JDK's</td><td>finds connections that the
+ *     program has lost</td></tr>
  * </table>
  *
  * In the log a connection's end is a line of level DEBUG, and what goes wrong is WARNING or ERROR. Which
@@ -139,8 +140,9 @@ public final class NativeRuntime implements AutoCloseable {
 
         /**
          * Where callbacks run; they may wait, so it needs a thread for each that does. It stays the
-         * program's: the runtime does not shut it down. What it refuses is logged; a new connection is closed then, and
-         * futures are completed on the thread of a loop. Otherwise the runtime has an executor of its own, with
+         * program's: the runtime does not shut it down. What it refuses, by whatever it throws, is logged; a new
+         * connection is closed then, and futures are completed on the thread of a loop. What it accepts it must run:
+         * nobody else does. Otherwise the runtime has an executor of its own, with
          * {@link #callbackThreads}.
          */
         public Builder callbackExecutor(Executor executor) {
@@ -193,9 +195,10 @@ public final class NativeRuntime implements AutoCloseable {
     }
 
     /**
-     * Ends everything and waits until it has ended. May park; on the thread of a loop of this runtime, as inside a
-     * {@link FrameHandler}, it returns without waiting. Callbacks that run are not waited for. A second call has no
-     * effect.
+     * Ends everything and waits until it has ended. May park; on the thread of a loop, of this or another runtime, as
+     * inside a {@link FrameHandler}, it returns without waiting: two runtimes may close each other. Callbacks are not
+     * waited for, so that {@link ClientCommunicationInterface#whenClosed} may complete a moment after this returns. A
+     * second call has no effect.
      */
     @Override
     public void close() {

@@ -28,9 +28,12 @@ public final class Child {
         try {
             run(arguments);
         } catch (Throwable failure) {
-            failure.printStackTrace(System.out);
-            // Whatever else lives: whoever waits for an answer is to know.
-            Runtime.getRuntime().halt(70);
+            try {
+                failure.printStackTrace(System.out);
+            } finally {
+                // Whatever else lives, and if there was no memory for that: whoever waits for an answer is to know.
+                Runtime.getRuntime().halt(70);
+            }
         }
     }
 
@@ -50,6 +53,7 @@ public final class Child {
             case "threads" -> newThreads();
             case "peek" -> ChildServers.peek();
             case "forward" -> ChildServers.forward();
+            case "fill" -> ChildServers.fill(arguments[1]);
             case "lose-loops" -> {
                 LostLoops.lose();
                 say("ended");

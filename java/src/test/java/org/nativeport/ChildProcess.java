@@ -57,8 +57,9 @@ final class ChildProcess implements AutoCloseable {
     }
 
     /** With a folder whose resources come first. */
-    static ChildProcess startWith(Path folder, String... arguments) throws IOException, URISyntaxException {
-        return start(List.of(), List.of(), List.of(folder), arguments);
+    static ChildProcess startWith(List<String> options, Path folder, String... arguments)
+            throws IOException, URISyntaxException {
+        return start(List.of(), options, List.of(folder), arguments);
     }
 
     private static ChildProcess start(

@@ -343,6 +343,84 @@ final class ChildServers {
         say("forwarded " + frame.length());
     }
 
+    // ------------------------------------------------------------------ fill
+
+    private static final byte[] FILLED = "\nfilled\n".getBytes();
+    private static volatile Object rest;
+    private static volatile boolean isFull;
+    private static volatile boolean hasEnded;
+
+    /**
+     * What waits for a peer that does not read fills the heap, and the program has the rest of it until that connection
+     * has ended. Then there is memory again, whoever waits has been told, and others are served. The frames are written
+     * in a handler, or by {@code writeAsync}: arrays of their own, or one for all, which gives no memory back.
+     */
+    static void fill(String how) throws Exception {
+        Served served = Served.plain("sendQueueLimit", "64K", "compression", "off");
+        say("port " + served.port());
+        SocketClientCommunication client = served.nextClient();
+        client.whenClosed().thenRun(() -> hasEnded = true);
+        AtomicInteger made = new AtomicInteger();
+        AtomicInteger told = new AtomicInteger();
+        rest = new byte[2 << 20];
+        if (how.equals("onFrame")) {
+            client.onFrame(
+                    frame -> {
+                        fill(() -> client.write(new byte[1000]));
+                        rest = takeAll(rest);
+                        isFull = true;
+                    });
+            while (!isFull) {
+                Thread.onSpinWait();
+            }
+            // What the handler did not need any more when it returned.
+            rest = takeAll(rest);
+            System.out.write(FILLED);
+            System.out.flush();
+        } else {
+            byte[] one = new byte[20];
+            boolean isOne = how.equals("one");
+            fill(
+                    () -> {
+                        client.writeAsync(isOne ? one : new byte[20])
+                                .whenComplete((nothing, failure) -> told.incrementAndGet());
+                        made.incrementAndGet();
+                    });
+            rest = takeAll(rest);
+            client.abort();
+        }
+        while (!hasEnded) {
+            Thread.onSpinWait();
+        }
+        rest = null;
+        while (told.get() < made.get()) {
+            Thread.onSpinWait();
+        }
+        Object[] half = new Object[12];
+        for (int i = 0; i < half.length; i++) {
+            half[i] = new byte[1 << 20];
+        }
+        Reference.reachabilityFence(half);
+        Reference.reachabilityFence(client);
+        say("told " + told);
+        SocketClientCommunication next = served.nextClient();
+        next.onFrame(next::write);
+        while (order() != null) {
+            continue;
+        }
+        served.close();
+    }
+
+    private static void fill(Tasks.Action write) throws Exception {
+        try {
+            for (;;) {
+                write.run();
+            }
+        } catch (OutOfMemoryError full) {
+            return;
+        }
+    }
+
     private static byte[] answerOrExhaust(SocketClientCommunication client, byte[] transaction) {
         String text = transaction.length > 20 ? "" : new String(transaction);
         if (text.equals("exhaust")) {
@@ -357,9 +435,9 @@ final class ChildServers {
         return transaction;
     }
 
-    private static void hoard() {
-        Object[] all = null;
-        // Down to the last bytes, each piece a link of a chain.
+    /** All memory that there is, down to the last bytes, each piece a link of a chain. */
+    private static Object takeAll(Object before) {
+        Object all = before;
         for (int size = 1 << 20; size > 0; size /= 4) {
             try {
                 for (;;) {
@@ -369,6 +447,11 @@ final class ChildServers {
                 continue;
             }
         }
+        return all;
+    }
+
+    private static void hoard() {
+        Object all = takeAll(null);
         // Not parked: to wake a virtual thread the JDK needs memory.
         long begun = System.nanoTime();
         while (System.nanoTime() - begun < TimeUnit.MILLISECONDS.toNanos(500)) {

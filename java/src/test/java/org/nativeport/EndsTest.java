@@ -19,6 +19,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CyclicBarrier;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -128,6 +129,27 @@ class EndsTest {
             client.abort();
             assertEquals("host_aborted", Served.ended(client).reason());
             assertTrue(client.isClosed());
+        }
+    }
+
+    @Test
+    void aPeerThatResetsEndsParkedWritesAndFailsThoseThatWait() throws Exception {
+        try (Served served = Served.plain("sendQueueLimit", "64K", "compression", "off");
+                Peer peer = Peer.client(served.port());
+                SocketClientCommunication client = served.nextClient()) {
+            fill(served, client);
+            var writer = parked(() -> client.write(new byte[1]));
+            var batch = parked(() -> client.writeBatch(List.of(new byte[1])));
+            var async = client.writeAsync(new byte[1]).toCompletableFuture();
+            peer.reset();
+            assertInstanceOf(SocketException.class, get(writer));
+            assertInstanceOf(SocketException.class, get(batch));
+            ExecutionException failed =
+                    assertThrows(
+                            ExecutionException.class,
+                            () -> async.get(Served.SECONDS, TimeUnit.SECONDS));
+            assertInstanceOf(SocketException.class, failed.getCause());
+            assertEquals("peer_reset", Served.ended(client).reason());
         }
     }
 
@@ -459,6 +481,43 @@ class EndsTest {
     }
 
     @Test
+    void twoRuntimesMayCloseEachOtherFromTheirHandlers() throws Exception {
+        ServerConfig config = Served.config();
+        NativeRuntime[] runtimes = {
+            NativeRuntime.builder(config).loops(1).build(), NativeRuntime.builder(config).loops(1).build()
+        };
+        CyclicBarrier both = new CyclicBarrier(2);
+        List<Peer> peers = new ArrayList<>();
+        for (int i = 0; i < 2; i++) {
+            NativeRuntime other = runtimes[1 - i];
+            ConnectionHandler handler =
+                    new ConnectionHandler() {
+                        @Override
+                        public void onClientConnect(SocketClientCommunication client) {
+                            client.onFrame(
+                                    frame -> {
+                                        both.await();
+                                        other.close();
+                                    });
+                        }
+                    };
+            var listener = new SocketClientConnectionListener(runtimes[i], config, 0, handler);
+            listener.start();
+            peers.add(Peer.client(listener.getLocalPort()));
+        }
+        for (Peer peer : peers) {
+            peer.send(new byte[1]);
+        }
+        for (Peer peer : peers) {
+            assertThrows(IOException.class, peer::receive);
+            peer.close();
+        }
+        for (NativeRuntime runtime : runtimes) {
+            runtime.close();
+        }
+    }
+
+    @Test
     void aListenerStartsOnceAndATakenPortIsABindException() throws Exception {
         try (Served served = Served.plain()) {
             assertThrows(IllegalStateException.class, served.listener::start);
@@ -557,6 +616,24 @@ class EndsTest {
                                         ServerConfig.parse("[Runtime]\nioThreads = none\n", "wrong.ini"))
                                 .build());
         Tasks.await("no thread more", () -> before.containsAll(threads()));
+    }
+
+    @Test
+    void runtimesThatCannotBeMadeLeaveNoCleaner() throws Exception {
+        ServerConfig wrong = ServerConfig.parse("[Runtime]\nioThreads = none\n", "wrong.ini");
+        NativeRuntime.builder(Served.config()).build().close();
+        long before = cleaners();
+        for (int i = 0; i < 20; i++) {
+            assertThrows(IllegalArgumentException.class, () -> NativeRuntime.builder(wrong).build());
+            NativeRuntime.builder(Served.config()).loops(1).build().close();
+        }
+        assertTrue(cleaners() <= before, before + " threads became " + cleaners());
+    }
+
+    private static long cleaners() {
+        return Thread.getAllStackTraces().keySet().stream()
+                .filter(thread -> thread.getName().startsWith("Cleaner-"))
+                .count();
     }
 
     private static Set<Thread> threads() {

@@ -39,12 +39,25 @@ class FastPathTest {
         assertEquals(number, number(peer.receive()));
     }
 
+    /**
+     * Sets the handler when one is there already: what was sent before the first one waits, and is not shown where it
+     * lies.
+     */
+    private static void show(SocketClientCommunication client, Peer peer, FrameHandler handler) throws Exception {
+        client.onFrame(client::write);
+        peer.send(numbered(0));
+        expect(peer, 0);
+        client.onFrame(handler);
+    }
+
     @Test
     void everyKindOfWriteKeepsItsPlaceBetweenFramesThatAreSentBack() throws Exception {
         try (Served served = Served.plain();
                 Peer peer = Peer.client(served.port())) {
             SocketClientCommunication client = served.nextClient();
-            client.onFrame(
+            show(
+                    client,
+                    peer,
                     frame -> {
                         int number = number(frame.toByteArray());
                         byte[] next = numbered(number + 1);
@@ -82,7 +95,9 @@ class FastPathTest {
                                 }
                                 return null;
                             });
-            client.onFrame(
+            show(
+                    client,
+                    peer,
                     frame -> {
                         client.write(frame);
                         told.add(number(frame.toByteArray()));
@@ -103,7 +118,9 @@ class FastPathTest {
         try (Served served = Served.plain();
                 Peer peer = Peer.client(served.port())) {
             SocketClientCommunication client = served.nextClient();
-            client.onFrame(
+            show(
+                    client,
+                    peer,
                     frame -> {
                         client.write(frame);
                         if (number(frame.toByteArray()) == 200) {
@@ -124,7 +141,9 @@ class FastPathTest {
         try (Served served = Served.plain();
                 Peer peer = Peer.client(served.port())) {
             SocketClientCommunication client = served.nextClient();
-            client.onFrame(
+            show(
+                    client,
+                    peer,
                     frame -> {
                         if (number(frame.toByteArray()) <= 200) {
                             client.write(frame);
@@ -163,6 +182,70 @@ class FastPathTest {
                     expect(peer, 10 * i);
                 }
             }
+        }
+    }
+
+    /** Sets another handler, which does the same; each sends back how many there have been before it, and the frame. */
+    private static void replace(SocketClientCommunication client, int before) {
+        client.onFrame(
+                frame -> {
+                    client.write(numbered(before));
+                    client.write(frame);
+                    replace(client, before + 1);
+                });
+    }
+
+    @Test
+    void aHandlerThatReplacesItselfIsShownOneFrameHoweverManyComeAtOnce() throws Exception {
+        for (String how : List.of("one by one", "all at once", "before there is a handler")) {
+            try (Served served = Served.plain();
+                    Peer peer = Peer.client(served.port())) {
+                SocketClientCommunication client = served.nextClient();
+                if (how.equals("before there is a handler")) {
+                    sendTens(peer);
+                    ServerSocketInterface2 port = served.listener.getServerSocket();
+                    Tasks.await("all of them", () -> port.getMetrics().framesIn() == COUNT);
+                    replace(client, 0);
+                } else {
+                    show(client, peer, frame -> {});
+                    replace(client, 0);
+                }
+                if (how.equals("all at once")) {
+                    sendTens(peer);
+                }
+                for (int i = 0; i < COUNT; i++) {
+                    if (how.equals("one by one")) {
+                        peer.send(numbered(10 * i));
+                    }
+                    assertEquals(i, number(peer.receive()), how);
+                    assertEquals(10 * i, number(peer.receive()), how);
+                }
+            }
+        }
+    }
+
+    @Test
+    void aHandlerThatAnotherThreadReplacesIsNotShownTheNextFrame() throws Exception {
+        try (Served served = Served.plain();
+                Peer peer = Peer.client(served.port())) {
+            SocketClientCommunication client = served.nextClient();
+            BlockingQueue<Integer> shown = new LinkedBlockingQueue<>();
+            BlockingQueue<Integer> replaced = new LinkedBlockingQueue<>();
+            show(
+                    client,
+                    peer,
+                    frame -> {
+                        shown.add(number(frame.toByteArray()));
+                        Served.next(replaced);
+                    });
+            sendTens(peer);
+            assertEquals(0, Served.next(shown));
+            client.onFrame(client::write);
+            replaced.add(0);
+            for (int i = 1; i < COUNT; i++) {
+                expect(peer, 10 * i);
+            }
+            assertTrue(shown.isEmpty(), shown.toString());
         }
     }
 

@@ -8,10 +8,12 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.LinkedBlockingQueue;
 import org.junit.jupiter.api.Test;
 
-/** Whom a handler holds up that blocks: nobody else, or on the thread of a loop that loop. */
+/** What a handler does to others: it holds up nobody else, or on the thread of a loop that loop, and leaves it no interrupt. */
 @SuppressWarnings("try") // a resource that is there and not used
 class HandlersTest {
     @Test
@@ -144,5 +146,70 @@ class HandlersTest {
                 }
             }
         }
+    }
+
+    /** Interrupts the thread that it is called by, and notes whether that was interrupted before. */
+    private static final class Interrupting implements ConnectionHandler {
+        final BlockingQueue<SocketClientCommunication> clients = new LinkedBlockingQueue<>();
+        final BlockingQueue<String> found = new LinkedBlockingQueue<>();
+
+        private void look(String where) {
+            if (Thread.currentThread().isInterrupted()) {
+                found.add(where);
+            }
+            Thread.currentThread().interrupt();
+        }
+
+        @Override
+        public boolean connectsOnLoop() {
+            return true;
+        }
+
+        @Override
+        public void onClientConnect(SocketClientCommunication client) {
+            look("onClientConnect");
+            client.whenClosed().thenRun(() -> look("whenClosed"));
+            clients.add(client);
+        }
+
+        void take(SocketClientCommunication client) {
+            client.onFrame(
+                    frame -> {
+                        look("onFrame");
+                        client.write(frame);
+                    });
+        }
+    }
+
+    @Test
+    void anInterruptThatAHandlerLeavesReachesNoOtherHandlerOfItsLoop() throws Exception {
+        Interrupting handler = new Interrupting();
+        ServerConfig config = Served.config();
+        // Where callbacks run on the thread of the loop too.
+        try (NativeRuntime runtime =
+                        NativeRuntime.builder(config).loops(1).callbackExecutor(Runnable::run).build();
+                var listener = new SocketClientConnectionListener(runtime, config, 0, handler)) {
+            listener.start();
+            for (int round = 0; round < 3; round++) {
+                try (Peer peer = Peer.client(listener.getLocalPort());
+                        Peer other = Peer.client(listener.getLocalPort())) {
+                    // Some wait, and are shown by a task of the loop.
+                    for (Peer each : List.of(peer, other)) {
+                        each.put(new byte[1]).put(new byte[1]).flush();
+                    }
+                    for (int i = 0; i < 2; i++) {
+                        handler.take(Served.next(handler.clients));
+                    }
+                    for (int i = 0; i < 10; i++) {
+                        for (Peer each : List.of(peer, other)) {
+                            each.put(new byte[1]).put(new byte[1]).flush();
+                            each.receive();
+                            each.receive();
+                        }
+                    }
+                }
+            }
+        }
+        assertEquals(List.of(), List.copyOf(handler.found));
     }
 }

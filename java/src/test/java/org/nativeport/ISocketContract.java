@@ -452,6 +452,16 @@ abstract class ISocketContract {
     }
 
     @Test
+    void a_peer_that_resets_ends_a_parked_write() throws Exception {
+        Task<Void> writer = Tasks.start(() -> socket.getOutputStream().write(new byte[MORE_THAN_BUFFERS]))
+                .awaitParked();
+        resetPeer();
+        SocketException e = assertThrows(SocketException.class, writer::get);
+        assertNotEquals("Socket closed", e.getMessage());
+        assertFalse(socket.isClosed());
+    }
+
+    @Test
     void reads_after_a_reset_are_a_socket_exception_each_time() throws Exception {
         InputStream in = socket.getInputStream();
         Task<Integer> reader = Tasks.start(() -> in.read()).awaitParked();

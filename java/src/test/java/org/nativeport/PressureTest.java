@@ -18,6 +18,7 @@ import org.junit.jupiter.api.condition.JRE;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
 import org.nativeport.Tasks.Task;
 
 /** Servers under pressure, each in a process of its own: nobody consumes, very many come, memory is exhausted. */
@@ -327,6 +328,28 @@ class PressureTest {
                     assertTrue(child.isAlive(), child.said());
                 }
             }
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"onFrame", "writeAsync", "one"})
+    void aConnectionThatEndsWithoutAnyMemoryGivesBackWhatItHadAndTellsWhoeverWaits(String how) throws Exception {
+        List<String> options = List.of("-Xmx24m", "-XX:+UseSerialGC");
+        try (ChildProcess child = ChildProcess.start(options, "fill", how)) {
+            int port = child.hearsNumber("port");
+            try (Peer peer = Peer.client(port)) {
+                if (how.equals("onFrame")) {
+                    peer.send(new byte[1]);
+                    child.hears("filled");
+                    peer.reset();
+                }
+                child.hears("told");
+            }
+            try (Peer other = Peer.client(port)) {
+                assertAnswered(other);
+            }
+            child.saysNoMore();
+            assertEquals(0, child.exitCode(), child.said());
         }
     }
 

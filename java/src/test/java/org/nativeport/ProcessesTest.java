@@ -7,13 +7,16 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.io.IOException;
+import java.io.OutputStream;
 import java.net.SocketException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -136,7 +139,7 @@ class ProcessesTest {
         Files.createDirectories(changed.getParent());
         Files.writeString(
                 changed, bytes.replace(needed.group(), "GLIBC_9" + needed.group(1) + "\0"), StandardCharsets.ISO_8859_1);
-        try (ChildProcess child = ChildProcess.startWith(folder, "unavailable")) {
+        try (ChildProcess child = ChildProcess.startWith(List.of(), folder, "unavailable")) {
             assertEnds(child, 0);
             String said = child.said();
             assertTrue(said.contains("in this jar needs glibc 9" + needed.group(1) + " or later"), said);
@@ -164,6 +167,39 @@ class ProcessesTest {
             try (ChildProcess child =
                     ChildProcess.startBehind(ChildProcess.mounted("noexec", noexec), List.of(folder, way), "self-test")) {
                 assertEnds(child, 0);
+            }
+        }
+    }
+
+    @Test
+    void aCopyOfTheLibraryThatCannotBeRemovedStaysAndTheLibraryIsUsed(@TempDir Path folder, @TempDir Path temporary)
+            throws Exception {
+        Path library = Path.of("META-INF", "native", Library.platform(), "libnativeport_jni.so");
+        Path pipe = folder.resolve(library);
+        Files.createDirectories(pipe.getParent());
+        assumeTrue(new ProcessBuilder("mkfifo", pipe.toString()).start().waitFor() == 0, "no pipe can be made here");
+        String copies = "-Djava.io.tmpdir=" + temporary;
+        try (ChildProcess child = ChildProcess.startWith(List.of(copies), folder, "self-test")) {
+            // Opens when the child copies it.
+            try (OutputStream out = Files.newOutputStream(pipe)) {
+                List<Path> copying = new ArrayList<>();
+                Tasks.await(
+                        "the folder of the copy",
+                        () -> {
+                            try (Stream<Path> made = Files.list(temporary)) {
+                                made.filter(each -> each.getFileName().toString().startsWith("nativeport-"))
+                                        .forEach(copying::add);
+                            }
+                            return !copying.isEmpty();
+                        });
+                // As NFS leaves one beside a file that is in use when it is removed.
+                Files.createFile(copying.get(0).resolve(".nfs0"));
+                Files.copy(ChildProcess.main().resolve(library), out);
+            }
+            assertEnds(child, 0);
+            assertTrue(child.said().contains("self-test passed"), child.said());
+            try (Stream<Path> left = Files.walk(temporary)) {
+                assertTrue(left.anyMatch(each -> each.endsWith(".nfs0")));
             }
         }
     }

@@ -451,6 +451,67 @@ abstract class WayContract {
         }
     }
 
+    @Test
+    void readingGoesOnWhenAllThatWaitedHasBeenSent() throws Exception {
+        int count = 30;
+        byte[] large = noise(1 << 20);
+        CountDownLatch waits = new CountDownLatch(1);
+        Way.Program filling =
+                (client, transaction) -> {
+                    if (!new String(transaction).equals("fill")) {
+                        return transaction;
+                    }
+                    for (int i = 0; i < count; i++) {
+                        // On the loop's thread a write that finds no room is taken too.
+                        if (way == Way.FAST) {
+                            client.write(large);
+                        } else {
+                            client.writeAsync(large);
+                        }
+                    }
+                    waits.countDown();
+                    return null;
+                };
+        try (Served served = serve(filling, "compression", "off", "sendQueueLimit", "64K");
+                Peer peer = client(served)) {
+            SocketClientCommunication client = served.nextClient();
+            peer.send("fill".getBytes());
+            waits.await();
+            assertFalse(client.offer(new byte[1]), "there was room for all of it");
+            for (int i = 0; i < count; i++) {
+                assertArrayEquals(large, peer.receive());
+            }
+            peer.send("again".getBytes());
+            assertArrayEquals("again".getBytes(), peer.receive());
+            endsInOrder(peer, client);
+        }
+    }
+
+    @Test
+    void aChainOfSendsThatAreEachMadeWhenTheOneBeforeIsTakenIsAsLongAsOneLikes() throws Exception {
+        int count = 50_000;
+        Way.Program chaining =
+                (client, transaction) -> {
+                    sendFrom(0, count, client);
+                    return null;
+                };
+        // There is room for all: each is taken at once.
+        try (Served served = serve(chaining, "compression", "off", "sendQueueLimit", "64M");
+                Peer peer = client(served)) {
+            peer.send(new byte[1]);
+            for (int i = 0; i < count; i++) {
+                assertEquals(i, ByteBuffer.wrap(peer.receive()).getInt());
+            }
+            endsInOrder(peer, served.nextClient());
+        }
+    }
+
+    private static void sendFrom(int number, int end, SocketClientCommunication client) {
+        if (number < end) {
+            client.writeAsync(numbered(number, 4)).thenRun(() -> sendFrom(number + 1, end, client));
+        }
+    }
+
     // ----------------------------------------------------------------- ends
 
     private static final Way.Program OBEYING =

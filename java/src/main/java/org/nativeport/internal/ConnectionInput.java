@@ -52,6 +52,8 @@ public final class ConnectionInput {
     private volatile boolean shutdown;
     private volatile Thread reader;
     private volatile FrameHandler frameHandler;
+    /** Whether the handler was shown all that had waited, so that it gets what comes next. Set on the loop's thread. */
+    private volatile boolean isShown;
 
     /** Of a stream: what is left of the item that was taken last. Under {@code readLock}. */
     private byte[] piece = NOTHING;
@@ -103,7 +105,7 @@ public final class ConnectionInput {
     /** On the loop's thread: the peer will send nothing more. */
     void end() {
         endWithConnection();
-        if (frameHandler != null) {
+        if (isShown) {
             // Everything was handed over, and what was answered is flushed first.
             endShown = true;
             connection.close();
@@ -118,8 +120,15 @@ public final class ConnectionInput {
 
     /** Closed by this end: what waits is dropped. */
     void close() {
-        waiting.clear();
+        dropWaiting();
         wakeReader();
+    }
+
+    /** One by one: {@code clear()} may need memory. */
+    private void dropWaiting() {
+        while (waiting.poll() != null) {
+            continue;
+        }
     }
 
     private void taken(byte[] item) {
@@ -419,7 +428,7 @@ public final class ConnectionInput {
     }
 
     private void drop() {
-        waiting.clear();
+        dropWaiting();
         waitingCost.set(0);
         resumeIfTaken();
     }
@@ -430,37 +439,41 @@ public final class ConnectionInput {
 
     /**
      * From now on the handler gets the transactions on the loop's thread, beginning with those that
-     * wait. Returns at once.
+     * wait; one that replaces another gets the next one. Returns at once.
      */
     public void setFrameHandler(FrameHandler handler, Object owner) {
         connection.keep(owner);
+        frameHandler = handler;
+        if (isShown) {
+            return;
+        }
         if (connection.loop.isCurrent() && waiting.isEmpty() && !ended) {
             // Nothing has to be shown first.
-            frameHandler = handler;
+            isShown = true;
             wakeReader();
         } else {
-            connection.loop.execute(() -> takeFrames(handler));
+            connection.loop.execute(this::showWaiting);
         }
     }
 
-    private void takeFrames(FrameHandler handler) {
+    private void showWaiting() {
         if (connection.isClosed()) {
             return;
         }
-        frameHandler = handler;
-        // Whoever waits to read is to know it.
-        wakeReader();
         byte[] item;
         try {
+            // Whoever waits to read is to know it.
+            wakeReader();
             while (!connection.isClosed() && (item = waiting.poll()) != null) {
                 taken(item);
-                show(handler, connection.loop.view.over(item));
+                show(connection.loop.view.over(item));
             }
         } catch (Throwable failure) {
             // Memory, most likely. The handler would not see the gap.
             connection.abort();
             throw failure;
         }
+        isShown = true;
         if (ended) {
             endShown = true;
             connection.close();
@@ -471,18 +484,20 @@ public final class ConnectionInput {
         return endShown;
     }
 
-    FrameHandler frameHandler() {
-        return frameHandler;
+    /** Whether a handler takes what comes. */
+    boolean isShown() {
+        return isShown;
     }
 
-    /** On the loop's thread. A handler that fails ends its connection. */
-    void show(FrameHandler handler, FrameView view) {
+    /** On the loop's thread, to the handler that was set last. One that fails ends its connection. */
+    void show(FrameView view) {
         try {
-            handler.onFrame(view);
+            frameHandler.onFrame(view);
         } catch (Throwable failure) {
             connection.handlerFailed(failure);
         } finally {
             connection.loop.view.clear();
+            NativeLoop.forgetInterrupt();
         }
     }
 }

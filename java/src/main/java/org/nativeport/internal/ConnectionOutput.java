@@ -3,21 +3,21 @@ package org.nativeport.internal;
 import java.io.IOException;
 import java.net.SocketException;
 import java.net.SocketTimeoutException;
-import java.util.ArrayDeque;
 import java.util.Arrays;
-import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
-import org.nativeport.CloseInfo;
 import org.nativeport.FrameView;
 
 /**
  * What goes to the peer of one connection. It has one lock, which is held while a native takes data,
  * never while somebody waits.
+ *
+ * <p>What drops frames needs no memory: a connection may hold all of it when it ends.
  */
-public final class ConnectionOutput {
+public final class ConnectionOutput implements Runnable {
     /** In flags: send it raw even if the port compresses. */
     public static final int RAW = Native.SEND_RAW;
 
@@ -27,6 +27,11 @@ public final class ConnectionOutput {
     /** A stream is sent in pieces of this size, so that the send queue stays near its limit. */
     private static final int PIECE = 65536;
 
+    /** Of so many sends of one thread whose futures are complete at once one is completed by another thread. */
+    private static final int COMPLETE_AT_ONCE = 32;
+
+    private static final ThreadLocal<int[]> COMPLETED_AT_ONCE = ThreadLocal.withInitial(() -> new int[1]);
+
     private final NativeConnection connection;
     private final long id;
 
@@ -35,7 +40,15 @@ public final class ConnectionOutput {
 
     private final ReentrantLock writeLock = new ReentrantLock();
     private final Condition writable = writeLock.newCondition();
-    private final ArrayDeque<Unsent> unsent = new ArrayDeque<>();
+    private final Frames unsent = new Frames();
+    /** Frames that were sent or dropped, and whose futures are not complete yet. Under {@code writeLock}. */
+    private final Frames finished = new Frames();
+    /** With what the futures of dropped frames complete, when there was memory for it. */
+    private volatile Exception failure;
+    /** Whether the loop is to complete futures. Then it comes before {@code nextUntold} on the loop's list. */
+    private final AtomicBoolean untold = new AtomicBoolean();
+
+    ConnectionOutput nextUntold;
     /** What ends it as soon as nothing is unsent: {@code CLOSE}, {@code SHUTDOWN} or 0. Under {@code writeLock}. */
     private int endBehindUnsent;
     private volatile boolean shutdown;
@@ -46,11 +59,54 @@ public final class ConnectionOutput {
     private int gatheredFirst;
     private int gatheredCount;
     private int gatheredFlags;
-    /** Bytes on the wire of what was gathered and the native would not take: the connection had ended. */
+    /** Bytes on the wire of what the program was told is taken, and is not sent: the connection had ended. */
     private long refusedBytes;
 
-    /** A frame that waits for room in the native send queue. Without a future the program was told that it is taken. */
-    private record Unsent(byte[] data, int flags, CompletableFuture<Void> taken) {}
+    /** A frame that waits for room in the native send queue. */
+    private static final class Unsent {
+        final int flags;
+        /** Null: the program was told that it is taken. */
+        final CompletableFuture<Void> taken;
+        /** Null when it was sent or dropped. */
+        byte[] data;
+        /** Why it was dropped; OK if it was sent. */
+        int status;
+        Unsent next;
+
+        Unsent(byte[] data, int flags, CompletableFuture<Void> taken) {
+            this.data = data;
+            this.flags = flags;
+            this.taken = taken;
+        }
+    }
+
+    /** Frames in order, linked: to move one needs no memory. */
+    private static final class Frames {
+        private Unsent first;
+        private Unsent last;
+
+        boolean isEmpty() {
+            return first == null;
+        }
+
+        void add(Unsent frame) {
+            if (first == null) {
+                first = frame;
+            } else {
+                last.next = frame;
+            }
+            last = frame;
+        }
+
+        Unsent poll() {
+            Unsent polled = first;
+            if (polled != null) {
+                first = polled.next;
+                polled.next = null;
+            }
+            return polled;
+        }
+    }
 
     ConnectionOutput(NativeConnection connection) {
         this.connection = connection;
@@ -180,6 +236,8 @@ public final class ConnectionOutput {
     /** Sends a whole transaction as soon as there is room; keeps the array until then. */
     public CompletableFuture<Void> writeFrameAsync(byte[] data, int flags) {
         CompletableFuture<Void> done = new CompletableFuture<>();
+        // All memory is there before anything is sent.
+        int[] completedAtOnce = COMPLETED_AT_ONCE.get();
         NativeLoop.lock(writeLock);
         try {
             requireWritable();
@@ -189,14 +247,20 @@ public final class ConnectionOutput {
             }
             if (status == Status.WOULD_BLOCK) {
                 addUnsent(new Unsent(data, flags, done));
-            } else {
-                connection.check(status);
-                done.complete(null);
+                return done;
             }
+            connection.check(status);
         } catch (IOException failure) {
             done.completeExceptionally(failure);
+            return done;
         } finally {
             writeLock.unlock();
+        }
+        if (++completedAtOnce[0] % COMPLETE_AT_ONCE == 0) {
+            // A program that sends the next one when this is complete is deep in a recursion by now.
+            connection.port.runtime.complete(done, null);
+        } else {
+            done.complete(null);
         }
         return done;
     }
@@ -319,48 +383,21 @@ public final class ConnectionOutput {
     }
 
     /** On the loop's thread: the connection has ended. */
-    void end(CloseInfo how) {
-        List<Unsent> failed;
+    void end() {
         NativeLoop.lock(writeLock);
         try {
+            drop(Status.CLOSED);
             writable.signalAll();
-            failed = removeUntaken();
-            unsent.clear();
         } finally {
-            writeLock.unlock();
-        }
-        if (!failed.isEmpty()) {
-            fail(failed, CloseReason.forWriter(how, connection.isClosed()));
+            unlockAndTell();
         }
     }
 
     /** On the loop's thread: there is room again. */
     void becomeWritable() {
-        ArrayDeque<CompletableFuture<Void>> done = new ArrayDeque<>();
-        List<Unsent> failed = List.of();
-        IOException failure = null;
         NativeLoop.lock(writeLock);
         try {
-            while (!unsent.isEmpty()) {
-                Unsent next = unsent.peek();
-                if (next.taken != null) {
-                    // First, as there may be no memory for it.
-                    done.add(next.taken);
-                }
-                int status = Native.sendFrame(id, next.data, 0, next.data.length, next.flags);
-                if (status < 0 && next.taken != null) {
-                    done.removeLast();
-                }
-                if (status == Status.WOULD_BLOCK) {
-                    break;
-                }
-                if (status < 0) {
-                    failure = connection.failure(status);
-                    failed = removeUntaken();
-                    break;
-                }
-                unsent.remove();
-            }
+            sendUnsent();
             if (unsent.isEmpty()) {
                 if (endBehindUnsent != 0) {
                     Native.connControl(id, endBehindUnsent);
@@ -370,39 +407,136 @@ public final class ConnectionOutput {
                 writable.signalAll();
             }
         } finally {
-            writeLock.unlock();
-            if (!done.isEmpty()) {
-                taken(done);
-            }
-        }
-        if (!failed.isEmpty()) {
-            fail(failed, failure);
+            unlockAndTell();
         }
     }
 
-    private void taken(ArrayDeque<CompletableFuture<Void>> done) {
+    /** Under {@code writeLock}: as many as there is room for. */
+    private void sendUnsent() {
+        while (!unsent.isEmpty()) {
+            Unsent next = unsent.first;
+            int status = Native.sendFrame(id, next.data, 0, next.data.length, next.flags);
+            if (status == Status.WOULD_BLOCK) {
+                return;
+            }
+            if (status < 0) {
+                long before = refusedBytes;
+                drop(status);
+                if (refusedBytes > before && status != Status.CLOSED && status != Status.INVALID_HANDLE) {
+                    // The peer would not see the gap.
+                    connection.abort();
+                }
+                return;
+            }
+            finish(unsent.poll(), Status.OK);
+        }
+    }
+
+    /** Under {@code writeLock}: nothing of what waits is sent. */
+    private void drop(int status) {
+        for (Unsent frame; (frame = unsent.poll()) != null; ) {
+            finish(frame, status);
+        }
+    }
+
+    /** Under {@code writeLock}: those are not sent of which the program still waits to hear. */
+    private void dropUntaken() {
+        Unsent rest = unsent.first;
+        unsent.first = null;
+        while (rest != null) {
+            Unsent frame = rest;
+            rest = frame.next;
+            frame.next = null;
+            if (frame.taken == null) {
+                unsent.add(frame);
+            } else {
+                finish(frame, Status.CLOSED);
+            }
+        }
+    }
+
+    /** Under {@code writeLock}: it waits no more. */
+    private void finish(Unsent frame, int status) {
+        if (frame.taken != null) {
+            frame.status = status;
+            finished.add(frame);
+        } else if (status != Status.OK) {
+            // The program was told that it is taken, so it counts as unsent.
+            refusedBytes += HEADER + frame.data.length;
+        }
+        frame.data = null;
+    }
+
+    private void unlockAndTell() {
+        boolean tells = !finished.isEmpty();
         try {
-            connection.port.runtime.callbackOrHere(() -> done.forEach(each -> each.complete(null)));
-        } catch (OutOfMemoryError none) {
-            for (CompletableFuture<Void> each; (each = done.poll()) != null; ) {
-                each.complete(null);
+            writeLock.unlock();
+        } finally {
+            if (tells) {
+                connection.port.runtime.callbackOrHere(this);
             }
         }
     }
 
-    /** Under {@code writeLock}: those of which the program still waits to hear. */
-    private List<Unsent> removeUntaken() {
-        if (unsent.isEmpty()) {
-            return List.of();
+    /** Completes the futures of what was sent or dropped; several threads may do it at once. */
+    @Override
+    public void run() {
+        try {
+            while (tellNext()) {
+                continue;
+            }
+        } catch (Throwable failure) {
+            // Memory, most likely.
+            if (untold.compareAndSet(false, true)) {
+                connection.loop.tellLater(this);
+            }
         }
-        List<Unsent> untaken = unsent.stream().filter(frame -> frame.taken != null).toList();
-        unsent.removeIf(frame -> frame.taken != null);
-        return untaken;
     }
 
-    private void fail(List<Unsent> failed, IOException failure) {
-        connection.port.runtime.callbackOrHere(
-                () -> failed.forEach(frame -> frame.taken.completeExceptionally(failure)));
+    /** On the loop's thread: there may be memory now. */
+    void tellAgain() {
+        untold.set(false);
+        run();
+    }
+
+    /** It stays the next one until its future is complete, and all that hangs on that was run. */
+    private boolean tellNext() {
+        Unsent next;
+        NativeLoop.lock(writeLock);
+        try {
+            next = finished.first;
+        } finally {
+            writeLock.unlock();
+        }
+        if (next == null) {
+            return false;
+        }
+        if (next.status == Status.OK) {
+            next.taken.complete(null);
+        } else {
+            next.taken.completeExceptionally(failureOf(next.status));
+        }
+        NativeLoop.lock(writeLock);
+        try {
+            if (finished.first == next) {
+                finished.poll();
+            }
+        } finally {
+            writeLock.unlock();
+        }
+        return true;
+    }
+
+    /** One for all of them: there may be very many. */
+    private Exception failureOf(int status) {
+        if (failure == null) {
+            try {
+                failure = connection.failure(status);
+            } catch (RuntimeException defect) {
+                failure = defect;
+            }
+        }
+        return failure;
     }
 
     /** Sends bytes of a stream, those of one call together. May park until all are taken. */
@@ -534,26 +668,22 @@ public final class ConnectionOutput {
 
     /** What a handler has written is owed to the peer, also if it found no room: a close goes behind it. */
     void close(int how) {
-        List<Unsent> failed;
         NativeLoop.lock(writeLock);
         try {
-            boolean atOnce = how == Native.ABORT || unsent.isEmpty();
-            if (atOnce) {
-                // First, as it needs no memory: a handler may have used up all of it.
+            if (how == Native.ABORT) {
                 Native.connControl(id, how);
+                drop(Status.CLOSED);
+            } else {
+                dropUntaken();
+                if (unsent.isEmpty()) {
+                    Native.connControl(id, how);
+                } else {
+                    endBehindUnsent = how;
+                }
             }
             writable.signalAll();
-            failed = removeUntaken();
-            if (!atOnce && unsent.isEmpty()) {
-                Native.connControl(id, how);
-            } else if (!atOnce) {
-                endBehindUnsent = how;
-            }
         } finally {
-            writeLock.unlock();
-        }
-        if (!failed.isEmpty()) {
-            fail(failed, new SocketException("Socket closed"));
+            unlockAndTell();
         }
     }
 
@@ -562,7 +692,7 @@ public final class ConnectionOutput {
         NativeLoop.lock(writeLock);
         try {
             long bytes = Math.max(0, Native.connCount(id, Native.UNSENT));
-            for (Unsent frame : unsent) {
+            for (Unsent frame = unsent.first; frame != null; frame = frame.next) {
                 bytes += HEADER + frame.data.length;
             }
             return bytes;
@@ -576,7 +706,7 @@ public final class ConnectionOutput {
         NativeLoop.lock(writeLock);
         try {
             long bytes = refusedBytes;
-            for (Unsent frame : unsent) {
+            for (Unsent frame = unsent.first; frame != null; frame = frame.next) {
                 bytes += frame.taken == null ? HEADER + frame.data.length : 0;
             }
             return bytes;

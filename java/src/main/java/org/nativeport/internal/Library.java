@@ -243,8 +243,17 @@ public final class Library {
             }
         } finally {
             // It stays mapped.
-            Files.deleteIfExists(file);
-            Files.deleteIfExists(folder);
+            remove(file);
+            remove(folder);
+        }
+    }
+
+    /** If it cannot be removed it stays, and harms nobody: NFS keeps a file that is in use under another name. */
+    private static void remove(Path path) {
+        try {
+            Files.deleteIfExists(path);
+        } catch (IOException stays) {
+            return;
         }
     }
 

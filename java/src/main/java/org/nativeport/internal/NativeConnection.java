@@ -138,6 +138,10 @@ public final class NativeConnection {
         }
         try {
             output.close(how);
+        } catch (Throwable failure) {
+            // Memory, most likely. A second call would have no effect.
+            Native.connControl(id, Native.ABORT);
+            throw failure;
         } finally {
             input.close();
         }
@@ -167,21 +171,27 @@ public final class NativeConnection {
         return ended.get();
     }
 
-    /** On the loop's thread: the last event. */
+    /**
+     * On the loop's thread: the last event. What gives memory back comes first, and whoever waits is told in any case:
+     * to wake a virtual thread needs memory.
+     */
     void end(CloseInfo how) {
         closeInfo = how;
         keptOwner = null;
-        input.endWithConnection();
         try {
-            output.end(how);
-            Cleaner.Cleanable watch = leakWatch;
-            if (watch != null) {
-                watch.clean();
-            }
+            output.end();
         } finally {
-            CompletableFuture<CloseInfo> watched = ended.get();
-            if (watched != null) {
-                port.runtime.complete(watched, how);
+            try {
+                input.endWithConnection();
+                Cleaner.Cleanable watch = leakWatch;
+                if (watch != null) {
+                    watch.clean();
+                }
+            } finally {
+                CompletableFuture<CloseInfo> watched = ended.get();
+                if (watched != null) {
+                    port.runtime.complete(watched, how);
+                }
             }
         }
     }

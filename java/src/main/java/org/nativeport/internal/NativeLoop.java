@@ -13,12 +13,13 @@ import java.util.Arrays;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import org.nativeport.CloseInfo;
 import org.nativeport.ConnectionInfo;
-import org.nativeport.FrameHandler;
 import org.nativeport.FrameView;
 import org.nativeport.Protocol;
 import org.nativeport.TlsInfo;
@@ -52,7 +53,7 @@ public final class NativeLoop implements Runnable {
     private static final int HERE = 2;
     private static final int ELSEWHERE = 4;
 
-    /** How often a loop looks whether a stopping listener has ended. */
+    /** How often a loop looks whether a stopping listener has ended, or there is memory again. */
     private static final long LOOK_MS = 20;
 
     /** Behind a poll that has failed: the next one may fail too. */
@@ -87,6 +88,8 @@ public final class NativeLoop implements Runnable {
     private final ByteBuffer output;
     private final Thread thread;
     private final ConcurrentLinkedQueue<Runnable> tasks = new ConcurrentLinkedQueue<>();
+    /** The first of the outputs whose futures there was no memory to complete. */
+    private final AtomicReference<ConnectionOutput> untold = new AtomicReference<>();
     private NativeConnection[] connections = new NativeConnection[64];
 
     /** The virtual machine exits, and the connections were told so. On this loop's thread. */
@@ -176,11 +179,33 @@ public final class NativeLoop implements Runnable {
         Native.loopWake(id);
     }
 
+    /** Has this loop's thread complete its futures, as there was no memory for it. Needs none. An output is on one list once. */
+    void tellLater(ConnectionOutput output) {
+        do {
+            output.nextUntold = untold.get();
+        } while (!untold.compareAndSet(output.nextUntold, output));
+        if (!isCurrent()) {
+            wake();
+        }
+    }
+
+    private void tellUntold() {
+        ConnectionOutput next = untold.getAndSet(null);
+        while (next != null) {
+            ConnectionOutput output = next;
+            next = output.nextUntold;
+            output.nextUntold = null;
+            output.tellAgain();
+        }
+    }
+
     @Override
     public void run() {
         for (;;) {
             runTasks();
-            int count = Native.loopPoll(id, runtime.hasStopping() ? LOOK_MS : -1);
+            tellUntold();
+            boolean looks = runtime.hasStopping() || untold.get() != null;
+            int count = Native.loopPoll(id, looks ? LOOK_MS : -1);
             noteHeard();
             if (count == Status.STOPPED || count == Status.INVALID_HANDLE) {
                 break;
@@ -198,6 +223,7 @@ public final class NativeLoop implements Runnable {
                     // Memory, most likely: one connection pays for it, the loop goes on.
                     recordFailed(i * RECORD, failure);
                 }
+                forgetInterrupt();
             }
             try {
                 runtime.lookAtStopping();
@@ -211,7 +237,15 @@ public final class NativeLoop implements Runnable {
         }
         endConnections();
         runTasks();
+        for (tellUntold(); untold.get() != null; tellUntold()) {
+            LockSupport.parkNanos(TimeUnit.MILLISECONDS.toNanos(LOOK_MS));
+        }
         runtime.loopEnded(this);
+    }
+
+    /** One that code of the host has left would reach the code of the next connection, and close its channels. */
+    static void forgetInterrupt() {
+        Thread.interrupted();
     }
 
     private void noteHeard() {
@@ -283,6 +317,7 @@ public final class NativeLoop implements Runnable {
             } catch (Throwable failure) {
                 runtime.callbackFailed("a task of ", thread.getName(), failure);
             }
+            forgetInterrupt();
         }
     }
 
@@ -515,11 +550,10 @@ public final class NativeLoop implements Runnable {
         }
         int i = first;
         int end = first + count;
-        FrameHandler handler = connection.input().frameHandler();
-        if (handler != null) {
+        if (connection.input().isShown()) {
             try {
                 for (; i < end && !connection.isClosed(); i++) {
-                    connection.input().show(handler, view.over(i));
+                    connection.input().show(view.over(i));
                 }
             } finally {
                 sendGathered();

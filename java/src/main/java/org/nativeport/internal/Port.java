@@ -80,14 +80,23 @@ public final class Port {
 
     void opened(NativeConnection connection) {
         if (IS_RECORDED) {
-            Recording.opened(connection.info(), connection.ageMs());
+            record(() -> Recording.opened(connection.info(), connection.ageMs()));
         }
         arrivals.opened(connection);
     }
 
     void closed(NativeConnection connection, CloseInfo info) {
         if (IS_RECORDED) {
-            Recording.closed(connection.info(), info);
+            record(() -> Recording.closed(connection.info(), info));
+        }
+    }
+
+    /** No connection pays for what cannot be recorded. */
+    private void record(Runnable event) {
+        try {
+            event.run();
+        } catch (Throwable failure) {
+            runtime.callbackFailed("a recording of ", layout.name(), failure);
         }
     }
 
@@ -180,7 +189,7 @@ public final class Port {
         // The native accepts a second call, which can only shorten the time.
         Native.listenerStop(id, drainMs);
         if (stopping.compareAndSet(false, true)) {
-            runtime.noteStopping(this);
+            runtime.noteStopping();
         }
         return ended;
     }
@@ -193,6 +202,11 @@ public final class Port {
     /** Waits until it has ended; on a loop's thread it does not. */
     public void awaitEnded() {
         runtime.await(endedLatch);
+    }
+
+    /** Whether it was, itself and not only with its runtime. */
+    boolean wasStopped() {
+        return stopping.get();
     }
 
     /** On a loop's thread: whether it has ended and was released. */

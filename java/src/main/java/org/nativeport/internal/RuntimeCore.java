@@ -10,7 +10,6 @@ import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.Executor;
 import java.util.concurrent.ExecutorService;
@@ -30,9 +29,16 @@ public final class RuntimeCore {
     private static final int COUNTERS = 21 + 128;
 
     final long id;
+    /** How long the end of a runtime waits before it tries again what there was no memory for. */
+    private static final long RETRY_NANOS = TimeUnit.MILLISECONDS.toNanos(20);
+
+    /**
+     * One for all runtimes, as it has a thread. Made by the first. The thread is the JDK's, as one of ours would
+     * hold the class loader; so its name is the JDK's too.
+     */
+    private static Cleaner leaks;
+
     final LogThread log = new LogThread();
-    /** Null after the end: its thread, which may hold the class loader, ends when nobody has it any more. */
-    private volatile Cleaner leaks = Cleaner.create(task -> new Thread(null, task, "np-cleaner", 0, false));
     final List<NativeLoop> loops = new ArrayList<>();
     private final Executor executor;
     /** The one that was made here, and ends with the runtime. */
@@ -42,7 +48,7 @@ public final class RuntimeCore {
 
     private final Map<Integer, Port> ports = new ConcurrentHashMap<>();
     private final AtomicInteger nextToken = new AtomicInteger(1);
-    private final CopyOnWriteArrayList<Port> stoppingPorts = new CopyOnWriteArrayList<>();
+    private final AtomicInteger stoppingPorts = new AtomicInteger();
     private final AtomicInteger runningLoops = new AtomicInteger();
     private final AtomicBoolean stopping = new AtomicBoolean();
     private final CompletableFuture<Void> ended = new CompletableFuture<>();
@@ -65,6 +71,7 @@ public final class RuntimeCore {
      */
     public RuntimeCore(byte[] config, Settings settings) throws IOException {
         Library.require();
+        requireLeaks();
         this.keepsAlive = settings.keepsAlive();
         Layout layout = Layout.of(config);
         int count = settings.loopCount() > 0 ? settings.loopCount() : layout.ioThreads();
@@ -83,14 +90,15 @@ public final class RuntimeCore {
         }
         this.id = made;
         this.exit = new ExitFlush(this, layout.exitFlushMillis());
-        IOException failure = null;
+        Throwable failure = null;
         try {
             log.start();
             for (int i = 0; i < count; i++) {
                 loops.add(new NativeLoop(this, i, settings.bufferSize()));
             }
         } catch (IOException | RuntimeException | Error e) {
-            failure = cannotStart(e);
+            failure = e;
+            stop(0);
         }
         Native.runtimeLog(id, log.level());
         // One more, so that the last step is this thread's if there are no loops.
@@ -100,22 +108,22 @@ public final class RuntimeCore {
                 loop.start();
             } catch (OutOfMemoryError e) {
                 // There is no thread for it: it ends here, as the runtime does.
-                failure = cannotStart(e);
+                failure = e;
+                stop(0);
                 loop.run();
             }
         }
         exit.install();
         oneEnded();
         if (failure != null) {
-            throw failure;
+            throw new IOException("the runtime could not be started: " + failure.getMessage(), failure);
         }
     }
 
-    /** What has been made ends. */
-    private IOException cannotStart(Throwable failure) {
-        Native.runtimeStop(id, 0);
-        stopping.set(true);
-        return new IOException("the runtime could not be started: " + failure.getMessage(), failure);
+    private static synchronized void requireLeaks() {
+        if (leaks == null) {
+            leaks = Cleaner.create();
+        }
     }
 
     /** Makes a port. Loads certificates, binds nothing. */
@@ -152,13 +160,13 @@ public final class RuntimeCore {
         try {
             executor.execute(task);
             return true;
-        } catch (RuntimeException | OutOfMemoryError e) {
+        } catch (Throwable failure) {
             if (ownExecutor != null && ownExecutor.isShutdown()) {
                 // The runtime has ended meanwhile; whoever waits must not wait for ever.
                 task.run();
                 return true;
             }
-            callbackFailed("the executor", " for callbacks", e);
+            callbackFailed("the executor", " for callbacks", failure);
             return false;
         }
     }
@@ -176,9 +184,22 @@ public final class RuntimeCore {
      */
     <T> void complete(CompletableFuture<T> future, T value) {
         try {
-            executor.execute(() -> future.complete(value));
-        } catch (RuntimeException | OutOfMemoryError none) {
-            future.complete(value);
+            callbackOrHere(() -> completeHere(future, value));
+        } catch (Throwable none) {
+            // Not even for the task.
+            completeHere(future, value);
+        }
+    }
+
+    private static <T> void completeHere(CompletableFuture<T> future, T value) {
+        for (;;) {
+            try {
+                future.complete(value);
+                return;
+            } catch (Throwable failure) {
+                // There was no memory for one of those that hang on it, which has gone. The others follow.
+                continue;
+            }
         }
     }
 
@@ -193,7 +214,7 @@ public final class RuntimeCore {
             } else {
                 log.error(what + ofWhat + " failed", failure);
             }
-        } catch (OutOfMemoryError none) {
+        } catch (Throwable none) {
             log.lose();
         }
     }
@@ -206,10 +227,7 @@ public final class RuntimeCore {
     /** If the host forgets its object for a connection without closing it, it is closed, and the log says so. */
     public void closeWhenLost(Object owner, NativeConnection connection) {
         RuntimeCore runtime = this;
-        Cleaner cleaner = leaks;
-        if (cleaner != null) {
-            connection.watchedBy(cleaner.register(owner, () -> runtime.lost(connection)));
-        }
+        connection.watchedBy(leaks.register(owner, () -> runtime.lost(connection)));
     }
 
     /** Nobody else can close it any more. The JDK does so with its sockets too. */
@@ -221,45 +239,39 @@ public final class RuntimeCore {
         }
     }
 
-    /** Whether the calling thread drives a loop of this runtime, which has to work for its end. */
-    private boolean isOwnLoopThread() {
-        for (NativeLoop loop : loops) {
-            if (loop.isCurrent()) {
-                return true;
-            }
-        }
-        return false;
-    }
-
     // ------------------------------------------------------------- life cycle
 
     boolean hasStopping() {
-        return !stoppingPorts.isEmpty();
+        return stoppingPorts.get() > 0;
     }
 
-    void noteStopping(Port port) {
-        stoppingPorts.add(port);
+    /** One more is stopping. Needs no memory. */
+    void noteStopping() {
+        stoppingPorts.incrementAndGet();
         // All of them: some may be held up, or have ended by a defect.
-        loops.forEach(NativeLoop::wake);
+        for (int i = 0; i < loops.size(); i++) {
+            loops.get(i).wake();
+        }
     }
 
     /** On a loop's thread, whichever. */
     void lookAtStopping() {
         if (hasStopping()) {
-            for (Port port : stoppingPorts) {
-                if (port.tryRelease()) {
-                    forget(port);
+            for (Port port : ports.values()) {
+                if (port.wasStopped() && port.tryRelease() && forget(port)) {
+                    stoppingPorts.decrementAndGet();
                 }
             }
         }
     }
 
-    /** Several loops may find at once that it has ended. */
-    private void forget(Port port) {
-        stoppingPorts.remove(port);
-        if (ports.remove(port.token) != null) {
+    /** False: another loop has found out too that it has ended. */
+    private boolean forget(Port port) {
+        boolean isFirst = ports.remove(port.token) != null;
+        if (isFirst) {
             port.noteEnded();
         }
+        return isFirst;
     }
 
     /** Of a time for an end: negative is none, and what no number can hold is for ever. */
@@ -287,13 +299,13 @@ public final class RuntimeCore {
         return ended;
     }
 
-    /** Waits until it has ended; on a loop's thread, which has to work for that, it does not. */
+    /** Waits until it has ended; on a loop's thread, which has to work for that or for another's end, it does not. */
     public void awaitEnded() {
         await(endedLatch);
     }
 
     void await(CountDownLatch latch) {
-        if (isOwnLoopThread()) {
+        if (NativeLoop.isLoopThread()) {
             return;
         }
         boolean interrupted = false;
@@ -323,7 +335,7 @@ public final class RuntimeCore {
     private void logDefect(String name, String what) {
         try {
             log.error("a defect of the library: " + name + what, null);
-        } catch (OutOfMemoryError none) {
+        } catch (Throwable none) {
             log.lose();
         }
     }
@@ -338,6 +350,21 @@ public final class RuntimeCore {
         if (runningLoops.decrementAndGet() > 0) {
             return;
         }
+        while (!hasReleased()) {
+            LockSupport.parkNanos(RETRY_NANOS);
+        }
+        complete(ended, null);
+        try {
+            if (ownExecutor != null) {
+                ownExecutor.shutdown();
+            }
+        } finally {
+            endedLatch.countDown();
+        }
+    }
+
+    /** False: there is no memory for it now. Each step may be taken again. */
+    private boolean hasReleased() {
         try {
             // If defects have ended all loops, nobody has stopped it yet.
             stop(0);
@@ -348,14 +375,10 @@ public final class RuntimeCore {
             release(id);
             endKeepAlive();
             exit.uninstall();
-            leaks = null;
             log.end();
-            complete(ended, null);
-        } finally {
-            if (ownExecutor != null) {
-                ownExecutor.shutdown();
-            }
-            endedLatch.countDown();
+            return true;
+        } catch (Throwable failure) {
+            return false;
         }
     }
 
@@ -372,7 +395,7 @@ public final class RuntimeCore {
         if (!keepsAlive) {
             return;
         }
-        aliveLock.lock();
+        NativeLoop.lock(aliveLock);
         try {
             if (on && hasEnded) {
                 return;
@@ -391,7 +414,7 @@ public final class RuntimeCore {
     }
 
     private void endKeepAlive() {
-        aliveLock.lock();
+        NativeLoop.lock(aliveLock);
         try {
             hasEnded = true;
             alivePorts.clear();
