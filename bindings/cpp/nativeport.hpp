@@ -304,7 +304,8 @@ private:
     const Item *at_ = nullptr;
 };
 
-template <typename T> inline constexpr bool is_byte = sizeof(T) == 1 && std::is_trivially_copyable_v<T>;
+template <typename T>
+inline constexpr bool is_byte = sizeof(T) == 1 && std::is_trivially_copyable_v<T>;
 template <> inline constexpr bool is_byte<void> = true;
 template <> inline constexpr bool is_byte<const void> = true;
 
@@ -891,7 +892,8 @@ template <typename T, typename Namesake> struct with_namesake : T, Namesake {};
             constexpr bool can_be_called =                                                         \
                 decltype(try_call<T>(static_cast<void (*)(__VA_ARGS__)>(nullptr)))::value;         \
             static_assert(can_be_called || !is_named<T>(),                                         \
-                          #name " cannot be called: it must be public, and take (" #__VA_ARGS__ ")"); \
+                          #name " cannot be called: it must be public, and take "                  \
+                          "(" #__VA_ARGS__ ")");                                                   \
             return can_be_called;                                                                  \
         }                                                                                          \
                                                                                                    \
@@ -935,7 +937,8 @@ NATIVEPORT_CALLBACK(on_log, const log_record &)
 
 template <typename T> using inbox_of = std::bool_constant<T::inbox>;
 template <typename T> using half_close_of = std::bool_constant<T::half_close>;
-template <typename T> using type_of_inbox = std::enable_if_t<std::is_same_v<decltype(T::inbox), bool>>;
+template <typename T>
+using type_of_inbox = std::enable_if_t<std::is_same_v<decltype(T::inbox), bool>>;
 template <typename T>
 using type_of_half_close = std::enable_if_t<std::is_same_v<decltype(T::half_close), bool>>;
 
@@ -978,8 +981,8 @@ template <typename T> handler handler_of(std::shared_ptr<T> object) {
 }
 
 /**
- * The same without a share: the object must outlive the listener, which it may own. There is none for
- * std::weak_ptr: its lock may be the last owner, and then destroys the object inside the callback.
+ * The same without a share: the object must outlive the listener, which it may own. std::weak_ptr
+ * would not do: its lock may be the last owner, and then destroys the object inside a callback.
  */
 template <typename T> handler handler_of(std::reference_wrapper<T> object) {
     return handler_of(std::shared_ptr<T>(std::shared_ptr<void>(), &object.get()));

@@ -172,7 +172,7 @@ void an_inbox_tells_that_nothing_has_come_and_that_nothing_will() {
         made.on_open = [&](connection conn, protocol what, std::uint8_t) {
             if (what == protocol::client) {
                 in_callback.tell(conn.recv_frame(1h).status().code());
-                // The only wait that is allowed here is one of no time, and a negative time is none.
+                // Only a wait of no time is allowed here, and a negative time is none.
                 in_callback.tell(conn.recv_frame(-1ms).status().code());
                 in_callback.tell(conn.recv_frame(std::chrono::hours::min()).status().code());
             }
