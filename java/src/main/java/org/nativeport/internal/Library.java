@@ -95,6 +95,7 @@ public final class Library {
                 return new UnsatisfiedLinkError(
                         "the native library is of another version than the Java classes");
             }
+            Native.link();
             return null;
         } catch (LinkageError | IOException | RuntimeException failure) {
             return failure;
