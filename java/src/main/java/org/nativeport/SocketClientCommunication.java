@@ -92,7 +92,7 @@ public final class SocketClientCommunication implements ClientCommunicationInter
                                 result.complete(read());
                             } catch (Throwable failure) {
                                 // Nobody else would hear of it.
-                                result.completeExceptionally(failure);
+                                RuntimeCore.fail(result, failure);
                             }
                         });
         if (!runs) {

@@ -166,8 +166,17 @@ public final class RuntimeCore {
                 task.run();
                 return true;
             }
-            callbackFailed("the executor", " for callbacks", failure);
+            executorFailed(failure);
             return false;
+        }
+    }
+
+    private void executorFailed(Throwable failure) {
+        try {
+            callbackFailed("the executor", " for callbacks", failure);
+        } catch (Throwable none) {
+            // Not even for a text.
+            log.lose();
         }
     }
 
@@ -199,6 +208,21 @@ public final class RuntimeCore {
             } catch (Throwable failure) {
                 // There was no memory for one of those that hang on it, which has gone. The others follow.
                 continue;
+            }
+        }
+    }
+
+    /** On a callback thread, which may wait until there is memory for it. A loop must not: it gives memory back. */
+    public static void fail(CompletableFuture<?> future, Throwable failure) {
+        for (;;) {
+            try {
+                future.completeExceptionally(failure);
+                return;
+            } catch (Throwable none) {
+                if (NativeLoop.isLoopThread()) {
+                    throw none;
+                }
+                Thread.yield();
             }
         }
     }
