@@ -24,9 +24,7 @@ public final class Port {
         void opened(NativeConnection connection);
     }
 
-    /** Whether this program has the recorder. */
-    private static final boolean IS_RECORDED =
-            ModuleLayer.boot().findModule("jdk.jfr").isPresent();
+    private static final boolean IS_RECORDED = isRecorded();
 
     final RuntimeCore runtime;
     final long id;
@@ -39,6 +37,15 @@ public final class Port {
     private final ReentrantLock lifeLock = new ReentrantLock();
     private volatile boolean started;
     private volatile List<InetSocketAddress> addresses = List.of();
+
+    /** Whether this program has the recorder, and it works: it needs a java.io.tmpdir that Java can use. */
+    private static boolean isRecorded() {
+        try {
+            return Recording.isAvailable();
+        } catch (LinkageError absent) {
+            return false;
+        }
+    }
 
     Port(RuntimeCore runtime, long id, int token, PortLayout layout, Arrivals arrivals) {
         this.runtime = runtime;
