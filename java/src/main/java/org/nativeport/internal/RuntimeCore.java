@@ -32,7 +32,7 @@ public final class RuntimeCore {
     final long id;
     final LogThread log = new LogThread();
     /** Null after the end: its thread, which may hold the class loader, ends when nobody has it any more. */
-    private volatile Cleaner leaks = Cleaner.create(task -> new Thread(null, task, "np-cleaner", 0, false));
+    private volatile Cleaner leaks;
     final List<NativeLoop> loops = new ArrayList<>();
     private final Executor executor;
     /** The one that was made here, and ends with the runtime. */
@@ -71,6 +71,7 @@ public final class RuntimeCore {
             throw Status.exception(made, words);
         }
         this.id = made;
+        this.leaks = Cleaner.create(task -> new Thread(null, task, "np-cleaner", 0, false));
         this.ownExecutor = executor == null ? VirtualThreads.newExecutor("np-callback-") : null;
         this.executor = executor == null ? ownExecutor : executor;
         IOException failure = null;
