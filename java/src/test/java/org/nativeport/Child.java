@@ -261,9 +261,13 @@ public final class Child {
     private static List<String> addedByAPort() throws Exception {
         List<String> before = threads();
         try (Served served = Served.tls();
-                Peer peer = Peer.connectTls(served.port()).identify(1);
-                SocketClientCommunication client = served.nextClient()) {
-            return without(before, threads());
+                Peer peer = Peer.connectTls(served.port()).identify(1)) {
+            SocketClientCommunication client = served.nextClient();
+            List<String> added = without(before, threads());
+            // The peer would wait for that when it closes.
+            client.close();
+            peer.expectEnd();
+            return added;
         }
     }
 
