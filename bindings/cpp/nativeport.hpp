@@ -12,7 +12,8 @@
  *             must not run inside a callback: that terminates the program. Pass an object that
  *             owns its listener or runtime, and is its handler, as std::ref; see handler_of for
  *             what its destructor must do. Of an owner that was moved from, calls fail with
- *             NP_ERR_ARGUMENT, and counters are 0, texts and lists are empty.
+ *             NP_ERR_ARGUMENT; stats, port_count, prometheus, connections and addresses give
+ *             zeros, or nothing.
  * Values      connection is a number that may be copied and kept at will; calls for one that
  *             has ended answer NP_ERR_CLOSED.
  * Views       bytes_view, frame_view, frames_view, close_info and log_record borrow. What a
