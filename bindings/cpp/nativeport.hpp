@@ -10,18 +10,21 @@
  * Owners      config, runtime, listener, loop and owned_frame can be moved and not copied. Their
  *             destructors free; those of runtime and listener stop first and wait, so they
  *             must not run inside a callback: that terminates the program. Pass an object that
- *             owns its listener or runtime, and is its handler, as std::ref: a handler that
- *             shares it would be its last owner. Of an owner that was moved from, calls fail
- *             with NP_ERR_ARGUMENT, and what only tells something tells nothing.
+ *             owns its listener or runtime, and is its handler, as std::ref; see handler_of for
+ *             what its destructor must do. Of an owner that was moved from, calls fail with
+ *             NP_ERR_ARGUMENT; stats, port_count, prometheus, connections and addresses give
+ *             zeros, or nothing.
  * Values      connection is a number that may be copied and kept at will; calls for one that
  *             has ended answer NP_ERR_CLOSED.
  * Views       bytes_view, frame_view, frames_view, close_info and log_record borrow. What a
  *             callback is shown is valid until it returns, and what an event shows until its
  *             loop is polled again; owned_frame keeps a frame longer. close_info and log_record
  *             cannot be copied: copy what you keep of them.
- * Bytes       come from a container, from a string literal, or as {pointer, size}. A pointer
- *             alone has no size and does not compile; for a text that ends with NUL pass
- *             std::string_view(pointer).
+ * Bytes       come from a container, an array of std::uint8_t or std::byte, or as
+ *             {pointer, size}; a size of another type needs static_cast<std::size_t>(size). A
+ *             string literal or another const char array gives what stands before its first NUL:
+ *             pass {literal, size} for what has a NUL inside. A pointer alone has no size and does
+ *             not compile; for a text that ends with NUL pass std::string_view(pointer).
  * Failures    Constructors and whatever sets things up, listener::start included, throw error.
  *             All the rest answers a status, which is true if the call went well. It may be
  *             ignored only where the call fails for no other reason than that the connection
@@ -32,8 +35,11 @@
  *             stderr. Destructors of what callbacks own must not throw. Who polls handles events
  *             in code of his own, and so his exceptions too.
  *             With -fno-exceptions nothing throws: an owner keeps its first failure(), and its
- *             further calls for setting up do nothing. The owners that are made from it have the
- *             same failure(), so that the one of a listener tells whether all went well.
+ *             further calls for setting up do nothing; config::get and what gives a name answer
+ *             nothing or an empty text, and config::check a finding. The owners that are made
+ *             from it have the same failure(), so that the one of a listener tells whether all
+ *             went well. Such code has types of its own: it cannot share functions that take a
+ *             connection with code that is compiled with exceptions.
  * Threads     As in nativeport.h: any call from any thread. Callbacks of one connection never
  *             overlap; those of different ones may, and they share their handler.
  *
@@ -132,7 +138,7 @@ inline constexpr std::chrono::milliseconds forever = std::chrono::milliseconds::
 
 /**
  * How long something may take: any duration, rounded up to milliseconds. A negative one is 0, and
- * one of 30,000 years or more is forever.
+ * one of 1e15 ms (about 31,700 years) or more is forever.
  */
 class time_limit {
 public:
@@ -286,12 +292,17 @@ public:
     using iterator_category = std::input_iterator_tag;
     using value_type = View;
     using difference_type = std::ptrdiff_t;
-    using pointer = const View *;
     using reference = View;
+    /** Holds the view, as long as a member of it is called. */
+    struct pointer {
+        View view;
+        const View *operator->() const noexcept { return &view; }
+    };
 
     view_iterator() noexcept = default;
     explicit view_iterator(const Item *at) noexcept : at_(at) {}
     View operator*() const noexcept { return View(*at_); }
+    pointer operator->() const noexcept { return {View(*at_)}; }
     view_iterator &operator++() noexcept {
         ++at_;
         return *this;
@@ -312,21 +323,25 @@ template <> inline constexpr bool is_byte<const void> = true;
 /** For pointers to single bytes, and to memory of no type. */
 template <typename T> using if_byte = std::enable_if_t<is_byte<T>>;
 
-/** For containers, spans and arrays of single bytes that can be written to. */
-template <typename Container, typename Byte = std::remove_reference_t<
-                                  decltype(*std::data(std::declval<Container &>()))>>
-using if_writable = std::enable_if_t<is_byte<Byte> && !std::is_const_v<Byte>>;
+/** For those that can be written to. */
+template <typename T> using if_writable_byte = std::enable_if_t<is_byte<T> && !std::is_const_v<T>>;
+
+/** For containers, spans and arrays of them. */
+template <typename Container>
+using if_writable = if_writable_byte<
+    std::remove_reference_t<decltype(*std::data(std::declval<Container &>()))>>;
+
+} // namespace detail
 
 /**
- * Whether a container owns its bytes. Views are trivially copyable; of the containers that are too,
- * only std::array is known to hold its bytes.
+ * Whether send_frame_owned takes a container: one that owns its bytes. What is trivially copyable
+ * is taken for a view, but for std::array, and all else for an owner: specialise this for a view
+ * with a copy constructor of its own, or for an owner without one.
  */
 template <typename Container>
 inline constexpr bool owns_bytes = !std::is_trivially_copyable_v<Container>;
 template <typename Byte, std::size_t Size>
 inline constexpr bool owns_bytes<std::array<Byte, Size>> = true;
-
-} // namespace detail
 
 /* ---- Views: bytes and frames -------------------------------------------------------------- */
 
@@ -347,13 +362,13 @@ public:
     bytes_view(const Container &container) noexcept
         : bytes_view(container.data(), container.size()) {}
 
-    /** All characters of a string literal, those after a NUL inside it too. */
-    template <typename Literal,
-              typename = std::enable_if_t<std::is_array_v<Literal>>,
-              typename = std::enable_if_t<
-                  std::is_same_v<std::remove_extent_t<Literal>, const char>>>
-    bytes_view(Literal &literal) noexcept
-        : bytes_view(literal, std::size(literal) - (*(std::end(literal) - 1) == 0 ? 1 : 0)) {}
+    /** A text up to its first NUL: what stands behind it in an array is not meant. */
+    template <std::size_t Size>
+    bytes_view(const char (&text)[Size]) noexcept : bytes_view(text, ::strnlen(text, Size)) {}
+    template <typename Byte, std::size_t Size,
+              typename = std::enable_if_t<std::is_same_v<std::remove_const_t<Byte>, std::uint8_t>
+                                          || std::is_same_v<std::remove_const_t<Byte>, std::byte>>>
+    bytes_view(Byte (&bytes)[Size]) noexcept : bytes_view(bytes, Size) {}
 
     // These have no size: pass {pointer, size}, or std::string_view(text).
     template <typename T, typename = std::enable_if_t<std::is_pointer_v<T>>>
@@ -380,7 +395,7 @@ private:
 /** Borrowed memory to write bytes to: a container, an array, or a span. */
 class bytes_buffer {
 public:
-    template <typename Byte, typename = detail::if_byte<Byte>>
+    template <typename Byte, typename = detail::if_writable_byte<Byte>>
     bytes_buffer(Byte *data, std::size_t size) noexcept : data_(data), size_(size) {}
     template <typename Container, typename = detail::if_writable<Container>>
     bytes_buffer(Container &container) noexcept
@@ -397,7 +412,10 @@ private:
     std::size_t size_;
 };
 
-/** NP_FRAME_ flags. A std::size_t does not become flags: it is the length of something. */
+/**
+ * NP_FRAME_ flags. A std::size_t does not become flags: it is the length of something. A length
+ * that is an int or a std::uint32_t does, and the send answers NP_ERR_ARGUMENT.
+ */
 class frame_flags {
 public:
     template <typename Bits, typename = std::enable_if_t<std::is_same_v<Bits, int>
@@ -539,29 +557,37 @@ template <typename T> inline char address_of_type{};
 
 /**
  * Stands for a type. Libraries with hidden symbols have different addresses for one type, so the
- * names decide. Types in anonymous namespaces may share a name: for these only the address counts.
+ * names decide. Types of one unit, as those in anonymous namespaces (_GLOBAL__N_) and in static
+ * functions (ZL), share names with those of others: for these only the address counts. Types that
+ * break the rule of one definition, with one name, size and alignment, are taken for each other.
  */
 class type_mark {
 public:
     template <typename T> static type_mark of() noexcept {
         type_mark mark;
         mark.address_ = &address_of_type<T>;
+        mark.size_ = sizeof(T);
+        mark.alignment_ = alignof(T);
 #ifdef __cpp_rtti
         const char *const name = typeid(T *).name();
-        if (std::strstr(name, "_GLOBAL__N_") == nullptr)
+        if (std::strstr(name, "_GLOBAL__N_") == nullptr && std::strstr(name, "ZL") == nullptr)
             mark.name_ = name;
 #endif
         return mark;
     }
 
     friend bool operator==(type_mark a, type_mark b) noexcept {
-        return a.address_ == b.address_
-               || (a.name_ != nullptr && b.name_ != nullptr && std::strcmp(a.name_, b.name_) == 0);
+        if (a.address_ == b.address_)
+            return true;
+        return a.name_ != nullptr && b.name_ != nullptr && a.size_ == b.size_
+               && a.alignment_ == b.alignment_ && std::strcmp(a.name_, b.name_) == 0;
     }
 
 private:
     const void *address_ = nullptr;
     const char *name_ = nullptr;
+    std::size_t size_ = 0;
+    std::size_t alignment_ = 0;
 };
 
 /** The host's object on a connection, with its type, so that no other is taken for it. */
@@ -612,15 +638,17 @@ public:
     }
 
     /**
-     * Sends one frame, without a copy where that can be (see np_conn_send_frame_owned): a container
-     * of bytes is moved into the library's care and destroyed when they have left, whatever this answers. If the system
-     * has no memory for its owner, the answer is NP_ERR_MEMORY_LIMIT and the connection does not end.
+     * Sends one frame, without a copy where that can be (see np_conn_send_frame_owned). The library
+     * gets the container, and destroys it when its bytes have left, or when the call fails. If the
+     * system has no memory to move it to, it stays with the caller: the answer is
+     * NP_ERR_MEMORY_LIMIT, and the connection does not end.
      */
     template <typename Container>
     [[nodiscard]] status send_frame_owned(Container &&container,
                                           frame_flags flags = 0) const noexcept {
-        static_assert(detail::owns_bytes<std::remove_cv_t<std::remove_reference_t<Container>>>,
-                      "a view does not own its bytes: send_frame copies them");
+        static_assert(owns_bytes<std::remove_cv_t<std::remove_reference_t<Container>>>,
+                      "a view does not own its bytes: send_frame copies them; for a container "
+                      "that does, specialise nativeport::owns_bytes");
         static_assert(!std::is_reference_v<Container> && !std::is_const_v<Container>,
                       "the container is handed over: pass it with std::move");
         auto *owned = new (std::nothrow) Container(std::move(container));
@@ -726,7 +754,7 @@ public:
     /**
      * The object of set_user_data, inside callbacks of this connection and on the thread that
      * polls its loop, until it is replaced. Null elsewhere, if there is none, and if it was set
-     * as another type.
+     * as a type of another name. Two different types of one name are not told apart.
      */
     template <typename T> T *user_data() const noexcept {
         void *box = nullptr;
@@ -858,10 +886,22 @@ inline constexpr bool is_valid<Of, T, std::void_t<Of<T>>> = true;
 /** A name that both have is ambiguous here, be it overloaded, a template, or private in T. */
 template <typename T, typename Namesake> struct with_namesake : T, Namesake {};
 
+/**
+ * Whether T has the name of this member. Nothing can be derived from final classes, unions and
+ * classes whose destructor is not public: there, only what is public, and neither overloaded nor a
+ * template, is found.
+ */
+template <typename Member, typename T> constexpr bool is_named() {
+    if constexpr (std::is_class_v<T> && !std::is_final_v<T> && std::is_destructible_v<T>)
+        return !is_valid<Member::template address,
+                         with_namesake<std::remove_cv_t<T>, typename Member::namesake>>;
+    else
+        return is_valid<Member::template address, T>;
+}
+
 // A callback of an object: whatever can be called by its name, unless it is empty, as a
 // std::function may be. What has the name and cannot be called does not compile, as it would never
-// be called. Nothing can be derived from a final class: of these, only what is public, and
-// neither overloaded nor a template, is known to have the name.
+// be called.
 #define NATIVEPORT_CALLBACK(name, ...)                                                             \
     struct name##_callback {                                                                       \
         struct namesake {                                                                          \
@@ -875,25 +915,18 @@ template <typename T, typename Namesake> struct with_namesake : T, Namesake {};
                                                                                                    \
         template <typename T, typename... Arguments>                                               \
         static auto try_call(void (*)(Arguments...))                                               \
-            -> decltype(std::declval<T &>().name(                                                  \
-                            std::declval<const std::remove_reference_t<Arguments> &>()...),        \
+            -> decltype(static_cast<void>(std::declval<T &>().name(                                \
+                            std::declval<const std::remove_reference_t<Arguments> &>()...)),       \
                         std::true_type());                                                         \
         template <typename T> static std::false_type try_call(...);                                \
-                                                                                                   \
-        template <typename T> static constexpr bool is_named() {                                   \
-            if constexpr (std::is_final_v<T>)                                                      \
-                return is_valid<address, T>;                                                       \
-            else                                                                                   \
-                return !is_valid<address, with_namesake<std::remove_cv_t<T>, namesake>>;           \
-        }                                                                                          \
-                                                                                                   \
         /** Whether T has it. */                                                                   \
         template <typename T> static constexpr bool is_in() {                                      \
             constexpr bool can_be_called =                                                         \
                 decltype(try_call<T>(static_cast<void (*)(__VA_ARGS__)>(nullptr)))::value;         \
-            static_assert(can_be_called || !is_named<T>(),                                         \
+            static_assert(can_be_called || !is_named<name##_callback, T>(),                        \
                           #name " cannot be called: it must be public, and take "                  \
-                          "(" #__VA_ARGS__ ")");                                                   \
+                          "(" #__VA_ARGS__ "); if it means something else, pass a "                \
+                          "nativeport::handler of lambdas");                                       \
             return can_be_called;                                                                  \
         }                                                                                          \
                                                                                                    \
@@ -910,7 +943,7 @@ template <typename T, typename Namesake> struct with_namesake : T, Namesake {};
                          [[maybe_unused]] const std::shared_ptr<T> &object) {                      \
             if constexpr (is_in<T>())                                                              \
                 if (is_set(*object))                                                               \
-                    callback = [object](Arguments... arguments) {                                  \
+                    callback = [object](const Arguments &...arguments) {                           \
                         static_cast<void>(object->name(arguments...));                             \
                     };                                                                             \
         }                                                                                          \
@@ -935,33 +968,45 @@ NATIVEPORT_CALLBACK(on_close, connection, const close_info &)
 NATIVEPORT_CALLBACK(on_log, const log_record &)
 #undef NATIVEPORT_CALLBACK
 
-template <typename T> using inbox_of = std::bool_constant<T::inbox>;
-template <typename T> using half_close_of = std::bool_constant<T::half_close>;
-template <typename T>
-using type_of_inbox = std::enable_if_t<std::is_same_v<decltype(T::inbox), bool>>;
-template <typename T>
-using type_of_half_close = std::enable_if_t<std::is_same_v<decltype(T::half_close), bool>>;
+// What T says of itself by a constant.
+#define NATIVEPORT_CONSTANT(name)                                                                  \
+    struct name##_constant {                                                                       \
+        struct namesake {                                                                          \
+            int name;                                                                              \
+        };                                                                                         \
+        template <typename T> using address = decltype(&T::name);                                  \
+        template <typename T>                                                                      \
+        using constant = std::enable_if_t<std::is_same_v<address<T>, const bool *>>;               \
+                                                                                                   \
+        template <typename T> static constexpr bool of() {                                         \
+            static_assert(is_valid<constant, T> || !is_named<name##_constant, T>(),                \
+                          #name " must be a public static constexpr bool; if it means "            \
+                          "something else, pass a nativeport::handler of lambdas");                \
+            if constexpr (is_valid<constant, T>)                                                   \
+                return T::name;                                                                    \
+            else                                                                                   \
+                return false;                                                                      \
+        }                                                                                          \
+    };
 
-/** What T says of itself by a constant. */
-template <template <typename> class Constant, template <typename> class Variable, typename T>
-constexpr bool says() {
-    static_assert(!is_valid<Variable, T>, "inbox and half_close are static constexpr bool");
-    if constexpr (is_valid<Constant, T>)
-        return Constant<T>::value;
-    else
-        return false;
-}
+NATIVEPORT_CONSTANT(inbox)
+NATIVEPORT_CONSTANT(half_close)
+#undef NATIVEPORT_CONSTANT
 
 } // namespace detail
 
 /**
  * An object as a handler, which shares it. Its callbacks are the public members with the names and
- * arguments of the members of handler: functions, overloads, templates, and function objects that
- * are not empty at this moment. A public `static constexpr bool inbox = true` gives the connections
- * an inbox; half_close works the same way.
+ * arguments of the members of handler: functions, overloads, templates, and function objects. One
+ * that is empty now is never called, also if it is assigned later. A public
+ * `static constexpr bool inbox = true` gives the connections an inbox; half_close works the same.
+ *
+ * A member of such a name that cannot be called does not compile. In final classes, unions and
+ * classes whose destructor is not public, those that are private, overloaded or templates are
+ * ignored without a word. A class with `virtual ~T() final` must be final itself.
  */
 template <typename T> handler handler_of(std::shared_ptr<T> object) {
-    constexpr bool inbox = detail::says<detail::inbox_of, detail::type_of_inbox, T>();
+    constexpr bool inbox = detail::inbox_constant::of<T>();
     static_assert(inbox || detail::on_frames_callback::is_in<T>()
                       || detail::on_data_callback::is_in<T>(),
                   "a handler has a public on_frames(connection, frames_view) "
@@ -976,33 +1021,41 @@ template <typename T> handler handler_of(std::shared_ptr<T> object) {
     detail::on_writable_callback::bind(made.on_writable, object);
     detail::on_close_callback::bind(made.on_close, object);
     made.inbox = inbox;
-    made.half_close = detail::says<detail::half_close_of, detail::type_of_half_close, T>();
+    made.half_close = detail::half_close_constant::of<T>();
     return made;
 }
 
 /**
- * The same without a share: the object must outlive the listener, which it may own. std::weak_ptr
- * would not do: its lock may be the last owner, and then destroys the object inside a callback.
+ * The same without a share: callbacks run until the listener has ended, and none may meet a part of
+ * the object that is destroyed. An object that owns its listener declares it as the last member, in
+ * the most derived class; or its destructor stops the listener and waits for it first.
+ * std::weak_ptr would not do: its lock may be the last owner, and then destroys the object inside a
+ * callback.
  */
 template <typename T> handler handler_of(std::reference_wrapper<T> object) {
-    return handler_of(std::shared_ptr<T>(std::shared_ptr<void>(), &object.get()));
+    return handler_of(std::shared_ptr<T>(std::shared_ptr<void>(), std::addressof(object.get())));
 }
 
 /* ---- Config ------------------------------------------------------------------------------- */
 
 namespace detail {
 
-/** A text for C, which ends it with NUL: anything that makes a std::string, but for null. */
+/** A text for C, which ends it with NUL: a std::string or what becomes one, but for null. */
 class c_text {
 public:
+    c_text() : text_(std::in_place) {}
     template <typename Text,
-              typename = std::enable_if_t<std::is_convertible_v<Text, std::string>
+              typename = std::enable_if_t<(std::is_convertible_v<Text, std::string>
+                                           || std::is_convertible_v<Text, std::string_view>)
                                           && !std::is_null_pointer_v<std::decay_t<Text>>>>
     c_text(Text &&text) {
         if constexpr (std::is_pointer_v<std::remove_reference_t<Text>>)
             if (text == nullptr)
                 return;
-        text_ = std::forward<Text>(text);
+        if constexpr (std::is_convertible_v<Text, std::string>)
+            text_ = std::forward<Text>(text);
+        else
+            text_.emplace(static_cast<std::string_view>(text));
         if (text_->find('\0') == std::string::npos)
             return;
         text_.reset();
@@ -1462,7 +1515,7 @@ public:
         });
     }
 
-    /** What an object has in place of callbacks; see handler_of. */
+    /** An object in place of callbacks; see handler_of. */
     template <typename T> listener &on(protocol protocol, std::shared_ptr<T> object) {
         return on(protocol, handler_of(std::move(object)));
     }
@@ -1559,6 +1612,15 @@ enum class event_kind : std::int32_t {
     log = NP_EVENT_LOG,
 };
 
+/** What an event shows, if it does. Keep it under a name: `*` of a temporary would dangle. */
+template <typename T> struct shown : std::optional<T> {
+    using std::optional<T>::optional;
+    using std::optional<T>::operator*;
+    using std::optional<T>::value;
+    void operator*() && = delete;
+    void value() && = delete;
+};
+
 /** Something happened. What it shows is valid until its loop is polled again. */
 class event {
 public:
@@ -1585,15 +1647,15 @@ public:
         return {event_.data, event_.data != nullptr ? event_.count : 0};
     }
     /** Nothing for other kinds; so is log. */
-    std::optional<close_info> close() const noexcept {
+    shown<close_info> close() const noexcept {
         if (event_.close == nullptr)
             return std::nullopt;
-        return std::optional<close_info>(std::in_place, *event_.close);
+        return shown<close_info>(std::in_place, *event_.close);
     }
-    std::optional<log_record> log() const noexcept {
+    shown<log_record> log() const noexcept {
         if (event_.log == nullptr)
             return std::nullopt;
-        return std::optional<log_record>(std::in_place, *event_.log);
+        return shown<log_record>(std::in_place, *event_.log);
     }
 
     /**
@@ -1622,9 +1684,9 @@ public:
         case event_kind::writable:
             return on_writable_callback::visit(object, conn());
         case event_kind::close:
-            return on_close_callback::visit(object, conn(), *close());
+            return on_close_callback::visit(object, conn(), close_info(*event_.close));
         case event_kind::log:
-            return on_log_callback::visit(object, *log());
+            return on_log_callback::visit(object, log_record(*event_.log));
         }
     }
 

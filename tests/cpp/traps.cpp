@@ -1,5 +1,6 @@
 /* Mistakes that do not compile, each with what is right in its place. tests/cpp.rs compiles this
- * file as it is, and once with each TRAP_: then a message with the words after it must come. */
+ * file as it is, and once with every TRAP_: then each must be refused with one of the words after
+ * it, which its own lines do not hold. */
 #include <nativeport.hpp>
 
 #include <array>
@@ -22,65 +23,65 @@ namespace {
     char array[16] = "some";
     static_cast<void>(conn.send_frame({array, 4}));
 
-#ifdef TRAP_LENGTH_OF_A_POINTER // frame_flags
+#ifdef TRAP_LENGTH_OF_A_POINTER // frame_flags | deleted function
     static_cast<void>(conn.send_frame(some.data(), some.size()));
 #else
     static_cast<void>(conn.send_frame({some.data(), some.size()}));
 #endif
-#ifdef TRAP_POINTER // pointer_without_size
+#ifdef TRAP_POINTER // deleted function
     static_cast<void>(conn.send_frame(pointer));
 #else
     static_cast<void>(conn.send_frame(std::string_view(pointer)));
 #endif
-#ifdef TRAP_POINTER_TO_CHARS // pointer_without_size
+#ifdef TRAP_POINTER_TO_CHARS // deleted function
     static_cast<void>(conn.send_bytes(some.data()));
 #else
     static_cast<void>(conn.send_bytes(some));
 #endif
-#ifdef TRAP_CHOICE_OF_POINTERS // pointer_without_size
+#ifdef TRAP_CHOICE_OF_POINTERS // deleted function
     static_cast<void>(conn.send_bytes(some.empty() ? "none" : "a few"));
 #else
     static_cast<void>(conn.send_bytes(std::string_view(some.empty() ? "none" : "a few")));
 #endif
-#ifdef TRAP_ZERO // send_frame
+#ifdef TRAP_ZERO // deleted function
     static_cast<void>(conn.send_frame(0));
 #else
     static_cast<void>(conn.send_frame(""));
 #endif
-#ifdef TRAP_NULL_FRAME // pointer_without_size
+#ifdef TRAP_NULL_FRAME // deleted function
     static_cast<void>(conn.send_frame(nullptr));
 #else
     static_cast<void>(conn.send_frame({}));
 #endif
-#ifdef TRAP_NULL_BYTES // pointer_without_size
+#ifdef TRAP_NULL_BYTES // deleted function
     static_cast<void>(conn.send_bytes(NULL));
 #else
     static_cast<void>(conn.send_bytes(std::string()));
 #endif
-#ifdef TRAP_NULL_ANSWER // pointer_without_size
+#ifdef TRAP_NULL_ANSWER // deleted function
     static_cast<void>(conn.refuse(nullptr));
 #else
     static_cast<void>(conn.refuse());
 #endif
-#ifdef TRAP_NULL_WITH_A_SIZE // send_frame
+#ifdef TRAP_NULL_WITH_A_SIZE // bytes_view
     static_cast<void>(conn.send_frame({nullptr, 5}));
 #endif
-#ifdef TRAP_CODE_AS_ANSWER // refuse
+#ifdef TRAP_CODE_AS_ANSWER // deleted function
     static_cast<void>(conn.refuse(0));
 #else
     static_cast<void>(conn.refuse("no relays"));
 #endif
-#ifdef TRAP_ARRAY // array_without_size
+#ifdef TRAP_ARRAY // deleted function
     static_cast<void>(conn.send_frame(array));
 #else
     static_cast<void>(conn.send_frame({array, sizeof array}));
 #endif
-#ifdef TRAP_ARRAY_AS_BYTES // array_without_size
+#ifdef TRAP_ARRAY_AS_BYTES // deleted function
     static_cast<void>(conn.send_bytes(array));
 #else
     static_cast<void>(conn.send_bytes(std::string_view(array)));
 #endif
-#ifdef TRAP_FRAME_OF_A_POINTER // frame_view
+#ifdef TRAP_FRAME_OF_A_POINTER // no matching
     static_cast<void>(frame_view(some.data(), some.size()));
 #else
     static_cast<void>(frame_view({some.data(), some.size()}));
@@ -95,35 +96,42 @@ namespace {
 #else
     static_cast<void>(conn.send_frame("some", std::uint32_t{NP_FRAME_NO_COMPRESS}));
 #endif
-#ifdef TRAP_LENGTH_AS_FLAGS_OF_A_FRAME // frame_view
+#ifdef TRAP_LENGTH_AS_FLAGS_OF_A_FRAME // no matching
     static_cast<void>(frame_view(some, some.size()));
 #else
     static_cast<void>(frame_view(some, frame_view("").flags()));
 #endif
-#ifdef TRAP_NUMBERS // send_frame
+#ifdef TRAP_ARRAY_WITHOUT_END // bytes_view
+    extern const char blob[];
+    static_cast<void>(conn.send_frame(blob));
+#endif
+#ifdef TRAP_NUMBERS // bytes_view
     static_cast<void>(conn.send_frame(numbers));
 #else
     static_cast<void>(conn.send_frame({static_cast<const void *>(numbers.data()), sizeof(int)}));
 #endif
-#ifdef TRAP_COUNT_OF_NUMBERS // send_frame
+#ifdef TRAP_COUNT_OF_NUMBERS // bytes_view
     static_cast<void>(conn.send_frame({numbers.data(), numbers.size()}));
 #endif
-#ifdef TRAP_TEMPORARY_BUFFER // recv_bytes
+#ifdef TRAP_TEMPORARY_BUFFER // bytes_buffer
     static_cast<void>(conn.recv_bytes(std::string(8, 'x')));
 #else
     static_cast<void>(conn.recv_bytes(some));
 #endif
-#ifdef TRAP_CONSTANT_BUFFER // recv_bytes
+#ifdef TRAP_CONSTANT_BUFFER // bytes_buffer
     static_cast<void>(conn.recv_bytes("constant"));
 #else
     static_cast<void>(conn.recv_bytes(array));
 #endif
-#ifdef TRAP_SIZE_OF_A_BUFFER_AS_TIME // recv_bytes
+#ifdef TRAP_SIZE_OF_A_BUFFER_AS_TIME // time_limit
     static_cast<void>(conn.recv_bytes(array, sizeof array));
 #else
     static_cast<void>(conn.recv_bytes({array, 2}, std::chrono::seconds(1)));
 #endif
-#ifdef TRAP_BUFFER_OF_NUMBERS // recv_bytes
+#ifdef TRAP_CONSTANT_MEMORY // bytes_buffer
+    static_cast<void>(conn.recv_bytes({pointer, 4}));
+#endif
+#ifdef TRAP_BUFFER_OF_NUMBERS // bytes_buffer
     int many[4];
     static_cast<void>(conn.recv_bytes({many, 4}));
 #endif
@@ -152,10 +160,6 @@ namespace {
 #ifdef TRAP_OWNED_BUFFER // send_frame copies
     static_cast<void>(conn.send_frame_owned(nativeport::bytes_buffer(text)));
 #endif
-#ifdef TRAP_OWNED_VIEW_THAT_IS_MOVED // send_frame copies
-    std::string_view view(text);
-    static_cast<void>(conn.send_frame_owned(std::move(view)));
-#endif
 #ifdef TRAP_OWNED_LITERAL // send_frame copies
     static_cast<void>(conn.send_frame_owned("text"));
 #endif
@@ -170,7 +174,7 @@ namespace {
     };
     static_cast<void>(conn.send_frame_owned(part{&text}));
 #endif
-#ifdef TRAP_OWNED_LENGTH_AS_FLAGS // frame_flags
+#ifdef TRAP_OWNED_LENGTH_AS_FLAGS // no matching
     static_cast<void>(conn.send_frame_owned(std::string(text), text.size()));
 #else
     static_cast<void>(conn.send_frame_owned(std::string(text), NP_FRAME_NO_COMPRESS));
@@ -186,12 +190,12 @@ namespace {
 
 [[maybe_unused]] nativeport::status statuses(connection conn) {
     const nativeport::status closed = NP_ERR_CLOSED;
-#ifdef TRAP_STATUS_OF_TRUE // status
+#ifdef TRAP_STATUS_OF_TRUE // bool
     const nativeport::status done = true;
 #else
     const nativeport::status done = NP_OK;
 #endif
-#ifdef TRAP_COMPARED_WITH_TRUE // ==
+#ifdef TRAP_COMPARED_WITH_TRUE // operand
     if (closed == true)
 #else
     if (closed)
@@ -215,7 +219,7 @@ namespace {
 #else
     const auto corked = conn.cork();
 #endif
-#ifdef TRAP_RETURNED_FALSE // status
+#ifdef TRAP_RETURNED_FALSE // bool
     return false;
 #else
     return NP_ERR_STATE;
@@ -246,17 +250,17 @@ namespace {
 #else
     config.add_port("web");
 #endif
-#ifdef TRAP_NULL_TEXT // pointer_without_size
+#ifdef TRAP_NULL_TEXT // deleted function
     config.load_string(nullptr, "name");
 #else
     config.load_string("[Port]\n", "name");
 #endif
-#ifdef TRAP_TEXT_OF_A_POINTER // pointer_without_size
+#ifdef TRAP_TEXT_OF_A_POINTER // deleted function
     config.load_string(pointer, "name");
 #else
     config.load_string(std::string_view(pointer), "name");
 #endif
-#ifdef TRAP_COPIED // delete
+#ifdef TRAP_COPIED // deleted
     nativeport::config copy(config);
 #else
     nativeport::config moved(std::move(config));
@@ -266,10 +270,10 @@ namespace {
 [[maybe_unused]] void times(connection conn, nativeport::runtime &runtime) {
     conn.set_deadline(std::chrono::hours(1));
     conn.set_deadline(std::chrono::duration<double>(0.5));
-#ifdef TRAP_NUMBER_AS_TIME // set_deadline
+#ifdef TRAP_NUMBER_AS_TIME // time_limit
     conn.set_deadline(5);
 #endif
-#ifdef TRAP_ZERO_AS_TIME // wait
+#ifdef TRAP_ZERO_AS_TIME // time_limit
     static_cast<void>(runtime.wait(0));
 #else
     static_cast<void>(runtime.wait(std::chrono::milliseconds(0)));
@@ -295,6 +299,14 @@ struct with_inbox {
     static constexpr bool inbox = true;
 };
 
+class private_inbox : public framed {
+    [[maybe_unused]] static constexpr bool inbox = true;
+};
+
+struct number : framed {
+    [[maybe_unused]] static constexpr int half_close = 1;
+};
+
 [[maybe_unused]] void handlers(nativeport::listener &listener, const nativeport::event &event) {
 #ifdef TRAP_MISSPELT // a handler has a public on_frames
     struct misspelt {
@@ -311,10 +323,10 @@ struct with_inbox {
     handles<parameters>();
 #endif
 #ifdef TRAP_PARAMETERS_OF_A_FINAL_CLASS // on_frames cannot be called
-    struct parameters final {
+    struct final_parameters final {
         void on_frames(connection, int) {}
     };
-    handles<parameters>();
+    handles<final_parameters>();
 #endif
 #ifdef TRAP_OVERLOADS // on_open cannot be called
     struct overloads : framed {
@@ -337,10 +349,10 @@ struct with_inbox {
     handles<hidden>();
 #endif
 #ifdef TRAP_PRIVATE_BASE // on_frames cannot be called
-    struct hidden : private framed {
+    struct hidden_base : private framed {
         void on_data(connection, bytes_view) {}
     };
-    handles<hidden>();
+    handles<hidden_base>();
 #endif
 #ifdef TRAP_CONSTANT_OBJECT // on_frames cannot be called
     static_cast<void>(nativeport::handler_of(std::make_shared<const framed>()));
@@ -367,7 +379,7 @@ struct with_inbox {
     };
     handles<reads>();
 #endif
-#ifdef TRAP_VARIABLE // static constexpr bool
+#ifdef TRAP_VARIABLE // inbox must be
     struct variable {
         bool inbox = true;
     };
@@ -375,13 +387,47 @@ struct with_inbox {
 #else
     handles<with_inbox>();
 #endif
-#ifdef TRAP_VARIABLE_HALF_CLOSE // static constexpr bool
+#ifdef TRAP_VARIABLE_HALF_CLOSE // half_close must be
     struct half : framed {
         bool half_close = true;
     };
     handles<half>();
 #endif
-#ifdef TRAP_WEAK_POINTER // on
+#ifdef TRAP_PRIVATE_INBOX // inbox must be
+    handles<private_inbox>();
+#endif
+#ifdef TRAP_NUMBER // half_close must be
+    handles<number>();
+#endif
+#ifdef TRAP_ENUMERATOR // half_close must be
+    struct enumerator : framed {
+        enum { half_close = 1 };
+    };
+    handles<enumerator>();
+#endif
+#ifdef TRAP_CONSTANT_MEMBER // half_close must be
+    struct constant_member : framed {
+        const bool half_close = true;
+    };
+    handles<constant_member>();
+#endif
+#ifdef TRAP_CHANGES_ITS_ARGUMENT // on_end cannot be called
+    struct changes : framed {
+        void on_end(connection &) {}
+    };
+    handles<changes>();
+#endif
+    class guarded_handler : public framed {
+    protected:
+        ~guarded_handler() = default;
+    };
+    static_cast<void>(nativeport::handler_of<guarded_handler>(nullptr));
+    union one_of {
+        int number;
+        void on_frames(connection, frames_view) {}
+    };
+    handles<one_of>();
+#ifdef TRAP_WEAK_POINTER // no matching
     listener.on(protocol::client, std::weak_ptr<framed>());
 #else
     framed one;
@@ -418,7 +464,7 @@ struct with_inbox {
     };
     visits<guarded>(event);
 #endif
-#ifdef TRAP_FUNCTION_AS_TOKEN // token
+#ifdef TRAP_FUNCTION_AS_TOKEN // no matching
     void (*function)() = nullptr;
     nativeport::token token(function);
 #else
@@ -430,28 +476,43 @@ struct with_inbox {
 /* ---- what is shown for a time ---- */
 
 [[maybe_unused]] void shown(const close_info &info, const log_record &record) {
-#ifdef TRAP_KEPT_END // delete
+#ifdef TRAP_KEPT_END // deleted
     const close_info kept = info;
 #else
     const std::int32_t kept = info.reason();
 #endif
-#ifdef TRAP_KEPT_RECORD // delete
+#ifdef TRAP_KEPT_RECORD // deleted
     const std::vector<log_record> kept_line{record};
 #else
     const std::string kept_line(record.text);
 #endif
     static_cast<void>(kept);
     static_cast<void>(kept_line);
-#ifdef TRAP_HANDLER_KEEPS // on_close
+#ifdef TRAP_HANDLER_KEEPS // no match | no viable
     nativeport::handler handler;
     handler.on_close = [](connection, close_info) {};
 #endif
-#ifdef TRAP_REFERENCE_TO_A_TEMPORARY // frame
+#ifdef TRAP_REFERENCE_TO_A_TEMPORARY // lvalue reference
     auto &frame = *connection().recv_frame();
 #else
     const auto frame = *connection().recv_frame();
 #endif
     static_cast<void>(frame);
+}
+
+[[maybe_unused]] void events(const nativeport::event &event) {
+#ifdef TRAP_END_OF_A_TEMPORARY // deleted
+    const auto &end = *event.close();
+#else
+    const auto end = event.close();
+#endif
+#ifdef TRAP_RECORD_OF_A_TEMPORARY // deleted
+    const auto &record = event.log().value();
+#else
+    const auto record = event.log();
+#endif
+    static_cast<void>(end);
+    static_cast<void>(record);
 }
 
 } // namespace

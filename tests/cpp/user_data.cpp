@@ -12,9 +12,23 @@ struct local {
 };
 } // namespace
 
+/* Another type in the library and in the program, with one name. */
+#ifdef LIBRARY
+using inside_number = std::int32_t;
+#else
+using inside_number = std::uint32_t;
+#endif
+static auto of_a_static_function() {
+    struct inside {
+        inside_number number = 7;
+    };
+    return std::make_unique<inside>();
+}
+
 #define EXPORTED __attribute__((visibility("default")))
 EXPORTED nativeport::status set_session(connection conn, const char *name);
 EXPORTED nativeport::status set_local(connection conn);
+EXPORTED nativeport::status set_inside(connection conn);
 
 #ifdef LIBRARY
 
@@ -26,6 +40,10 @@ nativeport::status set_local(connection conn) {
     CHECK(conn.set_user_data(std::make_unique<local>()));
     CHECK(conn.user_data<local>()->number == 7);
     return NP_OK;
+}
+
+nativeport::status set_inside(connection conn) {
+    return conn.set_user_data(of_a_static_function());
 }
 
 #else
@@ -43,6 +61,10 @@ int main() {
             CHECK(set_local(conn) && conn.user_data<local>() == nullptr);
             CHECK(conn.set_user_data(std::make_unique<local>()));
             CHECK(conn.user_data<local>() != nullptr);
+            using inside = decltype(of_a_static_function())::element_type;
+            CHECK(set_inside(conn) && conn.user_data<inside>() == nullptr);
+            CHECK(conn.set_user_data(of_a_static_function()));
+            CHECK(conn.user_data<inside>() != nullptr);
         };
         self.listener.on(protocol::client, sets);
     });
