@@ -443,6 +443,7 @@ public final class ConnectionInput {
      */
     public void setFrameHandler(FrameHandler handler, Object owner) {
         connection.keep(owner);
+        boolean isFirst = frameHandler == null;
         frameHandler = handler;
         if (isShown) {
             return;
@@ -451,8 +452,14 @@ public final class ConnectionInput {
             // Nothing has to be shown first.
             isShown = true;
             wakeReader();
-        } else {
-            connection.loop.execute(this::showWaiting);
+        } else if (isFirst) {
+            try {
+                connection.loop.execute(this::showWaiting);
+            } catch (Throwable failure) {
+                // What waits can still be read.
+                frameHandler = null;
+                throw failure;
+            }
         }
     }
 
