@@ -29,8 +29,11 @@ public final class ConnectionOutput implements Runnable {
     /** A stream is sent in pieces of this size, so that the send queue stays near its limit. */
     private static final int PIECE = 65536;
 
-    /** About one of so many futures that could be complete at once is completed by another thread. */
-    private static final int COMPLETE_AT_ONCE = 128;
+    /**
+     * About one of so many futures that could be complete at once is completed by another thread. A chain of sends may be
+     * so deep by chance that none was for long: a stack of 1 MB has room for about 1,000, which it never meets.
+     */
+    private static final int COMPLETE_AT_ONCE = 32;
 
     /** Between two tries to complete a future for which there is no memory. */
     private static final long RETRY_NANOS = TimeUnit.MILLISECONDS.toNanos(20);

@@ -333,7 +333,7 @@ public final class RuntimeCore {
         return ended;
     }
 
-    /** Waits until it has ended; on a loop's thread, which has to work for that or for another's end, it does not. */
+    /** Waits until it has ended. A loop's thread does not wait, as it is needed for this or another end. */
     public void awaitEnded() {
         await(endedLatch);
     }
