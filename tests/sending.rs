@@ -338,20 +338,23 @@ fn at_the_high_water_mark_a_send_gives_would_block_and_one_writable_event_when_h
     let conn = log.opened();
     let mut taken = 0;
     // It may be refused at an instant at which the socket is not full yet. When the loop has let
-    // somebody in, it has offered the socket everything that was queued before.
+    // somebody in, it has offered the socket everything that was queued before. The system may still move
+    // some to the peer's side: then another one is taken, and it begins anew.
     let queued = loop {
         taken = fill(conn, taken);
         let mut other = connect(server.address);
         other.write_all(&[3]).unwrap();
         read_exact(&mut other, 1);
+        log.drain();
+        at_event.lock().unwrap().clear();
         let queued = conn.info().unwrap().queued_bytes;
-        if queued >= LIMIT && log.drain().is_empty() {
+        let before = taken;
+        taken = fill(conn, taken);
+        if taken == before {
             break queued;
         }
     };
-    assert!(queued < LIMIT + 1004, "{queued}");
-    assert_eq!(conn.send_frame(&[], PLAIN), Err(Status::WouldBlock), "whole or not at all");
-    at_event.lock().unwrap().clear();
+    assert!((LIMIT..LIMIT + 1004).contains(&queued), "{queued}");
     read_numbers(&mut client, 0..taken);
     assert_eq!(log.next(), Told::Writable(conn));
     let noted = at_event.lock().unwrap().clone();

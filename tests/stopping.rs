@@ -960,7 +960,8 @@ fn the_labels_of_a_port_are_the_bound_one_and_map_to_port() {
 }
 
 #[test]
-fn listeners_of_one_section_at_once_have_lines_of_their_own_and_a_later_one_goes_on_with_an_ended_one() {
+fn listeners_of_one_section_at_once_have_lines_of_their_own_and_a_later_one_goes_on_with_an_ended_one()
+ {
     let config = config("ioThreads=1", "", "");
     let runtime = runtime_of(&config);
     let started = |clients: usize| {

@@ -18,7 +18,9 @@ import javax.net.ssl.SSLSession;
  * One end of a TCP connection, plain or TLS: streams, addresses, life cycle, time-outs, options and
  * the handshake. It promises what {@link Socket} promises, so that code written for sockets keeps
  * its behaviour, and adds mark and reset on the input and a handshake with a time limit. It is
- * always connected when a program gets hold of it; connecting and binding belong to others.
+ * always connected when a program gets hold of it; connecting and binding belong to others. A program that has no
+ * reference any more, neither to it nor to its streams, has lost it: then it is closed at some time, and of a native
+ * connection the log says so.
  * {@link SocketAdapter} is the implementation for both native connections and JDK sockets.
  *
  * <h2>Threads</h2>

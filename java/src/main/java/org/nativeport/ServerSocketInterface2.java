@@ -36,7 +36,7 @@ public interface ServerSocketInterface2 {
     /** Canonical name of its section in the configuration. */
     String getName();
 
-    /** The native threads that accept (Linux shows the first 15 characters); empty before it is bound. */
+    /** The native threads that accept, as the system names them; empty before it is bound. */
     List<String> getAccepterThreadNames();
 
     /**

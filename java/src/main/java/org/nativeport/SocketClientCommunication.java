@@ -33,8 +33,8 @@ import org.nativeport.internal.RuntimeCore;
  * }</pre>
  *
  * What comes faster than it is read waits up to the port's {@code receiveWindow}; then the peer is held back. If the
- * program loses it without closing it, the library closes it, and the log says so. Calls that wait, futures that are not
- * complete and a {@link FrameHandler} keep it.
+ * program loses it without closing it, the library closes it, and the log says so. Calls that wait, futures of
+ * reads and writes, and a {@link FrameHandler} keep it; {@link #whenClosed} does not.
  */
 public final class SocketClientCommunication implements ClientCommunicationInterface {
     private final RuntimeCore runtime;
@@ -92,7 +92,7 @@ public final class SocketClientCommunication implements ClientCommunicationInter
                                 result.complete(read());
                             } catch (Throwable failure) {
                                 // Nobody else would hear of it.
-                                result.completeExceptionally(failure);
+                                RuntimeCore.fail(result, failure);
                             }
                         });
         if (!runs) {

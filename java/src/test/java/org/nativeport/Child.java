@@ -257,7 +257,7 @@ public final class Child {
         say("threads " + String.join("/", added));
     }
 
-    @SuppressWarnings("try")
+    @SuppressWarnings("try") // resources that are there and not used
     private static List<String> addedByAPort() throws Exception {
         List<String> before = threads();
         try (Served served = Served.tls();

@@ -360,9 +360,31 @@ final class ChildServers {
         say("port " + served.port());
         SocketClientCommunication client = served.nextClient();
         client.whenClosed().thenRun(() -> hasEnded = true);
+        rest = new byte[2 << 20];
+        try {
+            fillAndEnd(client, how);
+        } finally {
+            rest = null;
+        }
+        Object[] half = new Object[12];
+        for (int i = 0; i < half.length; i++) {
+            half[i] = new byte[1 << 20];
+        }
+        Reference.reachabilityFence(half);
+        Reference.reachabilityFence(client);
+        say("told");
+        SocketClientCommunication next = served.nextClient();
+        next.onFrame(next::write);
+        while (order() != null) {
+            continue;
+        }
+        served.close();
+    }
+
+    /** Without memory from a moment on. */
+    private static void fillAndEnd(SocketClientCommunication client, String how) throws Exception {
         AtomicInteger made = new AtomicInteger();
         AtomicInteger told = new AtomicInteger();
-        rest = new byte[2 << 20];
         if (how.equals("onFrame")) {
             client.onFrame(
                     frame -> {
@@ -396,19 +418,6 @@ final class ChildServers {
         while (told.get() < made.get()) {
             Thread.onSpinWait();
         }
-        Object[] half = new Object[12];
-        for (int i = 0; i < half.length; i++) {
-            half[i] = new byte[1 << 20];
-        }
-        Reference.reachabilityFence(half);
-        Reference.reachabilityFence(client);
-        say("told " + told);
-        SocketClientCommunication next = served.nextClient();
-        next.onFrame(next::write);
-        while (order() != null) {
-            continue;
-        }
-        served.close();
     }
 
     private static void fill(Tasks.Action write) throws Exception {

@@ -4,7 +4,6 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -21,7 +20,7 @@ class DeploymentTest {
     private static final String PATH = "-D" + Library.PATH_PROPERTY + "=";
     private static final String SELF_TEST = "org.nativeport.internal.SelfTest";
 
-    /** With what the child says that has to contain all of it; then that the page shows the message. */
+    /** The child ends well and has said all of it. */
     private static void assertSays(ChildProcess child, String... parts) throws Exception {
         try (child) {
             assertEquals(0, child.exitCode(), child.said());

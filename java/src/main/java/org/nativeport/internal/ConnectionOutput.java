@@ -53,9 +53,9 @@ public final class ConnectionOutput implements Runnable {
     private boolean tells;
     /** With what the futures of dropped frames complete, if there was memory for it. */
     private volatile Dropped dropped;
-    /** Whether the loop is to complete futures. Then it comes before {@code nextUntold} on the loop's list. */
+    /** Whether it is on the list of its loop, as there was no memory to complete futures. */
     private final AtomicBoolean untold = new AtomicBoolean();
-
+    /** Of that list; the loop's. */
     ConnectionOutput nextUntold;
     /** What ends it as soon as nothing is unsent: {@code CLOSE}, {@code SHUTDOWN} or 0. Under {@code writeLock}. */
     private int endBehindUnsent;

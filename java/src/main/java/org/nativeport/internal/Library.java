@@ -117,6 +117,7 @@ public final class Library {
             } else {
                 loadResource(platform());
             }
+            Native.link();
             return null;
         } catch (IllegalCallerException denied) {
             String module = Library.class.getModule().isNamed() ? Library.class.getModule().getName() : "ALL-UNNAMED";

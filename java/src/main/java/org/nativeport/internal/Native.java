@@ -1,6 +1,13 @@
 package org.nativeport.internal;
 
+import java.io.IOException;
+import java.net.SocketException;
 import java.nio.ByteBuffer;
+import java.util.Objects;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.LockSupport;
 
 /**
  * The natives, one to one with {@code bindings/jni}. All of them return at once, but {@link
@@ -53,6 +60,29 @@ final class Native {
     static final int SEND_RAW = 1;
 
     private Native() {}
+
+    /**
+     * A class is looked up when it is first used, and a native when it is first called, which needs memory: those that
+     * end things may be used when there is none. No object has the number 0.
+     */
+    static void link() {
+        for (Class<?> each :
+                new Class<?>[] {
+                    CompletableFuture.class,
+                    Condition.class,
+                    ExecutorService.class,
+                    IOException.class,
+                    LockSupport.class,
+                    SocketException.class
+                }) {
+            Objects.requireNonNull(each);
+        }
+        connControl(0, ABORT);
+        loopWake(0);
+        listenerStop(0, 0);
+        runtimeStop(0, 0);
+        release(0);
+    }
 
     static native int initialize(int agreement);
 

@@ -179,7 +179,7 @@ public final class NativeLoop implements Runnable {
         Native.loopWake(id);
     }
 
-    /** Has this loop's thread complete its futures, as there was no memory for it. Needs none. An output is on one list once. */
+    /** This loop's thread will complete its futures, for which there is no memory now. Not twice before it has tried. */
     void tellLater(ConnectionOutput output) {
         do {
             output.nextUntold = untold.get();
@@ -190,7 +190,7 @@ public final class NativeLoop implements Runnable {
     }
 
     private void tellUntold() {
-        ConnectionOutput next = untold.getAndSet(null);
+        ConnectionOutput next = untold.get() == null ? null : untold.getAndSet(null);
         while (next != null) {
             ConnectionOutput output = next;
             next = output.nextUntold;
@@ -201,46 +201,65 @@ public final class NativeLoop implements Runnable {
 
     @Override
     public void run() {
-        for (;;) {
-            runTasks();
-            tellUntold();
-            boolean looks = runtime.hasStopping() || untold.get() != null;
-            int count = Native.loopPoll(id, looks ? LOOK_MS : -1);
-            noteHeard();
-            if (count == Status.STOPPED || count == Status.INVALID_HANDLE) {
-                break;
-            }
-            if (count < 0) {
-                runtime.pollFailed(thread.getName(), count);
-                // Each of them may have lost an event: nothing that comes behind it may reach the program.
-                endConnections();
-                LockSupport.parkNanos(FAILURE_PAUSE_NANOS);
-            }
-            for (int i = 0; i < count; i++) {
-                try {
-                    handle(i * RECORD);
-                } catch (Throwable failure) {
-                    // Memory, most likely: one connection pays for it, the loop goes on.
-                    recordFailed(i * RECORD, failure);
-                }
-                forgetInterrupt();
-            }
-            try {
-                runtime.lookAtStopping();
-            } catch (Throwable failure) {
-                // Memory, most likely. It is looked at again after the next poll.
-                runtime.callbackFailed("the end of a listener", "", failure);
-            }
-        }
-        if (!runtime.isStopping()) {
-            runtime.loopLost(thread.getName());
+        while (goesOn()) {
+            continue;
         }
         endConnections();
         runTasks();
         for (tellUntold(); untold.get() != null; tellUntold()) {
             LockSupport.parkNanos(TimeUnit.MILLISECONDS.toNanos(LOOK_MS));
         }
-        runtime.loopEnded(this);
+        try {
+            if (!runtime.isStopping()) {
+                runtime.loopLost(thread.getName());
+            }
+        } finally {
+            runtime.loopEnded(this);
+        }
+    }
+
+    /** Whether there is a next turn. */
+    private boolean goesOn() {
+        try {
+            return turn();
+        } catch (Throwable failure) {
+            // There was no memory even to tell of another failure; no event is lost by that.
+            runtime.log.lose();
+            return true;
+        }
+    }
+
+    private boolean turn() {
+        runTasks();
+        tellUntold();
+        boolean looks = runtime.hasStopping() || untold.get() != null;
+        int count = Native.loopPoll(id, looks ? LOOK_MS : -1);
+        noteHeard();
+        if (count == Status.STOPPED || count == Status.INVALID_HANDLE) {
+            return false;
+        }
+        if (count < 0) {
+            // Each of them may have lost an event: nothing that comes behind it may reach the program.
+            endConnections();
+            runtime.pollFailed(thread.getName(), count);
+            LockSupport.parkNanos(FAILURE_PAUSE_NANOS);
+        }
+        for (int i = 0; i < count; i++) {
+            try {
+                handle(i * RECORD);
+            } catch (Throwable failure) {
+                // Memory, most likely: one connection pays for it, the loop goes on.
+                recordFailed(i * RECORD, failure);
+            }
+            forgetInterrupt();
+        }
+        try {
+            runtime.lookAtStopping();
+        } catch (Throwable failure) {
+            // Memory, most likely. It is looked at again after the next poll.
+            runtime.callbackFailed("the end of a listener", "", failure);
+        }
+        return true;
     }
 
     /** One that code of the host has left would reach the code of the next connection, and close its channels. */
@@ -302,8 +321,8 @@ public final class NativeLoop implements Runnable {
                     Native.connControl(connection.id, Native.ABORT);
                     ended(connection, LOST);
                 } catch (Throwable failure) {
-                    // Memory, most likely.
-                    runtime.callbackFailed("the end of ", connection, failure);
+                    // Memory, most likely, so that none is asked for to tell it.
+                    runtime.log.lose();
                 }
             }
         }
@@ -315,9 +334,18 @@ public final class NativeLoop implements Runnable {
             try {
                 task.run();
             } catch (Throwable failure) {
-                runtime.callbackFailed("a task of ", thread.getName(), failure);
+                taskFailed(failure);
             }
             forgetInterrupt();
+        }
+    }
+
+    private void taskFailed(Throwable failure) {
+        try {
+            runtime.callbackFailed("a task of ", thread.getName(), failure);
+        } catch (Throwable none) {
+            // Not even for a text.
+            runtime.log.lose();
         }
     }
 

@@ -28,9 +28,7 @@ public final class Port {
         void opened(NativeConnection connection);
     }
 
-    /** Whether this program has the recorder. */
-    private static final boolean IS_RECORDED =
-            ModuleLayer.boot().findModule("jdk.jfr").isPresent();
+    private static final boolean IS_RECORDED = isRecorded();
 
     final RuntimeCore runtime;
     final long id;
@@ -46,6 +44,15 @@ public final class Port {
     /** The next of those that stop; the runtime's. */
     Port nextStopping;
     private volatile List<InetSocketAddress> addresses = List.of();
+
+    /** Whether this program has the recorder, and it works: it needs a java.io.tmpdir that Java can use. */
+    private static boolean isRecorded() {
+        try {
+            return Recording.isAvailable();
+        } catch (LinkageError absent) {
+            return false;
+        }
+    }
 
     Port(RuntimeCore runtime, long id, int token, PortLayout layout, Arrivals arrivals) {
         this.runtime = runtime;

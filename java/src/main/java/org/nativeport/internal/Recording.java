@@ -3,6 +3,7 @@ package org.nativeport.internal;
 import jdk.jfr.Category;
 import jdk.jfr.Description;
 import jdk.jfr.Event;
+import jdk.jfr.FlightRecorder;
 import jdk.jfr.Label;
 import jdk.jfr.Name;
 import jdk.jfr.StackTrace;
@@ -13,10 +14,14 @@ import org.nativeport.TlsInfo;
 
 /**
  * Events for Java Flight Recorder: a connection was opened, its handshake, and its end. Not to be
- * touched where the module {@code jdk.jfr} is missing.
+ * touched where the module {@code jdk.jfr} is missing, but for {@link #isAvailable}, which is a {@link LinkageError} there.
  */
 final class Recording {
     private Recording() {}
+
+    static boolean isAvailable() {
+        return FlightRecorder.isAvailable();
+    }
 
     static void opened(ConnectionInfo info, long ageMs) {
         Connect connect = new Connect();

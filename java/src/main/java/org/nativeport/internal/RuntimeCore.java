@@ -169,8 +169,17 @@ public final class RuntimeCore {
                 task.run();
                 return true;
             }
-            callbackFailed("the executor", " for callbacks", failure);
+            executorFailed(failure);
             return false;
+        }
+    }
+
+    private void executorFailed(Throwable failure) {
+        try {
+            callbackFailed("the executor", " for callbacks", failure);
+        } catch (Throwable none) {
+            // Not even for a text.
+            log.lose();
         }
     }
 
@@ -214,6 +223,21 @@ public final class RuntimeCore {
             } catch (StackOverflowError deep) {
                 // Another try would end in the same way.
                 return;
+            }
+        }
+    }
+
+    /** On a callback thread, which may wait until there is memory for it. A loop must not: it gives memory back. */
+    public static void fail(CompletableFuture<?> future, Throwable failure) {
+        for (;;) {
+            try {
+                future.completeExceptionally(failure);
+                return;
+            } catch (Throwable none) {
+                if (NativeLoop.isLoopThread()) {
+                    throw none;
+                }
+                Thread.yield();
             }
         }
     }
