@@ -489,7 +489,7 @@ abstract class WayContract {
 
     @Test
     void aChainOfSendsThatAreEachMadeWhenTheOneBeforeIsTakenIsAsLongAsOneLikes() throws Exception {
-        int count = 50_000;
+        int count = 20_000;
         Way.Program chaining =
                 (client, transaction) -> {
                     sendFrom(0, count, client);

@@ -8,6 +8,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
 import org.nativeport.FrameView;
 
@@ -29,6 +30,9 @@ public final class ConnectionOutput implements Runnable {
 
     /** Of so many sends of one thread whose futures are complete at once one is completed by another thread. */
     private static final int COMPLETE_AT_ONCE = 32;
+
+    /** How long that one waits for what the sender may hang on the future. */
+    private static final long DEPENDENT_NANOS = TimeUnit.MILLISECONDS.toNanos(1);
 
     private static final ThreadLocal<int[]> COMPLETED_AT_ONCE = ThreadLocal.withInitial(() -> new int[1]);
 
@@ -258,11 +262,36 @@ public final class ConnectionOutput implements Runnable {
         }
         if (++completedAtOnce[0] % COMPLETE_AT_ONCE == 0) {
             // A program that sends the next one when this is complete is deep in a recursion by now.
-            connection.port.runtime.complete(done, null);
+            completeElsewhere(done);
         } else {
             done.complete(null);
         }
         return done;
+    }
+
+    /** Once the sender has hung something on it: what is complete before that is run by the sender, on its stack. */
+    private void completeElsewhere(CompletableFuture<Void> done) {
+        Thread sender = Thread.currentThread();
+        try {
+            connection.port.runtime.callbackOrHere(
+                    () -> {
+                        if (Thread.currentThread() != sender) {
+                            awaitDependent(done);
+                        }
+                        RuntimeCore.completeHere(done, null);
+                    });
+        } catch (Throwable none) {
+            // Not even for the task.
+            RuntimeCore.completeHere(done, null);
+        }
+    }
+
+    /** The sender may not want to know, so it is waited for at most {@link #DEPENDENT_NANOS}. */
+    private static void awaitDependent(CompletableFuture<Void> done) {
+        long begun = System.nanoTime();
+        while (done.getNumberOfDependents() == 0 && System.nanoTime() - begun < DEPENDENT_NANOS) {
+            LockSupport.parkNanos(DEPENDENT_NANOS / 100);
+        }
     }
 
     /** On the thread of this or another loop: always taken; what finds no room waits here, and reading pauses. */

@@ -186,7 +186,7 @@ public final class RuntimeCore {
         }
     }
 
-    private static <T> void completeHere(CompletableFuture<T> future, T value) {
+    static <T> void completeHere(CompletableFuture<T> future, T value) {
         for (;;) {
             try {
                 future.complete(value);
