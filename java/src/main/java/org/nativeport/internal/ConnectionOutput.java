@@ -38,6 +38,9 @@ public final class ConnectionOutput implements Runnable {
     /** Between two tries to complete a future for which there is no memory. */
     private static final long RETRY_NANOS = TimeUnit.MILLISECONDS.toNanos(20);
 
+    /** How long a callback thread waits for what the sender may hang on a future. */
+    private static final long DEPENDENT_NANOS = TimeUnit.MILLISECONDS.toNanos(1);
+
     private final NativeConnection connection;
     private final long id;
 
@@ -280,10 +283,28 @@ public final class ConnectionOutput implements Runnable {
     private boolean completeLater(CompletableFuture<Void> done, IOException failure) {
         RuntimeCore runtime = connection.port.runtime;
         try {
-            connection.loop.execute(() -> runtime.complete(done, null, failure));
+            Runnable completes =
+                    () -> {
+                        if (!NativeLoop.isLoopThread()) {
+                            awaitDependent(done);
+                        }
+                        RuntimeCore.completeHere(done, null, failure);
+                    };
+            connection.loop.execute(() -> runtime.callbackOrHere(completes));
             return !runtime.ended().isDone();
         } catch (OutOfMemoryError none) {
             return false;
+        }
+    }
+
+    /**
+     * For the sender to hang something on it: what is complete before that is run by the sender, on its stack. It may not
+     * want to know, so it is waited for at most {@link #DEPENDENT_NANOS}.
+     */
+    private static void awaitDependent(CompletableFuture<Void> done) {
+        long begun = System.nanoTime();
+        while (done.getNumberOfDependents() == 0 && System.nanoTime() - begun < DEPENDENT_NANOS) {
+            LockSupport.parkNanos(DEPENDENT_NANOS / 100);
         }
     }
 

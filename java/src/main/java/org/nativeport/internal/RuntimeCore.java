@@ -169,17 +169,8 @@ public final class RuntimeCore {
                 task.run();
                 return true;
             }
-            executorFailed(failure);
-            return false;
-        }
-    }
-
-    private void executorFailed(Throwable failure) {
-        try {
             callbackFailed("the executor", " for callbacks", failure);
-        } catch (Throwable none) {
-            // Not even for a text.
-            log.lose();
+            return false;
         }
     }
 
@@ -195,19 +186,15 @@ public final class RuntimeCore {
      * executor takes no more: whoever waits must not wait for ever.
      */
     <T> void complete(CompletableFuture<T> future, T value) {
-        complete(future, value, null);
-    }
-
-    /** With the failure, unless that is null. */
-    <T> void complete(CompletableFuture<T> future, T value, Throwable failure) {
         try {
-            callbackOrHere(() -> completeHere(future, value, failure));
+            callbackOrHere(() -> completeHere(future, value, null));
         } catch (OutOfMemoryError none) {
             // Not even for the task.
-            completeHere(future, value, failure);
+            completeHere(future, value, null);
         }
     }
 
+    /** With the failure, unless that is null. */
     static <T> void completeHere(CompletableFuture<T> future, T value, Throwable failure) {
         for (;;) {
             try {
