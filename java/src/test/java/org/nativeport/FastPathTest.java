@@ -263,6 +263,20 @@ class FastPathTest {
     }
 
     @Test
+    void aHandlerThatIsSetBehindTheEndOfItsLoopLeavesWhatWaitsToReaders() throws Exception {
+        try (Served served = Served.plain();
+                Peer peer = Peer.client(served.port())) {
+            SocketClientCommunication client = served.nextClient();
+            peer.send(numbered(1));
+            ServerSocketInterface2 port = served.listener.getServerSocket();
+            Tasks.await("it", () -> port.getMetrics().framesIn() == 1);
+            served.close();
+            client.onFrame(client::write);
+            assertEquals(1, number(client.read()));
+        }
+    }
+
+    @Test
     void aFrameOfAnySizeIsLookedAtInAnyOrder() throws Exception {
         try (Served served = Served.plain("compression", "off");
                 Peer peer = Peer.client(served.port())) {

@@ -47,7 +47,7 @@ public final class ConnectionInput {
     private final ReentrantLock pauseLock = new ReentrantLock();
     private volatile int paused;
     private volatile boolean ended;
-    /** The program has come to the peer's end: a read has said so, or the handler has nothing more to get. */
+    /** A read has told the program that the peer has ended, or its handler was shown all. */
     private volatile boolean endShown;
     private volatile boolean shutdown;
     private volatile Thread reader;
@@ -453,18 +453,20 @@ public final class ConnectionInput {
             isShown = true;
             wakeReader();
         } else if (isFirst) {
+            boolean shows = false;
             try {
-                connection.loop.execute(this::showWaiting);
-            } catch (Throwable failure) {
-                // What waits can still be read.
-                frameHandler = null;
-                throw failure;
+                shows = connection.loop.execute(this::showWaiting);
+            } finally {
+                if (!shows) {
+                    // What waits can still be read.
+                    frameHandler = null;
+                }
             }
         }
     }
 
     private void showWaiting() {
-        if (connection.isClosed()) {
+        if (connection.isClosed() || frameHandler == null) {
             return;
         }
         byte[] item;

@@ -290,8 +290,7 @@ public final class ConnectionOutput implements Runnable {
                         }
                         RuntimeCore.completeHere(done, null, failure);
                     };
-            connection.loop.execute(() -> runtime.callbackOrHere(completes));
-            return !runtime.ended().isDone();
+            return connection.loop.execute(() -> runtime.callbackOrHere(completes));
         } catch (OutOfMemoryError none) {
             return false;
         }
@@ -550,10 +549,11 @@ public final class ConnectionOutput implements Runnable {
         }
     }
 
-    /** On the loop's thread: there may be memory now. */
-    void tellAgain() {
+    /** On the loop's thread: there may be memory now. False: there is none. */
+    boolean tellAgain() {
         untold.set(false);
-        run();
+        connection.port.runtime.callbackOrHere(this);
+        return !untold.get();
     }
 
     /** It stays the next one until its future is complete, and all that hangs on that was run. */

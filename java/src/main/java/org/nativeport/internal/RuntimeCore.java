@@ -220,7 +220,7 @@ public final class RuntimeCore {
             try {
                 future.completeExceptionally(failure);
                 return;
-            } catch (Throwable none) {
+            } catch (OutOfMemoryError none) {
                 if (NativeLoop.isLoopThread()) {
                     throw none;
                 }
