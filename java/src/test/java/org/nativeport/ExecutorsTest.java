@@ -20,6 +20,7 @@ import org.junit.jupiter.api.condition.EnabledForJreRange;
 import org.junit.jupiter.api.condition.JRE;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.nativeport.internal.ConnectionOutput;
 
 /** Executors of the program's that take no more, or fail: nobody waits for ever, nothing is left open. */
 class ExecutorsTest {
@@ -142,15 +143,13 @@ class ExecutorsTest {
             client = Served.next(clients);
         }
 
-        /** What finds no room. */
-        CompletableFuture<Void> sendUntilOneWaits() {
-            for (;;) {
-                CompletableFuture<Void> sent = client.writeAsync(new byte[1 << 17]).toCompletableFuture();
-                // One that was taken is completed later now and then, but none behind it has to wait.
-                if (!sent.isDone() && !client.writeAsync(new byte[1]).toCompletableFuture().isDone()) {
-                    return sent;
-                }
+        /** The last of more than all buffers have room for. */
+        CompletableFuture<Void> sendWhatWaits() {
+            byte[] large = new byte[1 << 20];
+            for (int i = 0; i < 30; i++) {
+                client.writeAsync(large);
             }
+            return client.writeAsync(large).toCompletableFuture();
         }
 
         @Override
@@ -171,11 +170,11 @@ class ExecutorsTest {
     void aChainOfSendsIsAsLongAsOneLikesAlsoIfTheyFail(Executor executor) throws Exception {
         try (Connected connected = new Connected(executor, "64M")) {
             CompletableFuture<Void> taken = new CompletableFuture<>();
-            send(connected.client, 20_000, taken);
+            send(connected.client, 3_000, taken);
             taken.get(Served.SECONDS, TimeUnit.SECONDS);
             connected.client.close();
             CompletableFuture<Void> refused = new CompletableFuture<>();
-            send(connected.client, 20_000, refused);
+            send(connected.client, 3_000, refused);
             refused.get(Served.SECONDS, TimeUnit.SECONDS);
         }
     }
@@ -199,11 +198,12 @@ class ExecutorsTest {
         try (Connected connected = new Connected(Runnable::run, "64K")) {
             SocketClientCommunication client = connected.client;
             CompletableFuture<Boolean> others = new CompletableFuture<>();
-            CompletableFuture<Void> unsent = connected.sendUntilOneWaits();
+            CompletableFuture<Void> unsent = connected.sendWhatWaits();
             unsent.whenComplete(
                     (sent, failure) -> {
                         try {
-                            // Another thread needs the lock for it.
+                            // It runs on the thread that was interrupted. Another thread needs the lock.
+                            Thread.interrupted();
                             CompletableFuture.runAsync(() -> client.writeAsync(new byte[1])).get(5, TimeUnit.SECONDS);
                             others.complete(true);
                         } catch (Exception held) {
@@ -228,25 +228,22 @@ class ExecutorsTest {
     @Test
     void aFutureSaysWhyItFailedAndNotWhatCameLater() throws Exception {
         BlockingQueue<Runnable> held = new LinkedBlockingQueue<>();
-        Failing executor = new Failing();
-        try (Connected connected = new Connected(
+        Executor executor =
                 task -> {
-                    if (executor.failure == null) {
+                    if (task instanceof ConnectionOutput) {
                         held.add(task);
                     } else {
                         task.run();
                     }
-                },
-                "64K")) {
-            CompletableFuture<Void> unsent = connected.sendUntilOneWaits();
-            held.clear();
+                };
+        try (Connected connected = new Connected(executor, "64K")) {
+            CompletableFuture<Void> unsent = connected.sendWhatWaits();
             connected.peer.reset();
-            Runnable tells = Served.next(held);
+            assertEquals("peer_reset", Served.ended(connected.client).reason());
             connected.client.close();
-            tells.run();
+            held.forEach(Runnable::run);
             Exception why = assertThrows(ExecutionException.class, () -> unsent.get(Served.SECONDS, TimeUnit.SECONDS));
             assertEquals("Connection reset", why.getCause().getMessage());
-            executor.failure = new RejectedExecutionException();
         }
     }
 }
