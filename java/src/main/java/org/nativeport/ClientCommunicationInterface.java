@@ -83,8 +83,8 @@ public interface ClientCommunicationInterface extends Closeable {
     /**
      * Gives every transaction, beginning with those that wait, to a handler on the thread of the connection's loop, without a copy:
      * the fast path. When the peer has ended, the connection is closed behind what was
-     * answered. Cannot be taken back. Another handler takes the place of the one before: it gets the next transaction,
-     * also if that came together with the one that is being shown. Returns at once; the handler may run before.
+     * answered. Cannot be taken back. A second handler replaces the first from the next transaction on, even if both
+     * came in one read. Returns at once; the handler may run before.
      */
     void onFrame(FrameHandler handler);
 
@@ -158,8 +158,8 @@ public interface ClientCommunicationInterface extends Closeable {
      * changed until then. While some wait, nothing is read from the peer. Returns at once.
      *
      * @return completes when it was taken over for sending, or with an {@link IOException}: at once, or later on a
-     *     callback thread. Now and then the latter even if it was taken at once: a chain in which each send is made when
-     *     the one before is complete does not use up the stack
+     *     callback thread. About one of 32 sends that are taken at once is completed later, on a callback thread, and
+     *     maybe after those that were made behind it. So a chain of sends does not use up the stack
      */
     CompletionStage<Void> writeAsync(byte[] transaction);
 
@@ -206,8 +206,8 @@ public interface ClientCommunicationInterface extends Closeable {
     /**
      * How it ends, whoever ends it. Returns at once.
      *
-     * @return completes on a callback thread when the connection has ended; is complete if it had when this was called.
-     *     Nobody waits for that thread: after {@code close} of the listener or runtime it may take a moment
+     * @return completes on a callback thread when the connection has ended. If it has ended already, the stage is complete.
+     *     {@code close} of the listener or runtime does not wait for the callback thread
      */
     CompletionStage<CloseInfo> whenClosed();
 

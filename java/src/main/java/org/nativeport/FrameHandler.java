@@ -9,7 +9,8 @@ public interface FrameHandler {
     /**
      * One transaction. Calls for one connection come in order and never overlap. While it
      * runs, nothing of the other connections of that loop moves: it must return soon and must not
-     * wait. An exception ends the connection. An interrupt status that it leaves to the thread is cleared.
+     * wait. An exception ends the connection. If it leaves the thread interrupted, the flag is
+     * cleared.
      *
      * @param frame valid until this returns
      * @throws Exception whatever goes wrong; it is logged

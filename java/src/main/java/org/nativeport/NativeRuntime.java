@@ -141,8 +141,8 @@ public final class NativeRuntime implements AutoCloseable {
         /**
          * Where callbacks run; they may wait, so it needs a thread for each that does. It stays the
          * program's: the runtime does not shut it down. What it refuses, by whatever it throws, is logged; a new
-         * connection is closed then, and futures are completed on the thread of a loop. What it accepts it must run:
-         * nobody else does. Otherwise the runtime has an executor of its own, with {@link #callbackThreads}.
+         * connection is closed then, and futures are completed on the thread of a loop. It must run
+         * every task that it accepts. Otherwise the runtime has an executor of its own, with {@link #callbackThreads}.
          */
         public Builder callbackExecutor(Executor executor) {
             this.executor = Objects.requireNonNull(executor);

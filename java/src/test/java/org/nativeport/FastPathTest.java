@@ -10,6 +10,7 @@ import java.nio.ByteBuffer;
 import java.util.List;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
@@ -185,6 +186,14 @@ class FastPathTest {
         }
     }
 
+    /** Is shown one frame and waits, so that all that the peer sends meanwhile come together. */
+    private static FrameHandler heldUntil(CountDownLatch sent, Runnable then) {
+        return frame -> {
+            sent.await();
+            then.run();
+        };
+    }
+
     /** Sets another handler, which does the same; each sends back how many there have been before it, and the frame. */
     private static void replace(SocketClientCommunication client, int before) {
         client.onFrame(
@@ -201,18 +210,20 @@ class FastPathTest {
             try (Served served = Served.plain();
                     Peer peer = Peer.client(served.port())) {
                 SocketClientCommunication client = served.nextClient();
+                CountDownLatch sent = new CountDownLatch(1);
                 if (how.equals("before there is a handler")) {
                     sendTens(peer);
                     ServerSocketInterface2 port = served.listener.getServerSocket();
                     Tasks.await("all of them", () -> port.getMetrics().framesIn() == COUNT);
                     replace(client, 0);
                 } else {
-                    show(client, peer, frame -> {});
-                    replace(client, 0);
+                    show(client, peer, heldUntil(sent, () -> replace(client, 0)));
+                    peer.send(numbered(-1));
                 }
                 if (how.equals("all at once")) {
                     sendTens(peer);
                 }
+                sent.countDown();
                 for (int i = 0; i < COUNT; i++) {
                     if (how.equals("one by one")) {
                         peer.send(numbered(10 * i));
@@ -231,14 +242,16 @@ class FastPathTest {
             SocketClientCommunication client = served.nextClient();
             BlockingQueue<Integer> shown = new LinkedBlockingQueue<>();
             BlockingQueue<Integer> replaced = new LinkedBlockingQueue<>();
-            show(
-                    client,
-                    peer,
+            CountDownLatch sent = new CountDownLatch(1);
+            FrameHandler first =
                     frame -> {
                         shown.add(number(frame.toByteArray()));
                         Served.next(replaced);
-                    });
+                    };
+            show(client, peer, heldUntil(sent, () -> client.onFrame(first)));
+            peer.send(numbered(-1));
             sendTens(peer);
+            sent.countDown();
             assertEquals(0, Served.next(shown));
             client.onFrame(client::write);
             replaced.add(0);
@@ -246,6 +259,20 @@ class FastPathTest {
                 expect(peer, 10 * i);
             }
             assertTrue(shown.isEmpty(), shown.toString());
+        }
+    }
+
+    @Test
+    void aHandlerThatIsSetBehindTheEndOfItsLoopLeavesWhatWaitsToReaders() throws Exception {
+        try (Served served = Served.plain();
+                Peer peer = Peer.client(served.port())) {
+            SocketClientCommunication client = served.nextClient();
+            peer.send(numbered(1));
+            ServerSocketInterface2 port = served.listener.getServerSocket();
+            Tasks.await("it", () -> port.getMetrics().framesIn() == 1);
+            served.close();
+            client.onFrame(client::write);
+            assertEquals(1, number(client.read()));
         }
     }
 

@@ -23,6 +23,8 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.LockSupport;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 import org.nativeport.Tasks.Task;
 
 /**
@@ -487,18 +489,21 @@ abstract class WayContract {
         }
     }
 
-    @Test
-    void aChainOfSendsThatAreEachMadeWhenTheOneBeforeIsTakenIsAsLongAsOneLikes() throws Exception {
-        int count = 50_000;
+    @ParameterizedTest
+    @ValueSource(ints = {1, 2})
+    void aChainOfSendsThatAreEachMadeWhenTheOneBeforeIsTakenIsAsLongAsOneLikes(int sendsInAStep) throws Exception {
+        int count = 20_000;
+        CompletableFuture<Void> all = new CompletableFuture<>();
         Way.Program chaining =
                 (client, transaction) -> {
-                    sendFrom(0, count, client);
+                    sendFrom(0, count, sendsInAStep, client, all);
                     return null;
                 };
         // There is room for all: each is taken at once.
         try (Served served = serve(chaining, "compression", "off", "sendQueueLimit", "64M");
                 Peer peer = client(served)) {
             peer.send(new byte[1]);
+            all.get(Served.SECONDS, TimeUnit.SECONDS);
             for (int i = 0; i < count; i++) {
                 assertEquals(i, ByteBuffer.wrap(peer.receive()).getInt());
             }
@@ -506,10 +511,18 @@ abstract class WayContract {
         }
     }
 
-    private static void sendFrom(int number, int end, SocketClientCommunication client) {
-        if (number < end) {
-            client.writeAsync(numbered(number, 4)).thenRun(() -> sendFrom(number + 1, end, client));
+    /** The last one of a step makes the next step. */
+    private static void sendFrom(
+            int number, int end, int sendsInAStep, SocketClientCommunication client, CompletableFuture<Void> all) {
+        if (number == end) {
+            all.complete(null);
+            return;
         }
+        int next = number + sendsInAStep;
+        for (int i = number; i < next - 1; i++) {
+            client.writeAsync(numbered(i, 4));
+        }
+        client.writeAsync(numbered(next - 1, 4)).thenRun(() -> sendFrom(next, end, sendsInAStep, client, all));
     }
 
     // ----------------------------------------------------------------- ends

@@ -47,7 +47,7 @@ public final class ConnectionInput {
     private final ReentrantLock pauseLock = new ReentrantLock();
     private volatile int paused;
     private volatile boolean ended;
-    /** The program has come to the peer's end: a read has said so, or the handler has nothing more to get. */
+    /** A read has told the program that the peer has ended, or its handler was shown all. */
     private volatile boolean endShown;
     private volatile boolean shutdown;
     private volatile Thread reader;
@@ -443,6 +443,7 @@ public final class ConnectionInput {
      */
     public void setFrameHandler(FrameHandler handler, Object owner) {
         connection.keep(owner);
+        boolean isFirst = frameHandler == null;
         frameHandler = handler;
         if (isShown) {
             return;
@@ -451,13 +452,21 @@ public final class ConnectionInput {
             // Nothing has to be shown first.
             isShown = true;
             wakeReader();
-        } else {
-            connection.loop.execute(this::showWaiting);
+        } else if (isFirst) {
+            boolean shows = false;
+            try {
+                shows = connection.loop.execute(this::showWaiting);
+            } finally {
+                if (!shows) {
+                    // What waits can still be read.
+                    frameHandler = null;
+                }
+            }
         }
     }
 
     private void showWaiting() {
-        if (connection.isClosed()) {
+        if (connection.isClosed() || frameHandler == null) {
             return;
         }
         byte[] item;

@@ -5,9 +5,11 @@ import java.net.SocketException;
 import java.net.SocketTimeoutException;
 import java.util.Arrays;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
 import org.nativeport.FrameView;
 
@@ -27,10 +29,17 @@ public final class ConnectionOutput implements Runnable {
     /** A stream is sent in pieces of this size, so that the send queue stays near its limit. */
     private static final int PIECE = 65536;
 
-    /** Of so many sends of one thread whose futures are complete at once one is completed by another thread. */
+    /**
+     * About one of so many futures that could be complete at once is completed by another thread. A chain of sends may be
+     * so deep by chance that none was for long: a stack of 1 MB has room for about 1,000, which it never meets.
+     */
     private static final int COMPLETE_AT_ONCE = 32;
 
-    private static final ThreadLocal<int[]> COMPLETED_AT_ONCE = ThreadLocal.withInitial(() -> new int[1]);
+    /** Between two tries to complete a future for which there is no memory. */
+    private static final long RETRY_NANOS = TimeUnit.MILLISECONDS.toNanos(20);
+
+    /** How long a callback thread waits for what the sender may hang on a future. */
+    private static final long DEPENDENT_NANOS = TimeUnit.MILLISECONDS.toNanos(1);
 
     private final NativeConnection connection;
     private final long id;
@@ -43,8 +52,10 @@ public final class ConnectionOutput implements Runnable {
     private final Frames unsent = new Frames();
     /** Frames that were sent or dropped, and whose futures are not complete yet. Under {@code writeLock}. */
     private final Frames finished = new Frames();
-    /** With what the futures of dropped frames complete, when there was memory for it. */
-    private volatile Exception failure;
+    /** Some of them are new, and nobody was told to complete them. Under {@code writeLock}. */
+    private boolean tells;
+    /** With what the futures of dropped frames complete, if there was memory for it. */
+    private volatile Dropped dropped;
     /** Whether it is on the list of its loop, as there was no memory to complete futures. */
     private final AtomicBoolean untold = new AtomicBoolean();
     /** Of that list; the loop's. */
@@ -71,6 +82,8 @@ public final class ConnectionOutput implements Runnable {
         byte[] data;
         /** Why it was dropped; OK if it was sent. */
         int status;
+        /** Whether this end was closed by then. */
+        boolean isClosedHere;
         Unsent next;
 
         Unsent(byte[] data, int flags, CompletableFuture<Void> taken) {
@@ -103,6 +116,9 @@ public final class ConnectionOutput implements Runnable {
             if (polled != null) {
                 first = polled.next;
                 polled.next = null;
+                if (first == null) {
+                    last = null;
+                }
             }
             return polled;
         }
@@ -137,7 +153,7 @@ public final class ConnectionOutput implements Runnable {
                 interrupted |= awaitWritable(deadline);
             }
         } finally {
-            writeLock.unlock();
+            unlockAndTell();
             interruptAgain(interrupted);
         }
     }
@@ -167,7 +183,7 @@ public final class ConnectionOutput implements Runnable {
                 }
             }
         } finally {
-            writeLock.unlock();
+            unlockAndTell();
             interruptAgain(interrupted);
         }
     }
@@ -229,15 +245,14 @@ public final class ConnectionOutput implements Runnable {
             connection.check(status);
             return true;
         } finally {
-            writeLock.unlock();
+            unlockAndTell();
         }
     }
 
     /** Sends a whole transaction as soon as there is room; keeps the array until then. */
     public CompletableFuture<Void> writeFrameAsync(byte[] data, int flags) {
         CompletableFuture<Void> done = new CompletableFuture<>();
-        // All memory is there before anything is sent.
-        int[] completedAtOnce = COMPLETED_AT_ONCE.get();
+        IOException failure = null;
         NativeLoop.lock(writeLock);
         try {
             requireWritable();
@@ -250,19 +265,46 @@ public final class ConnectionOutput implements Runnable {
                 return done;
             }
             connection.check(status);
-        } catch (IOException failure) {
-            done.completeExceptionally(failure);
-            return done;
+        } catch (IOException e) {
+            failure = e;
         } finally {
-            writeLock.unlock();
+            unlockAndTell();
         }
-        if (++completedAtOnce[0] % COMPLETE_AT_ONCE == 0) {
-            // A program that sends the next one when this is complete is deep in a recursion by now.
-            connection.port.runtime.complete(done, null);
-        } else {
-            done.complete(null);
+        if (ThreadLocalRandom.current().nextInt(COMPLETE_AT_ONCE) != 0 || !completeLater(done, failure)) {
+            RuntimeCore.completeHere(done, null, failure);
         }
         return done;
+    }
+
+    /**
+     * A program that sends the next one when this is complete may be deep in a recursion by now. By way of the loop's
+     * thread, as an executor may run the task at once. False: there is no memory for that, or the loop has ended.
+     */
+    private boolean completeLater(CompletableFuture<Void> done, IOException failure) {
+        RuntimeCore runtime = connection.port.runtime;
+        try {
+            Runnable completes =
+                    () -> {
+                        if (!NativeLoop.isLoopThread()) {
+                            awaitDependent(done);
+                        }
+                        RuntimeCore.completeHere(done, null, failure);
+                    };
+            return connection.loop.execute(() -> runtime.callbackOrHere(completes));
+        } catch (OutOfMemoryError none) {
+            return false;
+        }
+    }
+
+    /**
+     * For the sender to hang something on it: what is complete before that is run by the sender, on its stack. It may not
+     * want to know, so it is waited for at most {@link #DEPENDENT_NANOS}.
+     */
+    private static void awaitDependent(CompletableFuture<Void> done) {
+        long begun = System.nanoTime();
+        while (done.getNumberOfDependents() == 0 && System.nanoTime() - begun < DEPENDENT_NANOS) {
+            LockSupport.parkNanos(DEPENDENT_NANOS / 100);
+        }
     }
 
     /** On the thread of this or another loop: always taken; what finds no room waits here, and reading pauses. */
@@ -280,7 +322,7 @@ public final class ConnectionOutput implements Runnable {
                 connection.check(status);
             }
         } finally {
-            writeLock.unlock();
+            unlockAndTell();
         }
     }
 
@@ -314,7 +356,7 @@ public final class ConnectionOutput implements Runnable {
                 addUnsent(new Unsent(view.toByteArray(), flags, null));
             }
         } finally {
-            writeLock.unlock();
+            unlockAndTell();
         }
     }
 
@@ -325,7 +367,7 @@ public final class ConnectionOutput implements Runnable {
             try {
                 giveGathered();
             } finally {
-                writeLock.unlock();
+                unlockAndTell();
             }
         } catch (IOException failure) {
             if (!connection.isClosed()) {
@@ -425,6 +467,8 @@ public final class ConnectionOutput implements Runnable {
                 if (refusedBytes > before && status != Status.CLOSED && status != Status.INVALID_HANDLE) {
                     // The peer would not see the gap.
                     connection.abort();
+                    connection.port.runtime.warn(
+                            connection + " is aborted, as what was written could not be sent: status " + status);
                 }
                 return;
             }
@@ -442,7 +486,7 @@ public final class ConnectionOutput implements Runnable {
     /** Under {@code writeLock}: those are not sent of which the program still waits to hear. */
     private void dropUntaken() {
         Unsent rest = unsent.first;
-        unsent.first = null;
+        unsent.first = unsent.last = null;
         while (rest != null) {
             Unsent frame = rest;
             rest = frame.next;
@@ -459,7 +503,9 @@ public final class ConnectionOutput implements Runnable {
     private void finish(Unsent frame, int status) {
         if (frame.taken != null) {
             frame.status = status;
+            frame.isClosedHere = connection.isClosed();
             finished.add(frame);
+            tells = true;
         } else if (status != Status.OK) {
             // The program was told that it is taken, so it counts as unsent.
             refusedBytes += HEADER + frame.data.length;
@@ -467,76 +513,86 @@ public final class ConnectionOutput implements Runnable {
         frame.data = null;
     }
 
+    /** Code of the host may run here, so whoever has the lock twice leaves it to the outer one. */
     private void unlockAndTell() {
-        boolean tells = !finished.isEmpty();
-        try {
-            writeLock.unlock();
-        } finally {
-            if (tells) {
-                connection.port.runtime.callbackOrHere(this);
-            }
+        boolean tellsNow = tells && writeLock.getHoldCount() == 1;
+        if (tellsNow) {
+            tells = false;
+        }
+        writeLock.unlock();
+        if (tellsNow) {
+            connection.port.runtime.callbackOrHere(this);
         }
     }
 
     /** Completes the futures of what was sent or dropped; several threads may do it at once. */
     @Override
     public void run() {
-        try {
-            while (tellNext()) {
-                continue;
-            }
-        } catch (Throwable failure) {
-            // Memory, most likely.
-            if (untold.compareAndSet(false, true)) {
-                connection.loop.tellLater(this);
+        Unsent frame = null;
+        for (;;) {
+            try {
+                while ((frame = nextFinished(frame)) != null) {
+                    tell(frame);
+                }
+                return;
+            } catch (Throwable failure) {
+                // Memory, most likely. The frame is still the first one.
+                frame = null;
+                if (NativeLoop.isLoopThread()) {
+                    if (untold.compareAndSet(false, true)) {
+                        connection.loop.tellLater(this);
+                    }
+                    return;
+                }
+                LockSupport.parkNanos(RETRY_NANOS);
             }
         }
     }
 
-    /** On the loop's thread: there may be memory now. */
-    void tellAgain() {
+    /** On the loop's thread: there may be memory now. False: there is none. */
+    boolean tellAgain() {
         untold.set(false);
-        run();
+        connection.port.runtime.callbackOrHere(this);
+        return !untold.get();
     }
 
     /** It stays the next one until its future is complete, and all that hangs on that was run. */
-    private boolean tellNext() {
-        Unsent next;
+    private Unsent nextFinished(Unsent told) {
         NativeLoop.lock(writeLock);
         try {
-            next = finished.first;
-        } finally {
-            writeLock.unlock();
-        }
-        if (next == null) {
-            return false;
-        }
-        if (next.status == Status.OK) {
-            next.taken.complete(null);
-        } else {
-            next.taken.completeExceptionally(failureOf(next.status));
-        }
-        NativeLoop.lock(writeLock);
-        try {
-            if (finished.first == next) {
+            if (told != null && finished.first == told) {
                 finished.poll();
             }
+            return finished.first;
         } finally {
             writeLock.unlock();
         }
-        return true;
     }
 
-    /** One for all of them: there may be very many. */
-    private Exception failureOf(int status) {
-        if (failure == null) {
+    private void tell(Unsent frame) {
+        if (frame.status == Status.OK) {
+            frame.taken.complete(null);
+        } else {
+            frame.taken.completeExceptionally(failureOf(frame));
+        }
+    }
+
+    /** Why frames were dropped. */
+    private record Dropped(int status, boolean isClosedHere, Exception failure) {}
+
+    /** One for all that were dropped together: there may be very many. */
+    private Exception failureOf(Unsent frame) {
+        Dropped known = dropped;
+        if (known == null || known.status != frame.status || known.isClosedHere != frame.isClosedHere) {
+            Exception failure;
             try {
-                failure = connection.failure(status);
+                failure = connection.failure(frame.status, frame.isClosedHere);
             } catch (RuntimeException defect) {
                 failure = defect;
             }
+            dropped = known = new Dropped(frame.status, frame.isClosedHere, failure);
         }
-        return failure;
+        return known.failure;
     }
 
     /** Sends bytes of a stream, those of one call together. May park until all are taken. */
@@ -570,7 +626,7 @@ public final class ConnectionOutput implements Runnable {
                 }
             }
         } finally {
-            writeLock.unlock();
+            unlockAndTell();
             interruptAgain(interrupted);
         }
     }
@@ -658,7 +714,7 @@ public final class ConnectionOutput implements Runnable {
                 endBehindUnsent = Native.SHUTDOWN;
             }
         } finally {
-            writeLock.unlock();
+            unlockAndTell();
         }
     }
 

@@ -130,10 +130,7 @@ public final class NativeConnection {
             // Behind what the fast path has sent.
             output.sendGathered();
         }
-        if (!closing.compareAndSet(false, true)) {
-            if (how == Native.ABORT) {
-                Native.connControl(id, how);
-            }
+        if (!closing.compareAndSet(false, true) && how != Native.ABORT) {
             return;
         }
         try {
@@ -215,8 +212,12 @@ public final class NativeConnection {
     }
 
     IOException failure(int status) {
+        return failure(status, closing.get());
+    }
+
+    IOException failure(int status, boolean isClosedHere) {
         return switch (status) {
-            case Status.CLOSED, Status.INVALID_HANDLE -> CloseReason.forWriter(closeInfo, closing.get());
+            case Status.CLOSED, Status.INVALID_HANDLE -> CloseReason.forWriter(closeInfo, isClosedHere);
             case Status.MEMORY_LIMIT -> new IOException("memoryLimit is reached");
             default -> Status.exception(status, "", 0);
         };

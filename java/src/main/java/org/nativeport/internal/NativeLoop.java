@@ -90,6 +90,9 @@ public final class NativeLoop implements Runnable {
     private final ConcurrentLinkedQueue<Runnable> tasks = new ConcurrentLinkedQueue<>();
     /** The first of the outputs whose futures there was no memory to complete. */
     private final AtomicReference<ConnectionOutput> untold = new AtomicReference<>();
+    /** When futures were last completed in place of those who had no memory for it. */
+    private long triedNanos = System.nanoTime();
+
     private NativeConnection[] connections = new NativeConnection[64];
 
     /** The virtual machine exits, and the connections were told so. On this loop's thread. */
@@ -167,12 +170,10 @@ public final class NativeLoop implements Runnable {
         return Thread.currentThread() == thread;
     }
 
-    /** Runs it soon on this loop's thread; not at all if the loop has ended. */
-    void execute(Runnable task) {
+    /** Runs it soon on this loop's thread. False: the loop has ended. */
+    boolean execute(Runnable task) {
         tasks.add(task);
-        if (!isCurrent()) {
-            Native.loopWake(id);
-        }
+        return isCurrent() || Native.loopWake(id) == Status.OK;
     }
 
     void wake() {
@@ -189,14 +190,24 @@ public final class NativeLoop implements Runnable {
         }
     }
 
+    /** Now and then, and not beyond the first that fails: each try may collect the whole heap. */
     private void tellUntold() {
-        ConnectionOutput next = untold.get() == null ? null : untold.getAndSet(null);
-        while (next != null) {
+        if (untold.get() == null || System.nanoTime() - triedNanos < TimeUnit.MILLISECONDS.toNanos(LOOK_MS)) {
+            return;
+        }
+        boolean succeeds = true;
+        for (ConnectionOutput next = untold.getAndSet(null); next != null; ) {
             ConnectionOutput output = next;
             next = output.nextUntold;
             output.nextUntold = null;
-            output.tellAgain();
+            if (succeeds) {
+                succeeds = output.tellAgain();
+                forgetInterrupt();
+            } else {
+                tellLater(output);
+            }
         }
+        triedNanos = System.nanoTime();
     }
 
     @Override
@@ -214,7 +225,12 @@ public final class NativeLoop implements Runnable {
                 runtime.loopLost(thread.getName());
             }
         } finally {
-            runtime.loopEnded(this);
+            try {
+                runtime.loopEnded(this);
+            } finally {
+                // Who adds a task behind this is told that the loop has ended.
+                runTasks();
+            }
         }
     }
 
@@ -259,6 +275,7 @@ public final class NativeLoop implements Runnable {
             // Memory, most likely. It is looked at again after the next poll.
             runtime.callbackFailed("the end of a listener", "", failure);
         }
+        forgetInterrupt();
         return true;
     }
 
@@ -324,6 +341,7 @@ public final class NativeLoop implements Runnable {
                     // Memory, most likely, so that none is asked for to tell it.
                     runtime.log.lose();
                 }
+                forgetInterrupt();
             }
         }
     }

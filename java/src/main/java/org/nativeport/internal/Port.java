@@ -41,6 +41,8 @@ public final class Port {
     private final ReentrantLock lifeLock = new ReentrantLock();
     private volatile List<X509Certificate> certificates;
     private volatile boolean started;
+    /** The next of those that stop; the runtime's. */
+    Port nextStopping;
     private volatile List<InetSocketAddress> addresses = List.of();
 
     /** Whether this program has the recorder, and it works: it needs a java.io.tmpdir that Java can use. */
@@ -87,24 +89,28 @@ public final class Port {
 
     void opened(NativeConnection connection) {
         if (IS_RECORDED) {
-            record(() -> Recording.opened(connection.info(), connection.ageMs()));
+            try {
+                Recording.opened(connection.info(), connection.ageMs());
+            } catch (Throwable failure) {
+                notRecorded(failure);
+            }
         }
         arrivals.opened(connection);
     }
 
     void closed(NativeConnection connection, CloseInfo info) {
         if (IS_RECORDED) {
-            record(() -> Recording.closed(connection.info(), info));
+            try {
+                Recording.closed(connection.info(), info);
+            } catch (Throwable failure) {
+                notRecorded(failure);
+            }
         }
     }
 
     /** No connection pays for what cannot be recorded. */
-    private void record(Runnable event) {
-        try {
-            event.run();
-        } catch (Throwable failure) {
-            runtime.callbackFailed("a recording of ", layout.name(), failure);
-        }
+    private void notRecorded(Throwable failure) {
+        runtime.callbackFailed("a recording of ", layout.name(), failure);
     }
 
     /** Binds and listens. May wait for the resolution of a host name. */
@@ -196,7 +202,7 @@ public final class Port {
         // The native accepts a second call, which can only shorten the time.
         Native.listenerStop(id, drainMs);
         if (stopping.compareAndSet(false, true)) {
-            runtime.noteStopping();
+            runtime.noteStopping(this);
         }
         return ended;
     }
@@ -211,11 +217,6 @@ public final class Port {
         runtime.await(endedLatch);
     }
 
-    /** Whether it was, itself and not only with its runtime. */
-    boolean wasStopped() {
-        return stopping.get();
-    }
-
     /** On a loop's thread: whether it has ended and was released. */
     boolean tryRelease() {
         return Native.release(id) != Status.TIMED_OUT;
@@ -225,9 +226,12 @@ public final class Port {
     void noteEnded() {
         try {
             runtime.keepAlive(this, false);
-            runtime.complete(ended, null);
         } finally {
-            endedLatch.countDown();
+            try {
+                runtime.complete(ended, null);
+            } finally {
+                endedLatch.countDown();
+            }
         }
     }
 

@@ -48,7 +48,10 @@ public final class RuntimeCore {
 
     private final Map<Integer, Port> ports = new ConcurrentHashMap<>();
     private final AtomicInteger nextToken = new AtomicInteger(1);
-    private final AtomicInteger stoppingPorts = new AtomicInteger();
+    private final ReentrantLock stoppingLock = new ReentrantLock();
+    /** The first of those that stop; linked, as that needs no memory. Changed under {@code stoppingLock}. */
+    private volatile Port stoppingPort;
+
     private final AtomicInteger runningLoops = new AtomicInteger();
     private final AtomicBoolean stopping = new AtomicBoolean();
     private final CompletableFuture<Void> ended = new CompletableFuture<>();
@@ -166,17 +169,8 @@ public final class RuntimeCore {
                 task.run();
                 return true;
             }
-            executorFailed(failure);
-            return false;
-        }
-    }
-
-    private void executorFailed(Throwable failure) {
-        try {
             callbackFailed("the executor", " for callbacks", failure);
-        } catch (Throwable none) {
-            // Not even for a text.
-            log.lose();
+            return false;
         }
     }
 
@@ -193,21 +187,29 @@ public final class RuntimeCore {
      */
     <T> void complete(CompletableFuture<T> future, T value) {
         try {
-            callbackOrHere(() -> completeHere(future, value));
-        } catch (Throwable none) {
+            callbackOrHere(() -> completeHere(future, value, null));
+        } catch (OutOfMemoryError none) {
             // Not even for the task.
-            completeHere(future, value);
+            completeHere(future, value, null);
         }
     }
 
-    private static <T> void completeHere(CompletableFuture<T> future, T value) {
+    /** With the failure, unless that is null. */
+    static <T> void completeHere(CompletableFuture<T> future, T value, Throwable failure) {
         for (;;) {
             try {
-                future.complete(value);
+                if (failure == null) {
+                    future.complete(value);
+                } else {
+                    future.completeExceptionally(failure);
+                }
                 return;
-            } catch (Throwable failure) {
-                // There was no memory for one of those that hang on it, which has gone. The others follow.
+            } catch (OutOfMemoryError none) {
+                // That dependent is lost; the others follow.
                 continue;
+            } catch (StackOverflowError deep) {
+                // Another try would end in the same way.
+                return;
             }
         }
     }
@@ -218,7 +220,7 @@ public final class RuntimeCore {
             try {
                 future.completeExceptionally(failure);
                 return;
-            } catch (Throwable none) {
+            } catch (OutOfMemoryError none) {
                 if (NativeLoop.isLoopThread()) {
                     throw none;
                 }
@@ -266,12 +268,15 @@ public final class RuntimeCore {
     // ------------------------------------------------------------- life cycle
 
     boolean hasStopping() {
-        return stoppingPorts.get() > 0;
+        return stoppingPort != null;
     }
 
     /** One more is stopping. Needs no memory. */
-    void noteStopping() {
-        stoppingPorts.incrementAndGet();
+    void noteStopping(Port port) {
+        NativeLoop.lockBriefly(stoppingLock);
+        port.nextStopping = stoppingPort;
+        stoppingPort = port;
+        stoppingLock.unlock();
         // All of them: some may be held up, or have ended by a defect.
         for (int i = 0; i < loops.size(); i++) {
             loops.get(i).wake();
@@ -280,22 +285,38 @@ public final class RuntimeCore {
 
     /** On a loop's thread, whichever. */
     void lookAtStopping() {
-        if (hasStopping()) {
-            for (Port port : ports.values()) {
-                if (port.wasStopped() && port.tryRelease() && forget(port)) {
-                    stoppingPorts.decrementAndGet();
-                }
-            }
+        for (Port port; hasStopping() && (port = takeStopped()) != null; ) {
+            forget(port);
         }
     }
 
-    /** False: another loop has found out too that it has ended. */
-    private boolean forget(Port port) {
-        boolean isFirst = ports.remove(port.token) != null;
-        if (isFirst) {
+    /** One that has ended and was released; it stops no more. */
+    private Port takeStopped() {
+        NativeLoop.lockBriefly(stoppingLock);
+        try {
+            Port before = null;
+            Port port = stoppingPort;
+            while (port != null && !port.tryRelease()) {
+                before = port;
+                port = port.nextStopping;
+            }
+            if (port != null) {
+                if (before == null) {
+                    stoppingPort = port.nextStopping;
+                } else {
+                    before.nextStopping = port.nextStopping;
+                }
+            }
+            return port;
+        } finally {
+            stoppingLock.unlock();
+        }
+    }
+
+    private void forget(Port port) {
+        if (ports.remove(port.token) != null) {
             port.noteEnded();
         }
-        return isFirst;
     }
 
     /** Of a time for an end: negative is none, and what no number can hold is for ever. */
@@ -323,7 +344,7 @@ public final class RuntimeCore {
         return ended;
     }
 
-    /** Waits until it has ended; on a loop's thread, which has to work for that or for another's end, it does not. */
+    /** Waits until it has ended. A loop's thread does not wait, as it is needed for this or another end. */
     public void awaitEnded() {
         await(endedLatch);
     }
@@ -374,36 +395,53 @@ public final class RuntimeCore {
         if (runningLoops.decrementAndGet() > 0) {
             return;
         }
-        while (!hasReleased()) {
-            LockSupport.parkNanos(RETRY_NANOS);
-        }
-        complete(ended, null);
         try {
-            if (ownExecutor != null) {
-                ownExecutor.shutdown();
+            while (!hasReleased()) {
+                LockSupport.parkNanos(RETRY_NANOS);
             }
         } finally {
-            endedLatch.countDown();
+            complete(ended, null);
+            try {
+                if (ownExecutor != null) {
+                    ownExecutor.shutdown();
+                }
+            } finally {
+                endedLatch.countDown();
+            }
         }
     }
 
     /** False: there is no memory for it now. Each step may be taken again. */
     private boolean hasReleased() {
         try {
-            // If defects have ended all loops, nobody has stopped it yet.
-            stop(0);
-            for (Port port : ports.values()) {
-                release(port.id);
-                forget(port);
-            }
-            release(id);
-            endKeepAlive();
-            exit.uninstall();
-            log.end();
+            releaseNatives();
+        } catch (OutOfMemoryError none) {
+            return false;
+        } catch (Throwable defect) {
+            callbackFailed("the end of the runtime", "", defect);
+        }
+        try {
+            endThreads();
             return true;
-        } catch (Throwable failure) {
+        } catch (OutOfMemoryError none) {
             return false;
         }
+    }
+
+    private void releaseNatives() {
+        // If defects have ended all loops, nobody has stopped it yet.
+        stop(0);
+        for (Port port : ports.values()) {
+            release(port.id);
+            forget(port);
+        }
+        release(id);
+    }
+
+    private void endThreads() {
+        endKeepAlive();
+        exit.uninstall();
+        log.end();
     }
 
     /** What has ended, or does so at once. */
