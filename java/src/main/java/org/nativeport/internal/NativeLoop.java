@@ -320,16 +320,26 @@ public final class NativeLoop implements Runnable {
     /** Runs nothing of the program, which may hang: no tasks, no callbacks. */
     private void standIn() {
         hearOfExit();
-        int count = Native.loopPoll(id, 0);
-        noteHeard();
-        for (int i = 0; i < count; i++) {
-            if (output.getInt(i * RECORD) == WRITABLE) {
-                try {
-                    handle(i * RECORD);
-                } catch (Throwable failure) {
-                    recordFailed(i * RECORD, failure);
+        boolean hasMore = true;
+        while (hasMore) {
+            // The native must hear of what waits here: with an empty queue it lets the connection end in order.
+            hasMore = false;
+            int count = Native.loopPoll(id, 0);
+            noteHeard();
+            for (int i = 0; i < count; i++) {
+                if (output.getInt(i * RECORD) == WRITABLE) {
+                    hasMore = true;
+                    sendMore(i * RECORD);
                 }
             }
+        }
+    }
+
+    private void sendMore(int at) {
+        try {
+            handle(at);
+        } catch (Throwable failure) {
+            recordFailed(at, failure);
         }
     }
 
