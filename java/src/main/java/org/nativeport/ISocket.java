@@ -19,8 +19,8 @@ import javax.net.ssl.SSLSession;
  * the handshake. It promises what {@link Socket} promises, so that code written for sockets keeps
  * its behaviour, and adds mark and reset on the input and a handshake with a time limit. It is
  * always connected when a program gets hold of it; connecting and binding belong to others. A program that has no
- * reference any more, neither to it nor to its streams, has lost it: then it is closed at some time, and of a native
- * connection the log says so.
+ * reference any more, neither to it nor to its streams, has lost it: when the garbage collector has found it, at no
+ * certain time, it is closed, and of a native connection the log says so.
  * {@link SocketAdapter} is the implementation for both native connections and JDK sockets.
  *
  * <h2>Threads</h2>

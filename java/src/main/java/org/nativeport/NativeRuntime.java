@@ -21,7 +21,10 @@ import org.nativeport.internal.RuntimeCore;
  * <tr><td>{@code np-callback-<n>}</td><td>one for each callback that runs, daemon or virtual: {@link
  *     CallbackThreads}</td><td>runs callbacks, which may wait</td></tr>
  * <tr><td>{@code np-exit-flush}</td><td>1 while the virtual machine exits</td><td>waits until output is sent, for
- *     {@code exitFlush} of the configuration at the longest</td></tr>
+ *     {@code exitFlush} of the configuration at the longest; if that is shorter, up to 1 s until the loops have heard
+ *     of it</td></tr>
+ * <tr><td>{@code np-exit-callback}</td><td>daemon, while the virtual machine exits on a loop's thread</td><td>gives the
+ *     executor what that loop would have given it</td></tr>
  * <tr><td>{@code np-log}</td><td>1, daemon</td><td>writes to {@link System.Logger} {@code org.nativeport}</td></tr>
  * <tr><td>{@code np-keep-alive}</td><td>1 while a listener is started</td><td>keeps the virtual machine from
  *     exiting when {@code main} returns</td></tr>

@@ -33,8 +33,9 @@ import org.nativeport.internal.RuntimeCore;
  * }</pre>
  *
  * What comes faster than it is read waits up to the port's {@code receiveWindow}; then the peer is held back. If the
- * program loses it without closing it, the library closes it, and the log says so. Calls that wait, futures of
- * reads and writes, and a {@link FrameHandler} keep it; {@link #whenClosed} does not.
+ * program loses it without closing it, the library closes it, and the log says so: when the garbage collector has found
+ * it, at no certain time, as with a {@link java.net.Socket}. Calls that wait, futures of reads and writes, and a
+ * {@link FrameHandler} keep it. {@link #whenClosed} does not, unless what the program has hung on that refers to it.
  */
 public final class SocketClientCommunication implements ClientCommunicationInterface {
     private final RuntimeCore runtime;

@@ -14,11 +14,13 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.concurrent.locks.LockSupport;
 
 /** Servers that run as a {@link Child}, under orders that come as lines. */
 final class ChildServers {
@@ -207,12 +209,14 @@ final class ChildServers {
 
     /** What a peer begins with that is to be owed something in this way. */
     static int firstByte(String way) {
-        return way.equals("STREAM") || way.equals("HOOK") ? 'G' : 1;
+        return way.equals("STREAM") || way.startsWith("HOOK") ? 'G' : 1;
     }
 
     /**
      * Writes {@link #OWED_BYTES} to who comes, and exits: a STREAM by one call; FRAMES; ASYNC and LOOP, on the thread of a
-     * loop, some that wait for room in the native queue; HOOK while the machine exits.
+     * loop, some that wait for room in the native queue; HOOK while the machine exits, HOOKS a byte more a thousand
+     * times. Or, on the thread of a loop too, TASK to the second who comes, behind a task of the program that hangs, with an
+     * executor that hangs in the exit's thread.
      */
     static void exitOwing(String way, String exitFlush) throws Exception {
         ServerConfig config =
@@ -222,33 +226,50 @@ final class ChildServers {
                         .setPort("port", "0")
                         .setPort("bindAddress", "127.0.0.1")
                         .setPort("compression", "off")
-                        .setPort("sendQueueLimit", way.equals("ASYNC") || way.equals("LOOP") ? "1M" : "64M")
+                        .setPort("sendQueueLimit", Set.of("ASYNC", "LOOP", "TASK").contains(way) ? "1M" : "64M")
                         .build();
         byte[] frame = new byte[1 << 20];
+        NativeRuntime.Builder runtime = NativeRuntime.builder(config).loops(1);
+        if (way.equals("TASK")) {
+            runtime.callbackExecutor(ChildServers::executeUnlessExit);
+        }
+        AtomicReference<SocketClientCommunication> first = new AtomicReference<>();
         var listener =
                 new SocketClientConnectionListener(
+                        runtime.build(),
                         config,
+                        0,
                         new ConnectionHandler() {
                             @Override
                             public boolean connectsOnLoop() {
-                                return way.equals("LOOP");
+                                return way.equals("LOOP") || way.equals("TASK");
                             }
 
                             @Override
                             public void onUnknownConnect(ISocket socket, int firstByte) throws Exception {
                                 OutputStream out = socket.getOutputStream();
-                                if (way.equals("HOOK")) {
-                                    Runtime.getRuntime().addShutdownHook(new Thread(() -> writeOwed(out)));
+                                if (way.startsWith("HOOK")) {
+                                    int more = way.equals("HOOKS") ? 1000 : 0;
+                                    Runtime.getRuntime().addShutdownHook(new Thread(() -> writeOwed(out, more)));
                                 } else {
-                                    writeOwed(out);
+                                    writeOwed(out, 0);
                                 }
                                 exit();
                             }
 
                             @Override
                             public void onClientConnect(SocketClientCommunication client) throws Exception {
+                                if (way.equals("TASK")) {
+                                    if (first.compareAndSet(null, client)) {
+                                        say("first");
+                                        return;
+                                    }
+                                    Thread other = new Thread(() -> first.get().onFrame(shown -> hang()));
+                                    other.start();
+                                    other.join();
+                                }
                                 for (int i = 0; i < OWED_BYTES / frame.length; i++) {
-                                    if (way.equals("ASYNC")) {
+                                    if (way.equals("ASYNC") || way.equals("TASK")) {
                                         client.writeAsync(frame);
                                     } else {
                                         client.write(frame);
@@ -261,9 +282,27 @@ final class ChildServers {
         say("port " + listener.getLocalPort());
     }
 
-    private static void writeOwed(OutputStream out) {
+    private static void executeUnlessExit(Runnable task) {
+        if (Thread.currentThread().getName().equals("np-exit-flush")) {
+            hang();
+        }
+        Thread callback = new Thread(task);
+        callback.setDaemon(true);
+        callback.start();
+    }
+
+    private static void hang() {
+        for (;;) {
+            LockSupport.park();
+        }
+    }
+
+    private static void writeOwed(OutputStream out, int more) {
         try {
             out.write(new byte[OWED_BYTES]);
+            for (int i = 0; i < more; i++) {
+                out.write(i);
+            }
         } catch (IOException failure) {
             throw new UncheckedIOException(failure);
         }

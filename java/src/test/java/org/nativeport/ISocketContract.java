@@ -29,11 +29,13 @@ import java.util.Arrays;
 import java.util.Collections;
 import java.util.Deque;
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.Random;
 import java.util.Set;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import javax.net.ssl.SNIHostName;
 import javax.net.ssl.SSLPeerUnverifiedException;
 import javax.net.ssl.SSLSession;
@@ -466,9 +468,13 @@ abstract class ISocketContract {
         InputStream in = socket.getInputStream();
         Task<Integer> reader = Tasks.start(() -> in.read()).awaitParked();
         resetPeer();
+        List<Integer> causes = new ArrayList<>();
         for (Tasks.Action read : List.<Tasks.Action>of(reader::get, in::read, () -> in.read(new byte[20_000]), in::read)) {
-            assertNotEquals("Socket closed", assertThrows(SocketException.class, read::run).getMessage());
+            SocketException failure = assertThrows(SocketException.class, read::run);
+            assertNotEquals("Socket closed", failure.getMessage());
+            causes.add((int) Stream.iterate(failure, Objects::nonNull, Throwable::getCause).count());
         }
+        assertEquals(causes.get(1), causes.get(3), causes::toString);
         assertFalse(socket.isClosed());
         assertEquals(0, socket.getSoTimeout());
     }

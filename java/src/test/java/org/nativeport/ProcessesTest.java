@@ -77,6 +77,32 @@ class ProcessesTest {
         }
     }
 
+    /** If each write had a time of its own, the exit would take longer than a test waits. */
+    @Test
+    void allWritesOfAHookShareOneTime() throws Exception {
+        try (ChildProcess child = ChildProcess.start("exit-owing", "HOOKS", "1s");
+                Peer peer = Peer.connect(child.hearsNumber("port"))) {
+            peer.out.write(ChildServers.firstByte("HOOKS"));
+            peer.flush();
+            assertEnds(child, 5);
+        }
+    }
+
+    @Test
+    void anExitOnALoopRunsNoCodeOfTheProgramInItsPlace() throws Exception {
+        try (ChildProcess child = ChildProcess.start("exit-owing", "TASK", "10m");
+                Peer first = Peer.client(child.hearsNumber("port"))) {
+            first.send(new byte[1]);
+            child.hears("first");
+            try (Peer peer = Peer.connect(first.socket.getPort())) {
+                peer.out.write(ChildServers.firstByte("TASK"));
+                peer.flush();
+                assertTrue(readToEnd(peer) >= ChildServers.OWED_BYTES);
+            }
+            assertEnds(child, 5);
+        }
+    }
+
     @ParameterizedTest
     @ValueSource(strings = {"STREAM", "FRAMES", "ASYNC", "LOOP", "HOOK"})
     void aPeerThatIsStillOwedSomethingWhenTheProcessEndsIsReset(String way) throws Exception {

@@ -5,6 +5,7 @@ import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
+import java.util.function.BooleanSupplier;
 
 /**
  * What a runtime does while the virtual machine exits: it waits until what the program has written is sent, for a bounded
@@ -21,7 +22,8 @@ final class ExitFlush implements Runnable {
     private final int millis;
     private final Thread hook = new Thread(null, this, "np-exit-flush", 0, false);
     private final Queue<Debt> debts = new ConcurrentLinkedQueue<>();
-    private volatile boolean begun;
+    /** When the whole exit's time for output is over. Null before the exit. */
+    private volatile Deadline sending;
 
     /** What a connection has to have sent: what is written later does not count. */
     private record Debt(NativeConnection connection, long sentBytes) {
@@ -46,8 +48,8 @@ final class ExitFlush implements Runnable {
         try {
             Runtime.getRuntime().addShutdownHook(hook);
         } catch (IllegalStateException exiting) {
-            // Nothing is written yet.
-            return;
+            // Nothing is written yet, and no hook will wait for what is: the writes do.
+            sending = Deadline.after(millis);
         }
     }
 
@@ -62,19 +64,21 @@ final class ExitFlush implements Runnable {
 
     @Override
     public void run() {
-        begun = true;
+        Deadline hearing = Deadline.after(HEARING_MILLIS);
+        sending = Deadline.after(millis);
         List<NativeLoop> loops = runtime.loops;
         for (NativeLoop loop : loops) {
-            loop.execute(() -> loop.processEnds(this::note));
+            loop.processEnds(this::note);
         }
-        Deadline hearing = Deadline.after(HEARING_MILLIS);
-        while (!loops.stream().allMatch(NativeLoop::knowsThatProcessEnds) && !hearing.isOver()) {
-            look(loops);
+        Runnable look = () -> loops.forEach(NativeLoop::standInIfItExits);
+        await(hearing, () -> loops.stream().allMatch(NativeLoop::knowsThatProcessEnds), look);
+        if (millis > 0) {
+            await(sending, () -> debts.stream().allMatch(Debt::isPaid), look);
         }
-        Deadline sending = Deadline.after(millis);
-        while (millis > 0 && !debts.stream().allMatch(Debt::isPaid) && !sending.isOver()) {
-            look(loops);
-        }
+    }
+
+    boolean isCurrent() {
+        return Thread.currentThread() == hook;
     }
 
     private void note(NativeConnection connection) {
@@ -84,9 +88,18 @@ final class ExitFlush implements Runnable {
         }
     }
 
-    private static void look(List<NativeLoop> loops) {
-        loops.forEach(NativeLoop::standInIfItExits);
-        LockSupport.parkNanos(LOOK_NANOS);
+    /** An interrupt does not end it, and is kept for what comes next. */
+    private static void await(Deadline deadline, BooleanSupplier isDone, Runnable look) {
+        boolean interrupted = false;
+        while (!isDone.getAsBoolean() && !deadline.isOver()) {
+            look.run();
+            // An interrupted thread does not park.
+            interrupted |= Thread.interrupted();
+            LockSupport.parkNanos(LOOK_NANOS);
+        }
+        if (interrupted) {
+            Thread.currentThread().interrupt();
+        }
     }
 
     /**
@@ -94,11 +107,9 @@ final class ExitFlush implements Runnable {
      * it is sent, as with a socket of the JDK.
      */
     void awaitSent(NativeConnection connection) {
-        if (begun && millis > 0 && !NativeLoop.isLoopThread()) {
-            Deadline deadline = Deadline.after(millis);
-            while (connection.output().unsentBytes() > 0 && !deadline.isOver()) {
-                LockSupport.parkNanos(LOOK_NANOS);
-            }
+        Deadline until = sending;
+        if (until != null && millis > 0 && !NativeLoop.isLoopThread()) {
+            await(until, () -> connection.output().unsentBytes() == 0, () -> {});
         }
     }
 }

@@ -210,7 +210,7 @@ public final class JdkSocket implements ISocket {
                 return inputShutdown.get() ? -1 : read;
             } catch (IOException e) {
                 IOException failure = closedOr(e);
-                if (failure instanceof SocketException reset && !closed.get()) {
+                if (broken == null && failure instanceof SocketException reset && !closed.get()) {
                     broken = reset;
                 }
                 throw failure;

@@ -76,7 +76,7 @@ public final class MarkResetInputStream extends InputStream {
     public int read() throws IOException {
         Deadline deadline = acquireTurn();
         try {
-            if (source.isInputShutdown() || position == limit && !fill(deadline)) {
+            if (source.isInputShutdown() || position == limit && !fill(orFromNow(deadline))) {
                 return -1;
             }
             int value = buffer[position++] & 0xff;
@@ -87,12 +87,20 @@ public final class MarkResetInputStream extends InputStream {
         }
     }
 
+    /** Null if there was nobody to wait for: bytes that are read ahead need no deadline. */
     private Deadline acquireTurn() throws SocketTimeoutException {
+        if (lock.tryLock()) {
+            return null;
+        }
         Deadline deadline = source.deadline();
         if (!deadline.acquire(lock)) {
             throw new SocketTimeoutException("Read timed out");
         }
         return deadline;
+    }
+
+    private Deadline orFromNow(Deadline deadline) {
+        return deadline == null ? source.deadline() : deadline;
     }
 
     @Override
@@ -108,9 +116,9 @@ public final class MarkResetInputStream extends InputStream {
             }
             if (position == limit) {
                 if (mark == NO_MARK && length >= READ_AHEAD) {
-                    return source.read(bytes, offset, length, deadline);
+                    return source.read(bytes, offset, length, orFromNow(deadline));
                 }
-                if (!fill(deadline)) {
+                if (!fill(orFromNow(deadline))) {
                     return -1;
                 }
             }

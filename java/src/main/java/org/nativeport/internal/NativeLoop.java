@@ -95,7 +95,9 @@ public final class NativeLoop implements Runnable {
 
     private NativeConnection[] connections = new NativeConnection[64];
 
-    /** The virtual machine exits, and the connections were told so. On this loop's thread. */
+    /** Set when the virtual machine exits: who is to be shown each connection. */
+    private volatile Consumer<NativeConnection> exitVisitor;
+    /** The connections were told so. Of this loop's thread, or of the one that stands in for it. */
     private boolean processEnds;
     /** The native loop has heard of it too. */
     private volatile boolean knowsThatProcessEnds;
@@ -247,6 +249,7 @@ public final class NativeLoop implements Runnable {
 
     private boolean turn() {
         runTasks();
+        hearOfExit();
         tellUntold();
         boolean looks = runtime.hasStopping() || untold.get() != null;
         int count = Native.loopPoll(id, looks ? LOOK_MS : -1);
@@ -292,15 +295,27 @@ public final class NativeLoop implements Runnable {
 
     // --------------------------------------------------------- end of process
 
-    /** The virtual machine exits: output that is not sent by then makes the end a reset. Each connection is shown. */
-    void processEnds(Consumer<NativeConnection> connectionIs) {
+    /**
+     * The virtual machine exits: output that is not sent by then makes the end a reset. Each connection is shown, soon,
+     * on this loop's thread. No task: who stands in for that thread runs none.
+     */
+    void processEnds(Consumer<NativeConnection> visitor) {
+        exitVisitor = visitor;
+        wake();
+    }
+
+    private void hearOfExit() {
+        Consumer<NativeConnection> visitor = exitVisitor;
+        if (visitor == null || processEnds) {
+            return;
+        }
         processEnds = true;
         for (NativeConnection connection : connections) {
             if (connection != null) {
                 // If a handler exits the machine, it may have written before.
                 connection.output().sendGathered();
                 Native.connControl(connection.id, Native.PROCESS_ENDS);
-                connectionIs.accept(connection);
+                visitor.accept(connection);
             }
         }
     }
@@ -319,14 +334,29 @@ public final class NativeLoop implements Runnable {
         }
     }
 
+    /** Runs nothing of the program, which may hang: no tasks, no callbacks. */
     private void standIn() {
-        runTasks();
-        int count = Native.loopPoll(id, 0);
-        noteHeard();
-        for (int i = 0; i < count; i++) {
-            if (output.getInt(i * RECORD) == WRITABLE) {
-                handle(i * RECORD);
+        hearOfExit();
+        boolean hasMore = true;
+        while (hasMore) {
+            // The native must hear of what waits here: with an empty queue it lets the connection end in order.
+            hasMore = false;
+            int count = Native.loopPoll(id, 0);
+            noteHeard();
+            for (int i = 0; i < count; i++) {
+                if (output.getInt(i * RECORD) == WRITABLE) {
+                    hasMore = true;
+                    sendMore(i * RECORD);
+                }
             }
+        }
+    }
+
+    private void sendMore(int at) {
+        try {
+            handle(at);
+        } catch (Throwable failure) {
+            recordFailed(at, failure);
         }
     }
 

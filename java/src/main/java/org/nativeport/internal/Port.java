@@ -134,18 +134,22 @@ public final class Port {
     List<X509Certificate> certificates() {
         List<X509Certificate> known = certificates;
         if (known == null) {
+            Answer answer = new Answer(Native.listenerCertificates(id));
+            if (answer.status != Status.OK) {
+                // For lack of memory, perhaps: they are asked for again.
+                return List.of();
+            }
             // Several threads may read them at once.
-            certificates = known = readCertificates();
+            certificates = known = read(answer);
         }
         return known;
     }
 
-    private List<X509Certificate> readCertificates() {
-        Answer answer = new Answer(Native.listenerCertificates(id));
+    private static List<X509Certificate> read(Answer answer) {
         List<X509Certificate> all = new ArrayList<>();
         try {
             CertificateFactory factory = CertificateFactory.getInstance("X.509");
-            while (answer.status == Status.OK && answer.hasMore()) {
+            while (answer.hasMore()) {
                 all.add((X509Certificate) factory.generateCertificate(new ByteArrayInputStream(answer.array())));
             }
         } catch (CertificateException foreign) {

@@ -176,6 +176,13 @@ public final class RuntimeCore {
 
     /** What somebody waits for: on this thread rather than not at all. */
     void callbackOrHere(Runnable task) {
+        if (exit.isCurrent()) {
+            // The exit must not hang in code of the program, be it that of its executor.
+            Thread own = new Thread(null, () -> callbackOrHere(task), "np-exit-callback", 0, false);
+            own.setDaemon(true);
+            own.start();
+            return;
+        }
         if (!callback(task)) {
             task.run();
         }
