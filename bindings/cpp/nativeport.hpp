@@ -414,7 +414,7 @@ private:
 
 /**
  * NP_FRAME_ flags. A std::size_t does not become flags: it is the length of something. A length
- * that is an int or a std::uint32_t does, and the send answers NP_ERR_ARGUMENT.
+ * that is an int or a std::uint32_t does: from 4 on the send answers NP_ERR_ARGUMENT.
  */
 class frame_flags {
 public:
