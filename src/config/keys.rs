@@ -187,7 +187,7 @@ const RUNTIME: &[Key] = keys! {
     "logLevel", built, Kind::Choice(&["off", "error", "warn", "info", "debug"]), Text("info"), "the least important records that are made";
     "accepterPriority", built, Kind::Choice(&["normal", "raised"]), Text("normal"), "`raised` is best effort";
     "callbackThreads", built, Kind::Choice(&["platform", "virtual"]), Text("platform"), "threads for the callbacks of Java; `virtual` needs JDK 21 or later, and differs in [interrupts and pinning](java-sockets.md#threads-of-callbacks)";
-    "exitFlush", built, TIME_OR_OFF, Text("2s"), "of Java: when the JVM exits, so long it waits until what was written is sent; 0 = it does not wait";
+    "exitFlush", built, TIME_OR_OFF, Text("2s"), "of Java: when the JVM exits, how long it waits at most until what was written is sent; 0 = it waits for no output";
 };
 
 const PORT: &[Key] = keys! {
