@@ -18,8 +18,7 @@ use std::{fs, str};
 use support::{frame, framed, read_frame, tls_framed};
 
 const STANDARDS: [&str; 2] = ["c++17", "c++20"];
-const SANITIZERS: [&str; 4] =
-    ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+const SANITIZERS: [&str; 3] = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
 
 /// The compilers that are installed; those that are not are told of.
 fn compilers() -> impl Iterator<Item = &'static str> {
