@@ -36,9 +36,9 @@
  *             in code of his own, and so his exceptions too.
  *             With -fno-exceptions nothing throws: an owner keeps its first failure(), and its
  *             further calls for setting up do nothing; config::get and what gives a name answer
- *             nothing or an empty text, and config::check a finding. The owners that are made
- *             from it have the same failure(), so that the one of a listener tells whether all
- *             went well. Such code has types of its own: it cannot share functions that take a
+ *             nothing or an empty text, and config::check a finding. An owner that is made
+ *             from it takes over its failure(): ask the listener, which is made last.
+ *             Such code has types of its own: it cannot share functions that take a
  *             connection with code that is compiled with exceptions.
  * Threads     As in nativeport.h: any call from any thread. Callbacks of one connection never
  *             overlap; those of different ones may, and they share their handler.
@@ -362,7 +362,7 @@ public:
     bytes_view(const Container &container) noexcept
         : bytes_view(container.data(), container.size()) {}
 
-    /** A text up to its first NUL: what stands behind it in an array is not meant. */
+    /** A text, up to its first NUL. What stands behind that in an array is not sent. */
     template <std::size_t Size>
     bytes_view(const char (&text)[Size]) noexcept : bytes_view(text, ::strnlen(text, Size)) {}
     template <typename Byte, std::size_t Size,
@@ -888,8 +888,8 @@ template <typename T, typename Namesake> struct with_namesake : T, Namesake {};
 
 /**
  * Whether T has the name of this member. Nothing can be derived from final classes, unions and
- * classes whose destructor is not public: there, only what is public, and neither overloaded nor a
- * template, is found.
+ * classes whose destructor is not public. Of these only a public name is found, and none that is
+ * overloaded or a template.
  */
 template <typename Member, typename T> constexpr bool is_named() {
     if constexpr (std::is_class_v<T> && !std::is_final_v<T> && std::is_destructible_v<T>)
@@ -1001,9 +1001,9 @@ NATIVEPORT_CONSTANT(half_close)
  * that is empty now is never called, also if it is assigned later. A public
  * `static constexpr bool inbox = true` gives the connections an inbox; half_close works the same.
  *
- * A member of such a name that cannot be called does not compile. In final classes, unions and
- * classes whose destructor is not public, those that are private, overloaded or templates are
- * ignored without a word. A class with `virtual ~T() final` must be final itself.
+ * A member of such a name that cannot be called does not compile. Three kinds of types are not
+ * checked for that: final classes, unions, and classes whose destructor is not public. There a
+ * private member, and overloads or a template of which none fits, are ignored without a word. A class with `virtual ~T() final` must be final itself.
  */
 template <typename T> handler handler_of(std::shared_ptr<T> object) {
     constexpr bool inbox = detail::inbox_constant::of<T>();
