@@ -234,8 +234,6 @@ fn those_over_are_reset(accepters: u32, descriptors: u64) {
         .partition(|(inside, _)| *inside);
     assert!(inside.len() > 15 && outside.len() >= 20, "{} {}", inside.len(), outside.len());
     inside.iter_mut().for_each(|(_, client)| echoes(client));
-    // The shortage lasts: nobody spins, and still nobody hangs.
-    host.assert_accepter_backs_off();
     // While one of those over held a descriptor, there was one less for the others: who comes later gets it.
     loop {
         let mut client = connect(host.address());
@@ -244,6 +242,8 @@ fn those_over_are_reset(accepters: u32, descriptors: u64) {
         }
         inside.push((true, client));
     }
+    // Now all are taken, and the shortage lasts: nobody spins, and still nobody hangs.
+    host.assert_accepter_backs_off();
     let refused = outside.len() as i64 + 1;
     host.wait_for("the count of those over", |stats| stats["no_descriptors"] == refused);
     host.wait_for("a complaint", |stats| stats["complaints"] >= 1);
