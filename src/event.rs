@@ -5,8 +5,31 @@
 //! `Admit`? `Opened` (`Frames` | `Data` | `Writable`)* `End`? `Closed`. A connection
 //! whose handle was shown by `Admit` or `Opened` gets exactly one `Closed`, last.
 
-use crate::handles::Conn;
 use crate::status::CloseReason;
+
+/// A connection, as a small value that may be copied, stored and outlive it: its handle. The calls
+/// about it are in [`handles`](crate::handles).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Conn(u64);
+
+impl Conn {
+    /// A handle from its number; any number may be tried.
+    pub const fn from_raw(raw: u64) -> Conn {
+        Conn(raw)
+    }
+
+    /// The number.
+    pub const fn raw(self) -> u64 {
+        self.0
+    }
+}
+
+/// How a frame is sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SendFlags {
+    /// Send it raw even if the port compresses.
+    pub no_compress: bool,
+}
 
 /// What a connection is, by its first byte.
 #[repr(u8)]
@@ -102,6 +125,13 @@ pub trait Handler: Send + Sync {
     /// True: `Frames` and `Data` are not told; what they hold waits in the connection's inbox
     /// for [`Conn::recv_frame`] and [`Conn::recv_bytes`].
     fn wants_inbox(&self) -> bool {
+        false
+    }
+
+    /// True: this is code of the library. It is called on the connection's loop whoever consumes
+    /// the events of its runtime.
+    #[doc(hidden)]
+    fn is_internal(&self) -> bool {
         false
     }
 

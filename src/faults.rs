@@ -4,106 +4,23 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use crate::base::fault::{BEFORE_THREAD, Step, THREADS};
 use crate::capi::handle::np_conn;
 use crate::capi::send::np_conn_send_frame;
+use crate::conn::handles::Conn;
 use crate::event::{Event, Handler, Protocol};
-use crate::handles::Conn;
-use crate::listener::Listener;
-use crate::polling::PollLoop;
+use crate::runtime::PollLoop;
+use crate::runtime::listener::Listener;
 use crate::runtime::{Consumer, Runtime};
 use crate::status::{CloseReason, Error, Status};
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use parking_lot::Mutex;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use support::*;
-
-/// Where a panic can be made to happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Stage {
-    Accept = 1,
-    Deal,
-    Loop,
-    Tls,
-    Identify,
-    Admit,
-    Decode,
-    Deliver,
-    Encode,
-    ForeignEncode,
-    Flush,
-    Timer,
-    Close,
-    Closed,
-}
-
-/// The stage of one port at which a panic happens, once, after some have passed.
-#[derive(Default)]
-pub(crate) struct Fault {
-    stage: AtomicU8,
-    pass: AtomicUsize,
-    last_act: Mutex<Option<Act>>,
-}
-
-/// What happens on a thread, such as what an accepter does after it has left its port.
-type Act = Box<dyn FnOnce() + Send>;
-
-impl Fault {
-    pub fn arm(&self, stage: Stage, pass: usize) {
-        self.pass.store(pass, Ordering::SeqCst);
-        self.stage.store(stage as u8, Ordering::SeqCst);
-    }
-
-    pub fn set_last_act(&self, act: impl FnOnce() + Send + 'static) {
-        *self.last_act.lock() = Some(Box::new(act));
-    }
-
-    pub fn last_act(&self) {
-        let act = self.last_act.lock().take();
-        if let Some(act) = act {
-            act();
-        }
-    }
-
-    pub fn strike(&self, stage: Stage) {
-        if self.stage.load(Ordering::SeqCst) != stage as u8 {
-            return;
-        }
-        let passes = |left: usize| left.checked_sub(1);
-        if self.pass.fetch_update(Ordering::SeqCst, Ordering::SeqCst, passes).is_ok() {
-            return;
-        }
-        if self.stage.swap(0, Ordering::SeqCst) == stage as u8 {
-            // Without the message of a panic that nobody expected.
-            std::panic::resume_unwind(Box::new(stage));
-        }
-    }
-}
-
-thread_local! {
-    /// The calling thread can start so many more threads.
-    static THREADS: Cell<usize> = const { Cell::new(usize::MAX) };
-    /// What happens before it starts the next one.
-    static BEFORE_THREAD: RefCell<Option<Act>> = const { RefCell::new(None) };
-}
-
-/// `NoThreads` if the calling thread is to find that there are none.
-pub(crate) fn no_thread(name: &str) -> Result<(), Error> {
-    if let Some(act) = BEFORE_THREAD.take() {
-        act();
-    }
-    let left = THREADS.get();
-    if left == 0 {
-        return Err(Error::new(Status::NoThreads, format!("starting the thread {name}")));
-    }
-    THREADS.set(left - usize::from(left < usize::MAX));
-    Ok(())
-}
 
 /// Echoes with functions of the C API, asks itself for admission, counts.
 #[derive(Default)]
@@ -197,7 +114,7 @@ fn internal(scene: &Scene) -> u64 {
 }
 
 /// A panic there ends a connection with `internal`, and the others go on.
-fn ends_one_connection(stage: Stage) {
+fn ends_one_connection(stage: Step) {
     let scene = scene(1);
     let mut bystander = framed(scene.healthy.addresses()[0]);
     scene.listener.arm(stage, 0);
@@ -223,7 +140,7 @@ fn ends_one_connection(stage: Stage) {
     let told = |count: &AtomicUsize| count.load(Ordering::SeqCst);
     let Counting { opened, closed, .. } = &*scene.handler;
     // One that has met its end at admission was asked about and not opened.
-    let unopened = usize::from(stage == Stage::Admit);
+    let unopened = usize::from(stage == Step::Admit);
     assert_eq!(told(closed), told(opened) + unopened, "{stage:?}");
     assert!(scene.runtime.connections().is_empty());
     assert_eq!(Arc::strong_count(&scene.handler), 1, "{stage:?}: the handler was let go");
@@ -231,8 +148,8 @@ fn ends_one_connection(stage: Stage) {
 
 #[test]
 fn a_defect_while_accepting_ends_that_connection() {
-    ends_one_connection(Stage::Accept);
-    ends_one_connection(Stage::Deal);
+    ends_one_connection(Step::Accept);
+    ends_one_connection(Step::Deal);
 }
 
 #[test]
@@ -240,7 +157,7 @@ fn a_defect_while_accepting_costs_those_who_came_together_nothing() {
     let scene = scene(1);
     scene.listener.pause().unwrap();
     let clients: Vec<TcpStream> = (0..10).map(|_| connect(scene.address)).collect();
-    scene.listener.arm(Stage::Accept, 5);
+    scene.listener.arm(Step::Accept, 5);
     scene.listener.resume().unwrap();
     let served = clients
         .into_iter()
@@ -254,48 +171,48 @@ fn a_defect_while_accepting_costs_those_who_came_together_nothing() {
 
 #[test]
 fn a_defect_in_a_tls_handshake_ends_that_connection() {
-    ends_one_connection(Stage::Tls);
+    ends_one_connection(Step::Tls);
 }
 
 #[test]
 fn a_defect_while_identifying_ends_that_connection() {
-    ends_one_connection(Stage::Identify);
+    ends_one_connection(Step::Identify);
 }
 
 #[test]
 fn a_defect_while_admitting_ends_that_connection() {
-    ends_one_connection(Stage::Admit);
+    ends_one_connection(Step::Admit);
 }
 
 #[test]
 fn a_defect_while_decoding_ends_that_connection() {
-    ends_one_connection(Stage::Decode);
+    ends_one_connection(Step::Decode);
 }
 
 #[test]
 fn a_defect_while_delivering_ends_that_connection() {
-    ends_one_connection(Stage::Deliver);
+    ends_one_connection(Step::Deliver);
 }
 
 #[test]
 fn a_defect_in_a_send_ends_that_connection_and_the_call_answers_panic() {
-    ends_one_connection(Stage::Encode);
-    ends_one_connection(Stage::ForeignEncode);
+    ends_one_connection(Step::Encode);
+    ends_one_connection(Step::ForeignEncode);
 }
 
 #[test]
 fn a_defect_while_flushing_ends_that_connection() {
-    ends_one_connection(Stage::Flush);
+    ends_one_connection(Step::Flush);
 }
 
 #[test]
 fn a_defect_at_a_deadline_ends_that_connection() {
-    ends_one_connection(Stage::Timer);
+    ends_one_connection(Step::Timer);
 }
 
 #[test]
 fn a_defect_while_closing_ends_that_connection_once() {
-    ends_one_connection(Stage::Close);
+    ends_one_connection(Step::Close);
 }
 
 #[test]
@@ -303,7 +220,7 @@ fn a_defect_after_the_end_was_told_tells_it_no_second_time() {
     let scene = scene(1);
     let mut bystander = framed(scene.address);
     let client = framed(scene.address);
-    scene.listener.arm(Stage::Closed, 0);
+    scene.listener.arm(Step::Closed, 0);
     drop(client);
     wait_until("the end", || scene.listener.stats().closes.iter().sum::<u64>() == 1);
     echoes(&mut bystander);
@@ -324,7 +241,7 @@ fn a_defect_of_a_loop_itself_ends_its_connections_and_the_other_loops_go_on() {
     let handler = Arc::new(Counting::default());
     plain.on(Protocol::Client, handler.clone()).unwrap();
     plain.start().unwrap();
-    plain.arm(Stage::Loop, 0);
+    plain.arm(Step::Loop, 0);
     let mut struck = connect(plain.addresses()[0]);
     let _ = struck.write_all(&[1]);
     assert_ends_without_a_byte(&mut struck);
@@ -362,7 +279,7 @@ fn a_polled_loop_that_a_defect_has_ended_tells_its_ends_and_then_that_it_is_over
     while listener.stats().opened[Protocol::Client.index()] == 0 {
         polled.poll(64, Some(1000), |batch| batch.for_each(drop)).unwrap();
     }
-    listener.arm(Stage::Loop, 0);
+    listener.arm(Step::Loop, 0);
     let _struck = connect(listener.addresses()[0]);
     let mut rounds = 0;
     while polled.poll(64, Some(1000), |batch| batch.for_each(drop)).is_ok() {
@@ -397,7 +314,7 @@ fn a_loop_that_has_ended_takes_no_newcomers_whatever_the_others_do() {
     listener.on(Protocol::Client, Arc::new(Waiting(waits, goes_on))).unwrap();
     listener.start().unwrap();
     let address = listener.addresses()[0];
-    listener.arm(Stage::Loop, 0);
+    listener.arm(Step::Loop, 0);
     assert_ends_without_a_byte(&mut connect(address));
     // The other one is held up, and has as many newcomers as it may have.
     let mut held = framed(address);
@@ -413,7 +330,7 @@ fn a_loop_that_has_ended_takes_no_newcomers_whatever_the_others_do() {
         assert_eq!(read_exact(client, 1), [1]);
     }
     // The last one ends too: nobody is left to wait for what does not come.
-    listener.arm(Stage::Loop, 0);
+    listener.arm(Step::Loop, 0);
     for _ in 0..200 {
         assert_ends_without_a_byte(&mut connect(address));
     }
@@ -466,7 +383,7 @@ fn a_last_destructor_of_the_host_on_an_accepter_delays_only_who_waits_for_that_t
     scene.healthy.stop(0).unwrap();
     let other = scene.healthy.wait(Some(PATIENCE.as_millis() as u64));
     let looked = [0, 1].map(|ms| scene.listener.wait(Some(ms)).map_err(|error| error.status));
-    let in_callback = crate::dispatch::guarded(|| {
+    let in_callback = crate::base::host::guarded(|| {
         [Some(0), None].map(|ms| scene.listener.wait(ms).map_err(|error| error.status))
     });
     go_on.send(()).unwrap();

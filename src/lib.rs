@@ -29,22 +29,18 @@ extern crate self as nativeport;
 pub mod capi;
 pub mod config;
 pub mod event;
-pub mod handles;
-pub mod listener;
-pub mod log;
-pub mod runtime;
-pub mod stats;
 pub mod status;
 pub mod tls;
 
+// The public names of what lies deeper.
+pub use base::log;
+pub use conn::handles;
+pub use runtime::{listener, poll_loop as polling, stats};
+
 mod accept;
-mod bind;
-mod budget;
-mod buffers;
+mod base;
 mod conn;
-mod descriptors;
-mod dispatch;
-mod expiry;
+mod consumer;
 #[cfg(test)]
 mod faults;
 mod frame;
@@ -52,24 +48,13 @@ mod frame;
 pub mod fuzzing;
 #[cfg(all(test, not(fuzzing)))]
 mod fuzzing;
-mod identify;
-mod inbox;
-mod mailbox;
-mod memory;
+mod limits;
 #[cfg(all(test, shuttle))]
 mod models;
-#[cfg(all(feature = "pages", target_os = "linux", not(miri)))]
-mod pages;
-pub mod polling;
-mod queue;
+mod net;
+mod port;
 mod reactor;
-mod send;
-mod shared;
-mod shown;
+pub mod runtime;
 #[cfg(any(test, fuzzing))]
 #[cfg_attr(fuzzing, allow(dead_code))]
 mod simulation;
-mod sync;
-mod sys;
-mod waiting;
-mod workers;

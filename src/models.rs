@@ -4,19 +4,22 @@
 //! Where there are few schedules all of them are tried, otherwise thousands by chance. Memory
 //! orders are not modelled: every step is seen by all threads at once.
 
+use crate::accept::admit;
+use crate::base::life::Life;
+use crate::base::sync::channel::Receiver;
 use crate::config::Config;
+use crate::conn::door::{Control, Door};
+use crate::conn::handles::{Conn, Table};
+use crate::conn::output::{Op, Output};
+use crate::conn::shared::{Birth, Shared, State};
+use crate::consumer::{Consumer, Delivery, Put};
 use crate::event::{Event, Handler, Protocol};
-use crate::handles::{Conn, Table};
-use crate::listener::Port;
-use crate::mailbox::Letter;
+use crate::net::transport::{Transport, Wire};
+use crate::port::Port;
+use crate::port::commons::Clock;
 use crate::reactor::WAKE;
-use crate::reactor::door::{Control, Door};
-use crate::reactor::transport::{Transport, Wire};
-use crate::runtime::{Clock, Consumer, Core, Life};
-use crate::send::{Op, Outbound};
-use crate::shared::{Birth, Shared, State};
+use crate::runtime::Core;
 use crate::status::Status;
-use crate::sync::channel::Receiver;
 use mio::{Events, Poll};
 use shuttle::sync::atomic::{AtomicUsize, Ordering};
 use shuttle::thread;
@@ -170,12 +173,11 @@ fn scene_of(consumer: Consumer) -> Scene {
     let (settings, _) = config.resolve();
     let now = Arc::new(std::sync::atomic::AtomicU64::new(1000));
     let (core, _) = Core::assemble(&settings.runtime, consumer, Clock::Simulated(now)).unwrap();
-    let port = Port::new(core.clone(), settings.ports.into_iter().next().unwrap(), 0).unwrap();
-    let port = Arc::new(port);
-    port.simulate_start();
+    let port = core.make_port(settings.ports.into_iter().next().unwrap(), 0).unwrap();
+    core.simulate_start(&port);
     let poll = Poll::new().unwrap();
     let waker = mio::Waker::new(poll.registry(), WAKE).unwrap();
-    let (door, receiver) = Door::new(crate::reactor::door::Role::Io, waker);
+    let (door, receiver) = Door::new(crate::conn::door::Role::Io, waker);
     Scene { core, port, door, receiver, poll }
 }
 
@@ -183,7 +185,7 @@ impl Drop for Scene {
     fn drop(&mut self) {
         // A running port and its core hold one another.
         if !std::thread::panicking() {
-            self.port.stop(0);
+            self.core.stop_port(&self.port, 0);
         }
     }
 }
@@ -212,7 +214,7 @@ fn door() {
         while receiver.try_recv().is_ok() {
             taken += 1;
         }
-        if door.fall_asleep(receiver) && !is_woken(poll) {
+        if door.fall_asleep(|| receiver.is_empty()) && !is_woken(poll) {
             // It sleeps from here on; who sends now has to wake it.
             senders.into_iter().for_each(|sender| sender.join().unwrap());
             assert!(receiver.is_empty() || is_woken(poll), "it sleeps with a message");
@@ -253,7 +255,7 @@ impl Wire for Full {
     }
 }
 
-fn shared(scene: &Scene) -> (Arc<Shared>, Outbound) {
+fn shared(scene: &Scene) -> (Arc<Shared>, Output) {
     let peer = SocketAddr::from(([10, 0, 0, 1], 1));
     let shared = Shared::new(
         1 << 32,
@@ -267,11 +269,10 @@ fn shared(scene: &Scene) -> (Arc<Shared>, Outbound) {
             local: peer,
             accepted_ms: 1000,
             tls: None,
-            has_mailbox: scene.core.workers.is_some(),
-            has_inbox: false,
+            delivery: Delivery::new(scene.core.commons.consumer, &Reader::default()),
         },
     );
-    let mut out = Outbound::new(scene.port.clone(), Transport::Simulated(Box::new(Full)), 1000);
+    let mut out = Output::new(scene.port.clone(), Transport::Simulated(Box::new(Full)), 1000);
     out.shared = Some(shared.clone());
     (shared, out)
 }
@@ -348,7 +349,7 @@ fn announcements() {
             }
         })
     };
-    let look = |out: &mut Outbound| {
+    let look = |out: &mut Output| {
         while let Ok(control) = scene.receiver.try_recv() {
             assert!(matches!(control, Control::Dirty(_)));
             out.merge_foreign();
@@ -381,19 +382,19 @@ fn stop() {
     let (core, port) = (&scene.core, &scene.port);
     let peer = SocketAddr::from(([10, 0, 0, 1], 1));
     let mut threads: Vec<_> = (0..2)
-        .map(|_| port.admit(Transport::Simulated(Box::new(Full)), peer).unwrap())
+        .map(|_| admit(port, &core.loops, Transport::Simulated(Box::new(Full)), peer).unwrap())
         .map(|newcomer| thread::spawn(move || drop(newcomer)))
         .collect();
     for drain_ms in [0, 1000] {
-        let port = port.clone();
-        threads.push(thread::spawn(move || port.stop(drain_ms)));
+        let (core, port) = (core.clone(), port.clone());
+        threads.push(thread::spawn(move || core.stop_port(&port, drain_ms)));
     }
     {
         let core = core.clone();
         threads.push(thread::spawn(move || core.leave()));
     }
     threads.into_iter().for_each(|thread| thread.join().unwrap());
-    assert!(port.is_over() && core.life.is_over(), "nobody is left");
+    assert!(port.is_over() && core.commons.life.is_over(), "nobody is left");
     assert!(port.drain_deadline_ms().is_some_and(|at| at == 1000), "the shorter drain counts");
 }
 
@@ -428,7 +429,7 @@ fn mailbox() {
     let work = |shared: &Arc<Shared>, reader: &Arc<Reader>| {
         let (shared, reader) = (shared.clone(), reader.clone());
         thread::spawn(move || {
-            let pool = shared.port.core.workers.as_ref().unwrap();
+            let pool = shared.port.commons.workers.as_ref().unwrap();
             while reader.told.load(Ordering::SeqCst) < LETTERS {
                 if !pool.run_one() {
                     thread::yield_now();
@@ -444,23 +445,25 @@ fn mailbox() {
             shared.push(State::resume, Op::Resume).unwrap();
         })
     };
+    let handler: Arc<dyn Handler> = reader.clone();
     for number in 0..LETTERS as u8 {
-        shared.post(Letter::of(reader.clone(), Event::Data(&[number])).unwrap());
+        let put = shared.delivery.put(&shared, &handler, Event::Data(&[number]));
+        assert!(matches!(put, Put::Taken));
     }
-    let mut waits = !shared.is_consumed();
+    let mut waits = !shared.delivery.is_consumed();
     host.join().unwrap();
     // Turns of the loop, each because something was announced.
     while waits || reader.told.load(Ordering::SeqCst) < LETTERS {
         while let Ok(control) = scene.receiver.try_recv() {
             assert!(matches!(control, Control::Dirty(_)));
             out.merge_foreign();
-            waits = !shared.is_consumed();
+            waits = !shared.delivery.is_consumed();
         }
         thread::yield_now();
     }
     workers.into_iter().for_each(|worker| worker.join().unwrap());
-    assert!(shared.is_consumed());
-    assert_eq!(shared.waiting_bytes(), 0);
+    assert!(shared.delivery.is_consumed());
+    assert_eq!(shared.delivery.waiting_bytes(), 0);
 }
 
 #[test]

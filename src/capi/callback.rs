@@ -14,8 +14,8 @@ use super::handler::{
     NP_HANDLER_HALF_CLOSE, NP_HANDLER_INBOX, np_admission, np_close_info, np_handler,
 };
 use super::owned::Owned;
+use crate::conn::handles::Conn;
 use crate::event::{CloseInfo, Event, Frames, Handler};
-use crate::handles::Conn;
 
 /// A `np_handler` as the core calls it.
 pub(super) struct TableHandler {

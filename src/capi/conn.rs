@@ -14,7 +14,7 @@ use super::ptr::{self, Place};
 use super::runtime::limit;
 use super::sized::{Output, Sized32};
 use super::status::np_status;
-use crate::handles::ConnInfo;
+use crate::conn::handles::ConnInfo;
 
 /// What is known about a connection. Set struct_size (NP_CONN_INFO_INIT does). The texts
 /// are empty where they do not apply.

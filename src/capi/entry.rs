@@ -9,10 +9,10 @@
 
 use super::handle::np_conn;
 use super::status::{np_error, np_status};
-use crate::dispatch::caught;
-use crate::runtime::IN_FORKED_CHILD;
+use crate::base::host::caught;
+use crate::base::life::IN_FORKED_CHILD;
+use crate::base::sys::is_forked_child;
 use crate::status::{Error, Status};
-use crate::sys::is_forked_child;
 
 /// For functions whose status says everything.
 pub(super) fn status(body: impl FnOnce() -> Result<(), Status>) -> np_status {

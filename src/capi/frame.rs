@@ -7,8 +7,8 @@ use std::ptr::null;
 use super::entry;
 use super::ptr::{self, Place, Refused};
 use super::status::np_status;
+use crate::conn::handles::SendFlags;
 use crate::frame::MAX_PAYLOAD_BYTES;
-use crate::handles::SendFlags;
 use crate::status::Status;
 
 /// The frame came compressed; its data is inflated already. Ignored when sending.

@@ -7,8 +7,8 @@ use std::ffi::{c_char, c_void};
 use std::net::{IpAddr, SocketAddr};
 
 use super::ptr;
-use crate::bind::without_port;
-use crate::handles::Conn;
+use crate::conn::handles::Conn;
+use crate::net::bind::without_port;
 
 /// A connection: a number, not a pointer. It may be copied and kept at will, and any value
 /// whatever may be passed at any time: one that has ended answers NP_ERR_CLOSED, one that

@@ -15,8 +15,8 @@ use super::ptr::{self, Place};
 use super::runtime::{limit, np_runtime};
 use super::sized;
 use super::status::{np_error, np_status};
-use crate::dispatch;
-use crate::listener::Listener;
+use crate::base::host;
+use crate::runtime::listener::Listener;
 use crate::status::Status;
 
 /// One port that is listened on.
@@ -256,7 +256,7 @@ pub unsafe extern "C" fn np_listener_free(listener: *mut np_listener) -> np_stat
         if listener.is_null() {
             return Ok(());
         }
-        if dispatch::in_callback() {
+        if host::in_callback() {
             return Err(Status::InCallback);
         }
         // SAFETY: np_listener_new made it with Box, and the caller gives it back. The

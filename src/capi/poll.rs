@@ -17,7 +17,7 @@ use super::handler::np_close_info;
 use super::ptr::{self, Place, Refused};
 use super::runtime::{limit, np_log_record, np_runtime};
 use super::status::{np_error, np_status};
-use crate::polling::{Batch, PollLoop, PolledFrame, What};
+use crate::runtime::poll_loop::{Batch, PollLoop, PolledFrame, What};
 use crate::status::{Error, Status};
 
 /// One loop of a runtime with NP_CONSUMER_POLL: the host's thread that polls it moves the
@@ -313,7 +313,7 @@ pub unsafe extern "C" fn np_loop_poll(
             ptr::slice_mut(events.cast::<std::mem::MaybeUninit<np_event>>(), capacity, "events")?;
             (ptr::reference(r#loop, "loop")?, Place::new(count, "count")?)
         };
-        if crate::dispatch::in_callback() {
+        if crate::base::host::in_callback() {
             return Err(Status::InCallback);
         }
         let count = polled.inner.poll(capacity, limit(timeout_ms), |batch| {

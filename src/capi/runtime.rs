@@ -10,8 +10,8 @@ use super::handle::{NP_FOREVER, np_conn, np_destroy_fn};
 use super::owned::Owned;
 use super::ptr::{self, Place, Refused};
 use super::status::{np_error, np_status};
-use crate::dispatch;
-use crate::log::{Level, Record, Sink};
+use crate::base::host;
+use crate::base::log::{Level, Record, Sink};
 use crate::runtime::{Consumer, Runtime};
 use crate::status::Status;
 
@@ -240,7 +240,7 @@ pub unsafe extern "C" fn np_runtime_free(runtime: *mut np_runtime) -> np_status 
         if runtime.is_null() {
             return Ok(());
         }
-        if dispatch::in_callback() {
+        if host::in_callback() {
             return Err(Status::InCallback);
         }
         // SAFETY: np_runtime_new made it with Box, and the caller gives it back. The

@@ -11,7 +11,7 @@ use super::runtime::np_runtime;
 use super::sized::{Output, Sized32};
 use super::status::np_status;
 use crate::event::Protocol;
-use crate::stats::Stats;
+use crate::runtime::stats::Stats;
 
 /// Size of the arrays by protocol in np_stats.
 pub const NP_STATS_PROTOCOLS: u32 = 8;

@@ -15,6 +15,7 @@ use super::source::MOST_BYTES;
 use super::values::Passage;
 use super::work::count;
 use super::{resolve, text};
+use crate::base::canary::{self, Canary};
 use crate::status::{Error, Status};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -300,8 +301,7 @@ impl Document {
     pub(super) fn index_of(&self, canonical: &str) -> Option<usize> {
         count(canonical.len());
         let wanted = fold(canonical);
-        #[cfg(any(test, fuzzing))]
-        if crate::simulation::canary(crate::simulation::Canary::SearchedNames) {
+        if canary::is_on(Canary::SearchedNames) {
             return self.sections.iter().position(|section| {
                 // A copy of the name.
                 count(section.canonical.len() + 32);

@@ -4,7 +4,7 @@
 
 use super::finding::{Finding, Origin, Severity};
 use super::settings::{AlpnMismatch, KeyPermissions, TlsSettings, TlsVersion};
-use crate::expiry;
+use crate::tls::expiry;
 use crate::tls::{self, Acceptor, LoadError, TlsOptions, Version};
 
 /// Makes what a TLS section describes, with warnings; those of dates are about this second of the

@@ -260,7 +260,7 @@ impl Config {
             if !seen.insert(Arc::as_ptr(tls)) || findings.has_error(&tls.section) {
                 continue;
             }
-            match load_tls(tls, crate::expiry::unix_now_s()) {
+            match load_tls(tls, crate::tls::expiry::unix_now_s()) {
                 Ok((_, warnings)) => {
                     warnings.into_iter().for_each(|warning| findings.push(warning))
                 }

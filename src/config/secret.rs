@@ -3,7 +3,7 @@
 //! Whether a text is a secret is judged by `shown`. A key whose name is that of a secret hides its
 //! value in any case.
 
-pub(super) use crate::shown::{begins_pem, ends_pem};
+pub(super) use crate::base::shown::{begins_pem, ends_pem};
 use std::fmt;
 use zeroize::Zeroize;
 
@@ -51,7 +51,7 @@ pub(super) fn is_secret_key(name: &str) -> bool {
 /// Whether a text holds, or may hold, a key or password.
 pub(super) fn may_be_secret(text: &str) -> bool {
     super::work::count(text.len());
-    crate::shown::may_be_secret(text)
+    crate::base::shown::may_be_secret(text)
 }
 
 #[cfg(test)]

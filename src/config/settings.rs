@@ -5,7 +5,7 @@
 //! use them.
 
 pub use super::finding::Origin;
-use crate::shown::{shown_all, shown_path};
+use crate::base::shown::{shown_all, shown_path};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;

@@ -5,7 +5,7 @@
 
 use super::says::{self, Text};
 use super::text;
-use crate::sys;
+use crate::base::sys;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::fd::AsFd;

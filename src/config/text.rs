@@ -1,8 +1,8 @@
 //! Texts of a file as messages show them: cut, without invisible characters, without secrets.
 
 use super::secret::{begins_pem, ends_pem, is_secret_key, may_be_secret};
-use crate::shown::{MOST_CHARS, cut};
-pub(super) use crate::shown::{escaped, is_invisible};
+use crate::base::shown::{MOST_CHARS, cut};
+pub(super) use crate::base::shown::{escaped, is_invisible};
 use std::borrow::Cow;
 
 /// Of names and paths that are shown whole if they can be.

@@ -1,15 +1,15 @@
 //! The way out: who ends a connection, why, and what is done before it is told.
 
-use super::{Conn, InputEnd, Phase, Turn};
-use crate::accept::Seat;
-use crate::dispatch;
+use super::output::Verdict;
+use super::shared::Shared;
+use super::{Conn, InputEnd, Phase, Turn, handles};
+use crate::base::canary::{self, Canary};
+use crate::base::fault::Step;
+use crate::base::host;
+use crate::base::log::Level;
+use crate::consumer::Put;
 use crate::event::{CloseInfo, Event, Handler, Party, Stage};
-use crate::handles;
-use crate::log::Level;
-use crate::mailbox::Letter;
-use crate::polling;
-use crate::send::Verdict;
-use crate::shared::Shared;
+use crate::port::seat::Seat;
 use crate::status::CloseReason;
 use crate::tls::TlsError;
 use std::io;
@@ -45,7 +45,7 @@ pub(super) struct Ending {
 
 /// What a connection gives back when its closed event has been consumed: the host's data, its
 /// handle, its handler, and last its place in the port.
-pub(crate) struct Parting {
+pub(super) struct Parting {
     shared: Option<Arc<Shared>>,
     handler: Option<Arc<dyn Handler>>,
     seat: Option<Seat>,
@@ -59,14 +59,14 @@ impl Drop for Parting {
                 slot.ended = true;
                 slot.data.take()
             };
-            dispatch::guarded(move || drop(data));
+            host::guarded(move || drop(data));
             handles::remove(shared.id);
             shared.has_told_all();
         }
         // The handler may be the last owner of the host's data: released before anyone
         // is told that this connection is gone.
         let handler = self.handler.take();
-        dispatch::guarded(move || drop(handler));
+        host::guarded(move || drop(handler));
         self.seat = None;
     }
 }
@@ -153,8 +153,8 @@ impl Conn {
                 let _ = shared.state.fail();
             }
         }
-        if let Some(inbox) = shared.as_ref().and_then(|shared| shared.inbox.as_ref()) {
-            inbox.end();
+        if let Some(shared) = &shared {
+            shared.delivery.input_ends();
         }
         match &mut self.phase {
             Phase::Closing(present) => {
@@ -177,8 +177,8 @@ impl Conn {
             }
             // Its time is over: what the host has not taken by now is not waited for.
             Phase::Parted(_) => {
-                if let Some(inbox) = shared.as_ref().and_then(|shared| shared.inbox.as_ref()) {
-                    inbox.discard();
+                if let Some(shared) = &shared {
+                    shared.delivery.discard();
                 }
             }
             Phase::Lingering { .. } | Phase::Gone => {}
@@ -197,11 +197,11 @@ impl Conn {
         {
             return false;
         }
-        self.is_told_now() || !shared.is_consumed()
+        !shared.delivery.is_consumed()
     }
 
     fn has_shown_end(&self) -> bool {
-        self.out_ref().shared.as_ref().is_some_and(|shared| shared.has_shown_end())
+        self.out_ref().shared.as_ref().is_some_and(|shared| shared.delivery.has_shown_end())
     }
 
     /// The runtime or the listener stops: unidentified connections end at once, all others
@@ -324,10 +324,8 @@ impl Conn {
                     // Without close_notify anybody on the way may have cut it: that is no end, unless
                     // the port says so.
                     self.end_told = true;
-                    if let Some(inbox) =
-                        self.out().shared.as_ref().and_then(|shared| shared.inbox.as_ref())
-                    {
-                        inbox.end();
+                    if let Some(shared) = &self.out().shared {
+                        shared.delivery.input_ends();
                     }
                     self.deliver(Event::End);
                 } else {
@@ -403,11 +401,10 @@ impl Conn {
         let lingers = cut == Cut::AfterFlush && self.input_end.is_none() && answered;
         let info = self.conclude(turn, ending);
         let shared = self.out().shared.clone();
-        let inbox = shared.as_ref().and_then(|shared| shared.inbox.as_ref());
         if self.shown
-            && let (Some(shared), Some(inbox)) = (&shared, inbox)
+            && let Some(shared) = &shared
             && !shared.state.is_muted()
-            && !inbox.is_empty()
+            && shared.delivery.has_untaken()
         {
             // The descriptor is given back at once; the host takes what has arrived.
             self.out().close_socket();
@@ -431,9 +428,8 @@ impl Conn {
     pub(super) fn parted_step(&mut self) {
         let Phase::Parted(info) = &self.phase else { return };
         let shared = self.out_ref().shared.as_ref();
-        let waits = shared.is_some_and(|shared| {
-            !shared.state.is_muted() && shared.inbox.as_ref().is_some_and(|inbox| !inbox.is_empty())
-        });
+        let waits =
+            shared.is_some_and(|shared| !shared.state.is_muted() && shared.delivery.has_untaken());
         if !waits {
             let info = (**info).clone();
             self.tell_closed(info);
@@ -469,8 +465,7 @@ impl Conn {
             duration_ms: turn.now_ms.saturating_sub(self.accepted_ms),
             text: ending.text,
         };
-        #[cfg(test)]
-        self.port.fault.strike(crate::faults::Stage::Close);
+        self.port.fault.strike(Step::Close);
         let counters = &self.port.counters(turn.loop_index);
         let is_new = self.seat.as_mut().is_some_and(|seat| seat.count(counters, info.reason));
         if let Some(protocol) = shared.as_ref().map(|shared| shared.protocol)
@@ -496,7 +491,7 @@ impl Conn {
             out.frames_out += frames;
         }
         // What the host lent is released here, by code of the host.
-        dispatch::guarded(move || drop(left));
+        host::guarded(move || drop(left));
         let unsent_bytes = unsent_bytes as u64;
         let counters = self.port.counters(counters_index);
         counters.bytes_unsent.fetch_add(unsent_bytes, Ordering::Relaxed);
@@ -505,35 +500,32 @@ impl Conn {
 
     fn tell_closed(&mut self, info: CloseInfo) {
         let shared = self.out().shared.clone();
-        if let Some(inbox) = shared.as_ref().and_then(|shared| shared.inbox.as_ref()) {
-            inbox.discard();
+        if let Some(shared) = &shared {
+            shared.delivery.discard();
         }
-        if std::mem::take(&mut self.shown) {
-            if let (Some(shared), Some(handler)) = (&shared, &self.handler)
-                && shared.mailbox.is_some()
-            {
-                let handler = handler.clone();
-                shared.post(Letter::closed(handler, info, self.part()));
-                return;
-            }
-            if self.is_polled()
-                && let Some(handler) = self.handler.clone()
-            {
-                let conn = handles::Conn::from_raw(self.out_ref().id);
-                if !polling::push_closed(conn, handler, &info, self.part()) {
-                    self.log_lost_event();
+        if std::mem::take(&mut self.shown)
+            && let (Some(shared), Some(handler)) = (&shared, self.handler.clone())
+        {
+            let part = || Box::new(self.part()) as _;
+            match shared.delivery.closed(shared, handler, &info, part) {
+                Put::Taken | Put::Failed(_) => return,
+                Put::Lost => return self.log_lost_event(),
+                Put::Call(event) => {
+                    self.call_last(event);
+                    if canary::is_on(Canary::DoubleClose) {
+                        self.call_last(Event::Closed(&info));
+                    }
                 }
-                return;
-            }
-            self.deliver(Event::Closed(&info));
-            #[cfg(any(test, fuzzing))]
-            if crate::simulation::canary(crate::simulation::Canary::DoubleClose) {
-                self.deliver(Event::Closed(&info));
             }
         }
-        #[cfg(test)]
-        self.port.fault.strike(crate::faults::Stage::Closed);
+        self.port.fault.strike(Step::Closed);
         self.let_go();
+    }
+
+    fn call_last(&mut self, event: Event<'_>) {
+        if let Some(handler) = self.handler.clone() {
+            self.call(&*handler, event);
+        }
     }
 
     /// Takes what is given back at the very end.

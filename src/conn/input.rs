@@ -1,28 +1,19 @@
 //! What arrives: through TLS, identification and framing to events.
 
 use super::end::Ending;
-use super::{Conn, InputEnd, Phase, Turn};
-use crate::accept::Seat;
+use super::identify::{Identity, identify};
+use super::output::Tls;
+use super::shared::{Birth, Shared};
+use super::{Conn, InputEnd, Phase, Turn, handles};
+use crate::base::canary::{self, Canary};
+use crate::base::fault::Step as Fault;
+use crate::consumer::Delivery;
 use crate::event::{Event, Frames, Party, Protocol};
-#[cfg(test)]
-use crate::faults::Stage;
 use crate::frame::decode::{Decoder, Step};
-use crate::handles;
-use crate::identify::{Identity, identify};
-use crate::polling;
-use crate::send::Tls;
-use crate::shared::{Birth, Shared};
+use crate::port::seat::Seat;
 use crate::status::CloseReason;
 use crate::tls::Engine;
 use std::sync::atomic::Ordering;
-
-/// A fault that the simulated world must notice.
-fn identifies_anywhere() -> bool {
-    #[cfg(any(test, fuzzing))]
-    return crate::simulation::canary(crate::simulation::Canary::IdentifiesAnywhere);
-    #[cfg(not(any(test, fuzzing)))]
-    false
-}
 
 /// Read size before a connection is open: an identification and a first request.
 const NEWCOMER_READ_BYTES: usize = 17 << 10;
@@ -178,10 +169,9 @@ impl Conn {
         let mut opened = std::mem::take(&mut turn.opened);
         opened.clear();
         opened.extend_from_slice(&self.out().take_opened());
+        self.port.fault.strike(Fault::Tls);
         let mut wire = Vec::new();
         let acceptor = self.port.acceptor.clone();
-        #[cfg(test)]
-        let port = self.port.clone();
         let out = self.out();
         // Nothing is allocated for TLS before the peer's first byte.
         let tls = match (&mut out.tls, &acceptor) {
@@ -190,8 +180,6 @@ impl Conn {
             (None, None) => return input.len(),
         };
         let engine = &mut tls.engine;
-        #[cfg(test)]
-        port.fault.strike(Stage::Tls);
         let result = engine.open(input, &mut opened, &mut wire, &mut turn.work.budget);
         let (handshaking, peer_closed) = (engine.is_handshaking(), engine.peer_closed());
         out.queue_wire(&wire);
@@ -239,7 +227,9 @@ impl Conn {
             match self.phase {
                 // Events are for I/O loops: the first byte goes there, however often this loop
                 // comes by before it has handed over.
-                Phase::Identify if turn.door.is_handshake() && !identifies_anywhere() => {
+                Phase::Identify
+                    if turn.door.is_handshake() && !canary::is_on(Canary::IdentifiesAnywhere) =>
+                {
                     return used;
                 }
                 Phase::Identify => match identify(rest, self.out_ref().tls.is_none()) {
@@ -285,8 +275,7 @@ impl Conn {
     /// Decodes and delivers one batch. True: there may be another.
     fn on_frames(&mut self, turn: &mut Turn, input: &[u8]) -> (usize, bool) {
         let port = self.port.clone();
-        #[cfg(test)]
-        port.fault.strike(Stage::Decode);
+        port.fault.strike(Fault::Decode);
         let (used, step) = match self.decoder.decode(input, &mut turn.work, &port.rules.frame) {
             Ok(decoded) => decoded,
             Err(reason) => {
@@ -321,22 +310,24 @@ impl Conn {
         }
     }
 
-    /// A buffer for further use: another one if events that are polled point into this one.
+    /// A buffer for further use: another one if events that were given point into this one.
     pub(super) fn spare(&self, buffer: Vec<u8>) -> Vec<u8> {
-        if self.is_polled() { polling::spare(buffer) } else { buffer }
+        match &self.out_ref().shared {
+            Some(shared) => shared.delivery.spare(buffer),
+            None => buffer,
+        }
     }
 
     // The way in.
 
     fn on_identified(&mut self, turn: &mut Turn, protocol: Protocol, first_byte: u8) {
-        if turn.door.is_handshake() && !identifies_anywhere() {
+        if turn.door.is_handshake() && !canary::is_on(Canary::IdentifiesAnywhere) {
             return self.lost_event();
         }
         if let Some(seat) = &mut self.seat {
             seat.identified();
         }
-        #[cfg(test)]
-        self.port.fault.strike(Stage::Identify);
+        self.port.fault.strike(Fault::Identify);
         let (handler, admission) = self.port.handlers_for(protocol);
         let Some(handler) = handler else {
             let ending = self.ending(CloseReason::NoHandler, Party::Library);
@@ -348,7 +339,7 @@ impl Conn {
         let Some(peer) = self.seat.as_ref().map(Seat::peer) else { return };
         let (port, accepted_ms) = (self.port.clone(), self.accepted_ms);
         let asks_admission = admission.is_some();
-        let has_mailbox = port.core.workers.is_some();
+        let delivery = Delivery::new(port.commons.consumer, &*handler);
         let out = self.out();
         let birth = Birth {
             key: turn.key,
@@ -360,8 +351,7 @@ impl Conn {
             local: out.transport.local_address(),
             accepted_ms,
             tls: out.tls.as_ref().and_then(|tls| tls.engine.facts()).map(Box::new),
-            has_mailbox,
-            has_inbox: handler.wants_inbox(),
+            delivery,
         };
         let shared = handles::insert(birth.key, |id| Shared::new(id, birth));
         shared.socket.open(&out.transport);

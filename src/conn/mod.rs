@@ -1,10 +1,21 @@
 //! The machine of one connection: the only place that knows the order of the stages.
 //!
-//! `input` works on what arrives and lets connections in, `end` lets them out, `time` has
-//! their deadlines; this file holds the state and settles each turn.
+//! This file holds the state and settles each turn.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `input` | what arrives: through TLS, identification and framing to events |
+//! | `identify` | what the first byte says |
+//! | `output`, `queue` | what waits to be sent |
+//! | `end` | why and how a connection ends |
+//! | `time` | its deadlines |
+//! | `shared` | the part of it that any thread reaches |
+//! | `handles` | the calls of hosts, by handle |
+//! | `current` | the connection whose callback a thread runs |
+//! | `door` | the way to its loop |
 //!
 //! It knows no socket and no clock. It is given bytes that arrived and the time, and it
-//! gives events, output (in its [`Outbound`]), the place for the next bytes of a large
+//! gives events, output (in its [`Output`]), the place for the next bytes of a large
 //! frame, and its next deadline. A reactor moves the bytes; tests may do it instead.
 //!
 //! ```text
@@ -12,33 +23,33 @@
 //!  auto       TLS                   if asked           flush      peer's FIN
 //! ```
 
+pub(crate) mod current;
+pub(crate) mod door;
 mod end;
+pub mod handles;
+pub(crate) mod identify;
 mod input;
+pub(crate) mod output;
+pub(crate) mod queue;
+pub(crate) mod shared;
 mod time;
 
-pub(crate) use end::Parting;
-
-use crate::accept::Seat;
-use crate::dispatch;
-use crate::event::{CloseInfo, Event, FrameSpan, Frames, Handler, Party, Protocol};
-#[cfg(test)]
-use crate::faults::Stage;
+use crate::base::fault::Step;
+use crate::base::log::Level;
+use crate::consumer::Put;
+use crate::event::{CloseInfo, Event, FrameSpan, Frames, Handler, Party, Protocol, SendFlags};
 use crate::frame::HEADER_BYTES;
 use crate::frame::decode::{Decoder, Workspace};
-use crate::handles::{self, SendFlags};
-use crate::listener::Port;
-use crate::log::Level;
-use crate::mailbox::Letter;
-use crate::memory::FREE_BYTES;
-use crate::polling;
-use crate::reactor::door::Door;
-use crate::reactor::transport::Transport;
-use crate::runtime::Consumer;
-use crate::send::{Fin, Outbound};
-use crate::shared::Shared;
+use crate::limits::memory::{FREE_BYTES, Holder};
+use crate::limits::waiting::{self, Ticket};
+use crate::net::transport::Transport;
+use crate::port::Port;
+use crate::port::seat::{Newcomer, Seat};
 use crate::status::{CloseReason, Status};
-use crate::waiting::{self, Ticket};
+use door::Door;
 use end::{Cut, Ending};
+use output::{Fin, Output};
+use shared::Shared;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use time::Times;
@@ -75,18 +86,9 @@ pub(crate) enum Fate {
     Gone,
 }
 
-/// A socket that has been accepted, on its way to a loop.
-pub(crate) struct Newcomer {
-    pub transport: Transport,
-    pub port: Arc<Port>,
-    /// Monotonic milliseconds.
-    pub accepted_ms: u64,
-    pub seat: Seat,
-}
-
 pub(crate) struct Conn {
     /// Absent only while a callback runs.
-    out: Option<Box<Outbound>>,
+    out: Option<Box<Output>>,
     port: Arc<Port>,
     handler: Option<Arc<dyn Handler>>,
     phase: Phase,
@@ -103,8 +105,6 @@ pub(crate) struct Conn {
     shown: bool,
     /// It counts in [`Turn::lingering`] until its loop drops it.
     pub lingers: bool,
-    /// Where events are polled: the round in which input was told last.
-    told_in_round: u64,
     accepted_ms: u64,
     times: Times,
     bytes_in: u64,
@@ -164,7 +164,7 @@ impl Conn {
             (Some(_), false) => Phase::Handshake,
         };
         Conn {
-            out: Some(Box::new(Outbound::new(port.clone(), transport, now_ms))),
+            out: Some(Box::new(Output::new(port.clone(), transport, now_ms))),
             port,
             handler: None,
             phase,
@@ -176,7 +176,6 @@ impl Conn {
             end_told: false,
             shown: false,
             lingers: false,
-            told_in_round: 0,
             accepted_ms,
             times: Times::new(now_ms),
             bytes_in: 0,
@@ -187,11 +186,11 @@ impl Conn {
     }
 
     /// The output side. It is only away while a callback runs, and then nobody asks.
-    fn out(&mut self) -> &mut Outbound {
+    fn out(&mut self) -> &mut Output {
         self.out.as_mut().expect("the output side is back after each callback")
     }
 
-    fn out_ref(&self) -> &Outbound {
+    fn out_ref(&self) -> &Output {
         self.out.as_ref().expect("the output side is back after each callback")
     }
 
@@ -290,8 +289,7 @@ impl Conn {
         match self.phase {
             Phase::Gone => Fate::Gone,
             Phase::Identify if turn.door.is_handshake() => Fate::HandOver,
-            // The next round of the host's polls is awaited.
-            Phase::Closing(ref ending) if ending.awaits && self.is_told_now() => Fate::Again,
+            Phase::Closing(ref ending) if ending.awaits && self.looks_again() => Fate::Again,
             _ if self.wants_turn() || more_to_send => Fate::Again,
             _ => Fate::Wait,
         }
@@ -303,8 +301,7 @@ impl Conn {
         if !self.out_ref().admitted {
             return false;
         }
-        #[cfg(test)]
-        self.port.fault.strike(Stage::Admit);
+        self.port.fault.strike(Step::Admit);
         let (handler, _) = self.port.handlers_for(protocol);
         self.handler = handler;
         self.open(turn, protocol, first_byte);
@@ -317,9 +314,7 @@ impl Conn {
     fn writable_step(&mut self) -> bool {
         self.out().show_queued();
         let Some(shared) = &self.out_ref().shared else { return false };
-        if shared.mailbox.is_some() {
-            shared.release_mail();
-        }
+        shared.delivery.output_has_left(shared);
         let half = self.port.rules.send_queue_limit_bytes / 2;
         // While the host consumes what came before the end, it may still answer that.
         let answers = match &self.phase {
@@ -346,16 +341,13 @@ impl Conn {
         matches!(self.phase, Phase::Open { .. })
             && !out.paused
             && out.verdict.is_none()
-            // What goes to an inbox makes nobody send more; its own window bounds it.
-            && (!out.is_over_mark() || self.has_inbox())
-            && !out.shared.as_ref().is_some_and(|shared| {
+            && out.shared.as_ref().is_none_or(|shared| {
                 let state = &shared.state;
-                state.is_closing() || state.is_paused() || shared.window_is_full()
+                let window_bytes = self.port.rules.receive_window_bytes;
+                !state.is_closing()
+                    && !state.is_paused()
+                    && shared.delivery.may_take(window_bytes, out.is_over_mark())
             })
-    }
-
-    fn has_inbox(&self) -> bool {
-        self.out_ref().shared.as_ref().is_some_and(|shared| shared.inbox.is_some())
     }
 
     /// Whatever it did is done: what arrives is of no use any more.
@@ -366,39 +358,25 @@ impl Conn {
         )
     }
 
-    /// Gives an event to the handler, unless the connection is closing already.
+    /// Gives an event to its consumer.
     fn deliver(&mut self, event: Event<'_>) {
         let Some(handler) = self.handler.clone() else { return };
-        #[cfg(test)]
+        let Some(shared) = &self.out_ref().shared else { return };
         if matches!(event, Event::Frames(_)) {
-            self.port.fault.strike(Stage::Deliver);
+            self.port.fault.strike(Step::Deliver);
         }
-        if let Some(shared) = &self.out_ref().shared {
-            if let (Some(inbox), Event::Frames(_) | Event::Data(_)) = (&shared.inbox, &event) {
-                if let Err(reason) = inbox.put(&event) {
-                    self.fail(reason);
-                }
-                return;
-            }
-            if shared.mailbox.is_some() {
-                match Letter::of(handler, event) {
-                    Ok(letter) => shared.post(letter),
-                    Err(reason) => self.fail(reason),
-                }
-                return;
-            }
+        match shared.delivery.put(shared, &handler, event) {
+            Put::Taken => {}
+            Put::Call(event) => self.call(&*handler, event),
+            Put::Failed(reason) => self.fail(reason),
+            Put::Lost => self.lost_event(),
         }
-        if self.is_polled() {
-            if matches!(event, Event::Frames(_) | Event::Data(_)) {
-                self.told_in_round = polling::round();
-            }
-            if !polling::push(handles::Conn::from_raw(self.out_ref().id), handler, &event) {
-                self.lost_event();
-            }
-            return;
-        }
+    }
+
+    /// Runs a callback on this thread.
+    fn call(&mut self, handler: &dyn Handler, event: Event<'_>) {
         let Some(out) = self.out.take() else { return };
-        let (out, went_well) = dispatch::deliver(&*handler, out, event);
+        let (out, went_well) = current::deliver(handler, out, event);
         self.out = out;
         if !went_well {
             let shared = self.out().shared.clone();
@@ -422,30 +400,19 @@ impl Conn {
         self.port.log.record_with(Level::Error, "event", self.out_ref().id, text);
     }
 
-    /// Gives a frame on its own to the handler. Who keeps it gets its memory: there may be none for a
-    /// copy of what a peer has sent.
+    /// Gives a frame on its own, with its memory.
     fn deliver_large(&mut self, payload: Vec<u8>, compressed: bool) {
-        if let (Some(shared), Some(handler)) = (&self.out_ref().shared, &self.handler) {
-            if let Some(inbox) = &shared.inbox {
-                return inbox.put_frame(payload, compressed);
-            }
-            if shared.mailbox.is_some() {
-                return shared.post(Letter::frame(handler.clone(), payload, compressed));
-            }
-        }
+        let (Some(shared), Some(handler)) = (&self.out_ref().shared, &self.handler) else { return };
+        let rest = shared.delivery.put_frame(shared, handler, payload, compressed);
+        let Some(payload) = rest else { return };
         let span = FrameSpan { buffer: 0, compressed, start: 0, len: payload.len() };
         self.deliver(Event::Frames(Frames { buffers: [&payload, &[]], spans: &[span] }));
         drop(self.spare(payload));
     }
 
-    /// Polled input of it is with the host, until that polls again.
-    fn is_told_now(&self) -> bool {
-        self.told_in_round > 0 && self.told_in_round == polling::round()
-    }
-
-    /// Threads of the host poll for the events.
-    fn is_polled(&self) -> bool {
-        self.port.core.consumer == Consumer::Poll
+    /// What it has given last is with the host, and nobody says when that is done with it.
+    fn looks_again(&self) -> bool {
+        self.out_ref().shared.as_ref().is_some_and(|shared| shared.delivery.look_again())
     }
 
     // Accounts.

@@ -2,6 +2,7 @@
 
 use super::end::{Cut, Ending};
 use super::{Conn, Phase, Turn};
+use crate::base::fault::Step;
 use crate::event::Party;
 use crate::status::CloseReason;
 use std::num::NonZeroU64;
@@ -199,8 +200,7 @@ impl Conn {
             self.phase = Phase::Gone;
             return;
         }
-        #[cfg(test)]
-        self.port.fault.strike(crate::faults::Stage::Timer);
+        self.port.fault.strike(Step::Timer);
         let is_flushing = matches!(&self.phase, Phase::Closing(ending) if !ending.awaits);
         let cut = match reason {
             CloseReason::WriteTimeout | CloseReason::CloseTimeout => Cut::Reset,

@@ -179,8 +179,8 @@ mod tests {
     #[test]
     fn a_loop_that_has_nothing_else_to_do_releases_the_states_that_other_threads_have_used() {
         use crate::config::Config;
+        use crate::conn::handles::{Conn, SendFlags};
         use crate::event::{Event, Handler, Protocol};
-        use crate::handles::{Conn, SendFlags};
         use crate::listener::Listener;
         use crate::runtime::Runtime;
         use std::io::{Read, Write};
@@ -211,7 +211,7 @@ mod tests {
         client.read_exact(&mut [0]).unwrap();
         // No deadline is left that would wake the loop.
         let conn = *handler.0.wait();
-        let states = &runtime.core().compressors;
+        let states = &runtime.core().commons.compressors;
         for _ in 0..2 {
             std::thread::scope(|scope| {
                 for _ in 0..4 {

@@ -6,8 +6,9 @@
 //! charged to the budget of the turn; an inflation that goes beyond it is suspended.
 
 use super::deflate::{Inflated, Inflater, Inflaters, Reads};
-use super::{HEADER_BYTES, Header, Rules, reserve};
-use crate::budget::Budget;
+use super::{HEADER_BYTES, Header, Rules};
+use crate::base::budget::Budget;
+use crate::base::buffers::reserve;
 use crate::event::FrameSpan;
 use crate::status::CloseReason;
 

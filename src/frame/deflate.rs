@@ -4,7 +4,8 @@
 //! claims or costs; a state is reused (a new one per frame costs a factor of ten). Those that
 //! compress wait in `compressors` for their next use.
 
-use crate::budget::Budget;
+use crate::base::budget::{Budget, INFLATED_STEP_MAX_BYTES};
+use crate::base::buffers::reserve;
 use crate::status::CloseReason;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use std::sync::Arc;
@@ -38,7 +39,7 @@ pub(crate) struct Writes {
 /// Growth of an output buffer: by half, within these bounds. A state fills what room there
 /// is, so the upper one is also how far a step may go beyond its budget.
 const STEP_MIN_BYTES: usize = 64 << 10;
-pub(crate) const STEP_MAX_BYTES: usize = 256 << 10;
+pub(crate) const STEP_MAX_BYTES: usize = INFLATED_STEP_MAX_BYTES;
 
 /// An inflation state, reusable for any number of frames.
 pub(crate) struct Inflater {
@@ -90,7 +91,7 @@ impl Inflater {
                 let produced = out.len() - start;
                 let step = (produced / 2).clamp(STEP_MIN_BYTES, STEP_MAX_BYTES);
                 let room = (max_bytes - produced).saturating_add(1).min(step);
-                super::reserve(out, room)?;
+                reserve(out, room)?;
             }
             let (before, end) = (out.len(), input.len().min(used + budget.deflated_step_bytes()));
             let status = self.state.decompress_vec(&input[used..end], out, FlushDecompress::None);
@@ -191,7 +192,7 @@ impl Compressor {
         // To the end, also of what does not get smaller (by an eighth at most): a state that is
         // reset while output waits in it has less room for output from then on, and panics once
         // that is not enough (zlib-rs 0.6.8).
-        if super::reserve(out, data.len() + data.len() / 8 + 64).is_err() {
+        if reserve(out, data.len() + data.len() / 8 + 64).is_err() {
             return false;
         }
         let whole = loop {

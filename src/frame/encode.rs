@@ -2,7 +2,8 @@
 
 use super::compressors::Compressors;
 use super::deflate::Writes;
-use super::{HEADER_BYTES, Header, reserve};
+use super::{HEADER_BYTES, Header};
+use crate::base::buffers::reserve;
 use crate::status::CloseReason;
 
 /// The header of a payload that is sent as it is.

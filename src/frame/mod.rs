@@ -16,8 +16,6 @@ pub(crate) mod decode;
 pub(crate) mod deflate;
 pub(crate) mod encode;
 
-use crate::status::CloseReason;
-
 /// Bytes of a frame header.
 pub(crate) const HEADER_BYTES: usize = 4;
 
@@ -45,16 +43,6 @@ impl Header {
         debug_assert!(self.payload_bytes <= MAX_PAYLOAD_BYTES);
         (self.payload_bytes as u32 | (self.compressed as u32) << 31).to_be_bytes()
     }
-}
-
-/// Takes memory for what a peer sends, in a way that may fail: then its connection ends, and
-/// no other.
-pub(crate) fn reserve(buffer: &mut Vec<u8>, bytes: usize) -> Result<(), CloseReason> {
-    #[cfg(any(test, fuzzing))]
-    if crate::simulation::memory_is_out() {
-        return Err(CloseReason::MemoryLimit);
-    }
-    buffer.try_reserve_exact(bytes).map_err(|_| CloseReason::MemoryLimit)
 }
 
 /// How a port reads and writes frames.

@@ -1,7 +1,7 @@
 //! The first bytes of a connection.
 
 use super::reference;
-use crate::identify::{Identity, identify as decide};
+use crate::conn::identify::{Identity, identify as decide};
 use crate::tls::{ClientHello, Gathering, MAX_HELLO, Peek, peek};
 use rustls::server::Acceptor;
 

@@ -2,14 +2,14 @@
 
 use super::reference::{self, Reading};
 use super::split;
-use crate::budget::Budget;
+use crate::base::budget::Budget;
+use crate::base::canary::{self, Canary};
+use crate::base::random::Random;
 use crate::event::Frames;
 use crate::frame::compressors::Compressors;
 use crate::frame::decode::{Decoder, FIRST_STEP_BYTES, SMALL_BYTES, Step, Workspace};
 use crate::frame::deflate::{Inflated, Inflaters, Reads, STEP_MAX_BYTES, Writes};
 use crate::frame::{HEADER_BYTES, Rules, encode};
-use crate::simulation::random::Random;
-use crate::simulation::{Canary, canary};
 use crate::status::CloseReason;
 use std::sync::LazyLock;
 
@@ -87,7 +87,7 @@ fn feed(
             decoder.give_back(payload);
             part = &part[room..];
         }
-        if kept.len() > 1 && canary(Canary::LostByte) {
+        if kept.len() > 1 && canary::is_on(Canary::LostByte) {
             kept.remove(0);
         }
         kept.extend_from_slice(part);

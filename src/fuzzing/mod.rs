@@ -17,7 +17,7 @@ pub use ini::ini;
 pub use pem::pem;
 
 #[cfg(fuzzing)]
-use crate::simulation::{Canary, set_canary};
+use crate::base::canary::{Canary, set_canary};
 
 /// Switches a fault on that the environment names in `CANARY`: then a fuzzer must find it.
 #[cfg(fuzzing)]
@@ -60,9 +60,9 @@ mod tests {
         // A budget of one unit, and two empty frames.
         let input = [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
         super::frame_decode(&input);
-        crate::simulation::set_canary(Some(crate::simulation::Canary::EndlessTurn));
+        crate::base::canary::set_canary(Some(crate::base::canary::Canary::EndlessTurn));
         let result = std::panic::catch_unwind(|| super::frame_decode(&input));
-        crate::simulation::set_canary(None);
+        crate::base::canary::set_canary(None);
         assert!(result.is_err());
     }
 
@@ -70,9 +70,9 @@ mod tests {
     fn a_search_among_all_names_is_noticed() {
         let input = b"[Port]\nport=1\n[Host]\na=1\n[Web]\n";
         super::ini(input);
-        crate::simulation::set_canary(Some(crate::simulation::Canary::SearchedNames));
+        crate::base::canary::set_canary(Some(crate::base::canary::Canary::SearchedNames));
         let result = std::panic::catch_unwind(|| super::ini(input));
-        crate::simulation::set_canary(None);
+        crate::base::canary::set_canary(None);
         assert!(result.is_err());
     }
 
@@ -115,9 +115,9 @@ mod tests {
     fn an_error_that_shows_pem_text_is_noticed() {
         let input = b"-----BEGIN X-----bmF0aXZlcG9ydA==";
         super::pem(input);
-        crate::simulation::set_canary(Some(crate::simulation::Canary::ToldText));
+        crate::base::canary::set_canary(Some(crate::base::canary::Canary::ToldText));
         let result = std::panic::catch_unwind(|| super::pem(input));
-        crate::simulation::set_canary(None);
+        crate::base::canary::set_canary(None);
         assert!(result.is_err());
     }
 

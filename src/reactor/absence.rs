@@ -4,7 +4,7 @@
 //! It has a bound, as a loop that is away again and again would otherwise judge nobody: what is
 //! taken off is at most [`MOST_MS`] more than the time in which the loop was there.
 
-use super::door::SLOW_TURN_MS;
+use crate::conn::door::SLOW_TURN_MS;
 
 /// What may be taken off before the loop was there for as long.
 const MOST_MS: u64 = 600_000;

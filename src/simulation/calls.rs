@@ -2,9 +2,9 @@
 
 use super::scenes::Scene;
 use super::wire::{Calls, PeerEnd};
+use crate::conn::handles::{Conn, SendFlags};
+use crate::conn::queue::GATHER_BYTES;
 use crate::event::{Event, Handler, Protocol};
-use crate::handles::{Conn, SendFlags};
-use crate::queue::GATHER_BYTES;
 use crate::runtime::Consumer;
 use parking_lot::Mutex;
 use std::sync::Arc;

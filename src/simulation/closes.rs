@@ -2,8 +2,8 @@
 
 use super::scenes::Scene;
 use super::wire::PeerEnd;
+use crate::conn::handles::{Conn, SendFlags};
 use crate::event::{CloseInfo, Event, Handler, Party, Protocol};
-use crate::handles::{Conn, SendFlags};
 use crate::runtime::Consumer;
 use crate::status::{CloseReason, Status};
 use parking_lot::Mutex;

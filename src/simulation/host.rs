@@ -1,11 +1,11 @@
 //! The host: notes what it is told, and does what chance says, inside callbacks and from
 //! "other threads" (between the turns of the loops).
 
-use super::random::Random;
 use super::wire::LOOP;
+use crate::base::random::Random;
+use crate::conn::handles::{Conn, SendFlags};
+use crate::consumer::round::{Told as Polled, What};
 use crate::event::{CloseInfo, Event, FrameSpan, Frames, Handler, Protocol};
-use crate::handles::{Conn, SendFlags};
-use crate::polling::{Told as Polled, What};
 use crate::reactor::Loop;
 use crate::runtime::Consumer;
 use crate::status::Status;

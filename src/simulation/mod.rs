@@ -13,83 +13,22 @@ mod closes;
 mod host;
 mod model;
 mod peer;
-pub(crate) mod random;
 #[cfg(all(test, not(shuttle)))]
 mod scenes;
 mod wire;
 mod world;
 
-use crate::stats::Stats;
+use crate::base::canary::{self, Canary, set_canary};
+use crate::base::random::Random;
+use crate::runtime::stats::Stats;
 use crate::status::CloseReason;
-use random::Random;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Faults that can be switched on to see that the model notices them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Canary {
-    /// A byte of unused input gets lost between two reads.
-    LostByte,
-    /// A closed event is told twice.
-    DoubleClose,
-    /// A deadline that has moved is not filed again.
-    ForgottenDeadline,
-    /// The budget of a turn has no end.
-    EndlessTurn,
-    /// A handshake loop identifies connections, too.
-    IdentifiesAnywhere,
-    /// An error about PEM text shows a piece of it.
-    ToldText,
-    /// Each name of a section is searched among all others.
-    SearchedNames,
-}
-
 /// Runs a world whose decisions come from a script and whose first peer sends these bytes.
 pub(crate) fn play(script: &[u8], wire: &[u8]) {
     world::run(Random::scripted(script.to_vec()), Some(wire));
-}
-
-thread_local! {
-    static CANARY: std::cell::Cell<Option<Canary>> = const { std::cell::Cell::new(None) };
-    /// In a world whose memory is short: decides which large reservation fails.
-    static SHORTAGE: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
-}
-
-/// From now on large reservations of the calling thread fail now and then, or none does.
-fn set_shortage(seed: Option<u64>) {
-    SHORTAGE.set(seed);
-}
-
-/// True if the allocator of the simulated world refuses this reservation.
-pub(crate) fn memory_is_out() -> bool {
-    let Some(state) = SHORTAGE.get() else { return false };
-    let mut random = Random::new(state);
-    SHORTAGE.set(Some(random.next()));
-    random.one_in(12)
-}
-
-#[cfg(fuzzing)]
-impl Canary {
-    pub const ALL: [Canary; 7] = [
-        Canary::LostByte,
-        Canary::DoubleClose,
-        Canary::ForgottenDeadline,
-        Canary::EndlessTurn,
-        Canary::IdentifiesAnywhere,
-        Canary::ToldText,
-        Canary::SearchedNames,
-    ];
-}
-
-/// Switches a fault on for the calling thread, or all off.
-pub(crate) fn set_canary(which: Option<Canary>) {
-    CANARY.set(which);
-}
-
-/// True if this fault is switched on for the calling thread.
-pub(crate) fn canary(which: Canary) -> bool {
-    CANARY.get() == Some(which)
 }
 
 fn number(name: &str, default: u64) -> u64 {
@@ -99,7 +38,7 @@ fn number(name: &str, default: u64) -> u64 {
 /// Runs worlds from `first` on, one beside the other on each core; gives the sum of their counters,
 /// or the seed that failed.
 fn run(first: u64, runs: u64) -> Result<Stats, u64> {
-    let canary = CANARY.get();
+    let canary = canary::present();
     let (next, failed) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
     let some = || {
         set_canary(canary);

@@ -1,7 +1,7 @@
 //! A peer: what it will send was decided when it was made; when, the world decides.
 
-use super::random::Random;
 use super::wire::PeerEnd;
+use crate::base::random::Random;
 use crate::event::Protocol;
 use crate::frame::Rules;
 use crate::frame::deflate::Reads;

@@ -1,19 +1,22 @@
 //! Worlds without chance, for what a seed would meet only now and then.
 
 use super::wire::{LOOP, PeerEnd, line};
-use crate::budget::Budget;
+use crate::accept::{admit, first, room};
+use crate::base::budget::Budget;
+use crate::base::log::Level;
 use crate::config::Config;
+use crate::conn::handles;
+use crate::conn::shared::{Birth, Shared};
+use crate::consumer::Delivery;
+use crate::consumer::round::What;
 use crate::event::{Event, Handler, Protocol};
-use crate::handles;
-use crate::listener::Port;
-use crate::log::Level;
-use crate::polling::What;
-use crate::reactor::door::Control;
-use crate::reactor::transport::Transport;
+use crate::net::transport::Transport;
+use crate::port::Port;
+use crate::port::commons::Clock;
+use crate::reactor::loops::Arrival;
 use crate::reactor::{Loop, Readiness};
-use crate::runtime::{Clock, Consumer, Core};
-use crate::shared::{Birth, Shared};
-use crate::stats::Stats;
+use crate::runtime::stats::Stats;
+use crate::runtime::{Consumer, Core};
 use crate::status::CloseReason;
 use crate::tls::test_peer::{Setup, fragmented, fragmented_body, received, sealed, sent};
 use flate2::Compression;
@@ -80,17 +83,18 @@ impl Scene {
         let clock = Clock::Simulated(now_ms.clone());
         let (core, parts) = Core::assemble(&settings.runtime, consumer, clock).unwrap();
         let mut parts = parts.into_iter();
-        let handshakes = parts.next().unwrap().into_loop(core.clone(), 0);
+        let handshakes =
+            parts.next().unwrap().into_loop(core.commons.clone(), core.loops.clone(), 0);
         let reactor = match parts.next() {
-            Some(part) => part.into_loop(core.clone(), 1),
+            Some(part) => part.into_loop(core.commons.clone(), core.loops.clone(), 1),
             None => core.add_loop(Box::new(vec![0; 64 << 10])).unwrap().1,
         };
         core.fix_loops().unwrap();
         let port = settings.ports.into_iter().next().unwrap();
-        let port = Arc::new(Port::new(core.clone(), port, 0).unwrap());
+        let port = core.make_port(port, 0).unwrap();
         let host = Arc::new(Counting::default());
         port.simulate_handler(Protocol::Client, host.clone());
-        port.simulate_start();
+        core.simulate_start(&port);
         let (peers, capacity) = (Vec::new(), 1000);
         Scene { host, core, port, handshakes, reactor, peers, now_ms, capacity }
     }
@@ -101,10 +105,11 @@ impl Scene {
         let number = self.peers.len() as u16 + 1;
         let address = SocketAddr::from(([10, 0, 0, 1], number));
         let transport = Transport::Simulated(Box::new(server));
-        let newcomer = self.port.admit(transport, address).expect("the port has room");
-        let door = &self.port.first_doors()[0];
-        door.expects_newcomer();
-        door.send(Control::Accepted(vec![newcomer]));
+        let newcomer =
+            admit(&self.port, &self.core.loops, transport, address).expect("the port has room");
+        let entrance = &first(&self.port, &self.core.loops)[0];
+        entrance.expects_newcomer();
+        entrance.send(Arrival::Accepted(vec![newcomer]));
         self.peers.push(peer.clone());
         peer
     }
@@ -219,7 +224,7 @@ impl Scene {
 impl Drop for Scene {
     fn drop(&mut self) {
         // A running port and its core hold one another.
-        self.port.stop(0);
+        self.core.stop_port(&self.port, 0);
         self.core.stop(0);
     }
 }
@@ -273,13 +278,13 @@ fn a_loop_that_is_held_up_is_told_of_no_more_evicted_ones_than_it_has() {
     let mut scene = Scene::polled("maxHandshakes = 1\nreadTimeout = 0\n");
     let _silent = scene.knock();
     scene.round(1);
-    let door = scene.port.first_doors()[0].clone();
+    let door = first(&scene.port, &scene.core.loops)[0].door.clone();
     assert_eq!(door.messages(), 0);
     for _ in 0..50 {
         scene.now_ms.fetch_add(1_000, Ordering::SeqCst);
         scene.knock();
     }
-    assert_eq!(door.messages(), 50 + 1, "each newcomer, and the one that it has had");
+    assert_eq!(door.messages(), 1, "the one that it has had");
     // Who was evicted on the way ends when it comes, and the last one stays.
     (0..200).for_each(|_| scene.round(1));
     assert_eq!(scene.stats().closes[CloseReason::MaxHandshakes.code() as usize], 50);
@@ -289,18 +294,18 @@ fn a_loop_that_is_held_up_is_told_of_no_more_evicted_ones_than_it_has() {
 #[test]
 fn with_tls_nobody_is_accepted_whom_a_loop_behind_the_handshakes_has_not_looked_at() {
     let mut scene = Scene::polled(&format!("ssl = auto\n{}", tls_keys()));
-    let all = scene.port.room();
+    let all = room(&scene.port, &scene.core.loops);
     for come in 1..=all {
         // Without TLS, which it may do here, its way is the same.
         scene.knock().send(&[1]);
         scene.handshake_turn();
         scene.handshake_turn();
-        assert_eq!(scene.port.room(), all - come);
+        assert_eq!(room(&scene.port, &scene.core.loops), all - come);
     }
     while scene.open() < all as u64 {
         scene.round(1);
     }
-    assert_eq!(scene.port.room(), all);
+    assert_eq!(room(&scene.port, &scene.core.loops), all);
 }
 
 /// Keys of a port with TLS.
@@ -345,7 +350,7 @@ fn a_connection_that_is_evicted_as_its_handshake_ends_is_opened_by_an_io_loop_an
 #[test]
 fn an_event_that_nobody_takes_ends_its_connection_as_a_defect_and_the_log_has_it() {
     let mut scene = Scene::polled("");
-    scene.core.log.set_level(Level::Error);
+    scene.core.commons.log.set_level(Level::Error);
     let peer = scene.knock();
     peer.send(&[1]);
     // Without a round of the host's.
@@ -355,7 +360,7 @@ fn an_event_that_nobody_takes_ends_its_connection_as_a_defect_and_the_log_has_it
     }
     assert_eq!(scene.stats().closes[CloseReason::Internal.code() as usize], 1);
     assert!(peer.was_reset());
-    let record = scene.core.log.next_record().expect("the log has it");
+    let record = scene.core.commons.log.next_record().expect("the log has it");
     assert_eq!(record.level, Level::Error);
 }
 
@@ -613,7 +618,7 @@ fn holder(scene: &Scene, id: u64, bytes: usize) -> Arc<Shared> {
     let address = SocketAddr::from(([10, 0, 0, 2], 1));
     let birth = Birth {
         key: 0,
-        door: scene.port.first_doors()[0].clone(),
+        door: first(&scene.port, &scene.core.loops)[0].door.clone(),
         port: scene.port.clone(),
         protocol: Protocol::Client,
         asks_admission: false,
@@ -621,12 +626,11 @@ fn holder(scene: &Scene, id: u64, bytes: usize) -> Arc<Shared> {
         local: address,
         accepted_ms: 1,
         tls: None,
-        has_mailbox: false,
-        has_inbox: false,
+        delivery: Delivery::new(Consumer::Callbacks, &*scene.host),
     };
     let shared = Shared::new(id, birth);
     shared.holds_input_bytes(bytes);
-    scene.core.memory.recount(&shared);
+    scene.core.commons.memory.recount(&shared);
     shared
 }
 
@@ -638,7 +642,9 @@ fn a_connection_that_has_to_wait_for_memory_again_is_read_when_that_is_free() {
     let peers = [scene.connect(), scene.connect()];
     // The first one is evicted for a third.
     let third = holder(&scene, u64::MAX - 3, 0);
-    assert!(scene.core.memory.claim(&third, 1) && scene.core.memory.stops_reading());
+    assert!(
+        scene.core.commons.memory.claim(&third, 1) && scene.core.commons.memory.stops_reading()
+    );
     let frame = [&[0, 0x30, 0, 0], &vec![7; 3 << 20][..]].concat();
     peers.iter().for_each(|peer| peer.send(&frame[..3 << 19]));
     let read = |scene: &Scene| scene.stats().bytes_in;
@@ -647,9 +653,9 @@ fn a_connection_that_has_to_wait_for_memory_again_is_read_when_that_is_free() {
     assert!(read(&scene) <= 2 * (65 << 10), "{} read of {all}", read(&scene));
     // It is gone: one of the two reads on, for which the second is evicted, so the other one waits again.
     first.holds_no_more();
-    assert!(!scene.core.memory.stops_reading());
+    assert!(!scene.core.commons.memory.stops_reading());
     (0..5).for_each(|_| scene.round(1));
-    assert!(scene.core.memory.stops_reading());
+    assert!(scene.core.commons.memory.stops_reading());
     assert!(read(&scene) < all, "{} read of {all}", read(&scene));
     second.holds_no_more();
     while read(&scene) < all {

@@ -5,8 +5,8 @@
 //! followed by a writable edge once a third of the buffer is free; closing with unread input, or input
 //! after the close, resets the connection and destroys what the peer has not read.
 
+use crate::net::transport::Wire;
 use crate::reactor::Readiness;
-use crate::reactor::transport::Wire;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};

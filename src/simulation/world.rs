@@ -3,16 +3,18 @@
 use super::host::Host;
 use super::model::{Terms, judge};
 use super::peer::{MAX_FRAME, MAX_INFLATED, Peer, Plan};
-use super::random::Random;
 use super::wire::{LOOP, NO_LOOP, PeerEnd, ServerEnd, line};
+use crate::accept::{admit, first};
+use crate::base::random::Random;
 use crate::config::Config;
 use crate::event::Protocol;
-use crate::listener::Port;
+use crate::net::transport::Transport;
+use crate::port::Port;
+use crate::port::commons::Clock;
 use crate::reactor::Loop;
-use crate::reactor::door::{Control, least_loaded};
-use crate::reactor::transport::Transport;
-use crate::runtime::{Clock, Consumer, Core};
-use crate::stats::Stats;
+use crate::reactor::loops::{Arrival, least_loaded};
+use crate::runtime::stats::Stats;
+use crate::runtime::{Consumer, Core};
 use crate::status::CloseReason;
 use crate::tls::test_peer::Folder;
 use std::collections::VecDeque;
@@ -57,7 +59,7 @@ pub(super) fn identity() -> (String, String) {
 /// the first peer sends these bytes, and things happen until the script is used up.
 pub(super) fn run(mut random: Random, wire: Option<&[u8]>) -> Stats {
     let (ini, terms, tls) = settings(&mut random);
-    super::set_shortage(terms.memory_is_out.then(|| random.next()));
+    crate::base::canary::set_shortage(terms.memory_is_out.then(|| random.next()));
     let mut config = Config::new();
     config.load_string(ini.as_bytes(), "simulation").unwrap();
     let (settings, findings) = config.resolve();
@@ -75,7 +77,7 @@ pub(super) fn run(mut random: Random, wire: Option<&[u8]>) -> Stats {
     let mut loops: Vec<Loop> = parts
         .into_iter()
         .enumerate()
-        .map(|(position, part)| part.into_loop(core.clone(), position))
+        .map(|(position, part)| part.into_loop(core.commons.clone(), core.loops.clone(), position))
         .collect();
     if consumer == Consumer::Poll {
         for _ in 0..settings.runtime.io_threads {
@@ -85,7 +87,7 @@ pub(super) fn run(mut random: Random, wire: Option<&[u8]>) -> Stats {
     }
     core.fix_loops().unwrap();
     let port_settings = settings.ports.into_iter().next().unwrap();
-    let port = Arc::new(Port::new(core.clone(), port_settings, 0).unwrap());
+    let port = core.make_port(port_settings, 0).unwrap();
     let host = Arc::new(Host::new(&mut random, consumer));
     for protocol in Protocol::ALL {
         if protocol != Protocol::Relay || random.one_in(2) {
@@ -95,7 +97,7 @@ pub(super) fn run(mut random: Random, wire: Option<&[u8]>) -> Stats {
     if host.asks {
         port.simulate_admission(host.clone());
     }
-    port.simulate_start();
+    core.simulate_start(&port);
     let addresses = *random.pick(&[1, 2, 5]);
     let mut world = World {
         random,
@@ -285,10 +287,10 @@ impl World {
             }
             let Some((address, server_end)) = self.backlog.pop_front() else { return };
             let transport = Transport::Simulated(Box::new(server_end));
-            if let Some(newcomer) = self.port.admit(transport, address) {
-                let door = least_loaded(self.port.first_doors()).unwrap();
-                door.expects_newcomer();
-                door.send(Control::Accepted(vec![newcomer]));
+            if let Some(newcomer) = admit(&self.port, &self.core.loops, transport, address) {
+                let entrance = least_loaded(first(&self.port, &self.core.loops)).unwrap();
+                entrance.expects_newcomer();
+                entrance.send(Arrival::Accepted(vec![newcomer]));
             }
         }
     }
@@ -297,7 +299,7 @@ impl World {
     fn stop(&mut self, drain_ms: u64) {
         self.was_cut = true;
         match self.peers.len() % 2 {
-            0 => self.port.stop(drain_ms),
+            0 => self.core.stop_port(&self.port, drain_ms),
             _ => self.core.stop(drain_ms),
         }
     }
@@ -329,15 +331,15 @@ impl World {
             }
             assert_eq!(reactor.overdue(), [], "a deadline is over and nobody looked");
             LOOP.set(NO_LOOP);
-            let memory = &self.core.memory;
-            assert!(memory.used_bytes() <= memory.most_bytes(self.core.io_doors().len()));
+            let memory = &self.core.commons.memory;
+            assert!(memory.used_bytes() <= memory.most_bytes(self.core.loops.io().len()));
         }
         self.consume();
     }
 
     /// Workers work, and the host takes what is in inboxes, both when they have time.
     fn consume(&mut self) {
-        if let Some(workers) = &self.core.workers {
+        if let Some(workers) = &self.core.commons.workers {
             while !self.random.one_in(4) && workers.run_one() {}
         }
         if self.random.one_in(2) {
@@ -370,7 +372,7 @@ impl World {
         }
         self.core.stop(0);
         let mut rounds = 0;
-        while !self.core.life.is_over() && rounds < 200 {
+        while !self.core.commons.life.is_over() && rounds < 200 {
             rounds += 1;
             self.turn();
         }
@@ -381,7 +383,7 @@ impl World {
 
     fn judge(&self, terms: &Terms) -> Stats {
         assert!(self.port.is_over(), "the port is not over");
-        assert!(self.core.life.is_over(), "the runtime is not over");
+        assert!(self.core.commons.life.is_over(), "the runtime is not over");
         let terms = Terms { stopped_early: self.was_cut, ..*terms };
         let state = self.host.state();
         for known in &state.known {
@@ -392,10 +394,10 @@ impl World {
         shown.sort();
         shown.dedup();
         assert_eq!(shown.len(), state.known.len(), "a peer was shown twice");
-        assert_eq!(self.core.memory.used_bytes(), 0, "memory is still accounted for");
-        assert!(!self.core.memory.is_leaving(), "an evicted connection is not gone");
-        for door in self.core.doors() {
-            assert_eq!(door.load.load(Ordering::SeqCst), 0, "a loop believes it has connections");
+        assert_eq!(self.core.commons.memory.used_bytes(), 0, "memory is still accounted for");
+        assert!(!self.core.commons.memory.is_leaving(), "an evicted connection is not gone");
+        for entrance in self.core.loops.all() {
+            assert_eq!(entrance.load(), 0, "a loop believes it has connections");
         }
         let mut stats = Stats::empty();
         stats.add(&self.port);
@@ -405,10 +407,10 @@ impl World {
         // No event is lost: whoever was opened was told so. What waits for a worker when its connection
         // is closed is told to nobody, and counts here as told.
         let told = state.known.iter().filter(|known| {
-            known.opened().is_some() || self.core.workers.is_some() && known.was_admitted()
+            known.opened().is_some() || self.core.commons.workers.is_some() && known.was_admitted()
         });
         let (opened, told) = (stats.opened.iter().sum::<u64>(), told.count() as u64);
-        let has_workers = self.core.workers.is_some();
+        let has_workers = self.core.commons.workers.is_some();
         assert!(opened == told || has_workers && opened < told, "{opened} opened, {told} told");
         assert_eq!(stats.closes[CloseReason::Internal.code() as usize], 0, "a defect");
         let attached = self.host.attached.load(Ordering::SeqCst);

@@ -12,7 +12,7 @@ use super::acceptor::Acceptor;
 use super::client_hello::{Gathering, Peek};
 use super::failure::{RENEGOTIATION, TlsError};
 use super::unbuffered::{RECORD_HEADER, Running, plain_alert};
-use crate::budget::Budget;
+use crate::base::budget::Budget;
 
 /// Most bytes that a peer may send until the handshake is complete, and most that an
 /// unfinished handshake message may occupy afterwards.

@@ -28,7 +28,10 @@ use super::chain::{self, Certificate};
 use super::options::{KeyPermissions, LoadError};
 use super::pem::{self, Block, Label, contains};
 use super::private_key::{is_private_key, signer};
-use crate::shown::{begins_pem, ends_pem, escaped, may_be_secret, shown, shown_all, shown_path};
+use crate::base::canary::{self, Canary};
+use crate::base::shown::{
+    begins_pem, ends_pem, escaped, may_be_secret, shown, shown_all, shown_path,
+};
 
 const CERTIFICATE: &str = "certificate";
 const PRIVATE_KEY: &str = "privateKey";
@@ -323,7 +326,6 @@ impl Source {
     fn blocks(&self) -> Result<Vec<Block>, LoadError> {
         pem::read(&self.text).map_err(|error| {
             let message = error.message(&self.place);
-            #[cfg(any(test, fuzzing))]
             let message = told(message, &self.text);
             LoadError::new(self.key, message)
         })
@@ -335,17 +337,13 @@ impl Source {
 }
 
 /// Shows the beginning of the first block, if that fault is switched on.
-#[cfg(any(test, fuzzing))]
 fn told(message: String, text: &[u8]) -> String {
-    use crate::simulation::{Canary, canary};
-
-    let text = String::from_utf8_lossy(text);
-    match text.split("-----").nth(2) {
-        Some(block) if canary(Canary::ToldText) => {
-            message + &block.chars().filter(|c| c.is_ascii_graphic()).take(40).collect::<String>()
-        }
-        _ => message,
+    if !canary::is_on(Canary::ToldText) {
+        return message;
     }
+    let text = String::from_utf8_lossy(text);
+    let block = text.split("-----").nth(2).unwrap_or_default();
+    message + &block.chars().filter(|c| c.is_ascii_graphic()).take(40).collect::<String>()
 }
 
 /// How a key gets the right permissions; `warn` ends what is said about them.

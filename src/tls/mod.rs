@@ -12,6 +12,7 @@
 //! | `client_hello` | a bounded look at the first message |
 //! | `engine` | one connection: bytes in, plain text and bytes out |
 //! | `unbuffered` | how the TLS library is driven for it |
+//! | `expiry` | certificates whose dates clients refuse, or soon will |
 //! | `failure` | why a handshake or connection failed, in words that help |
 //!
 //! Nothing here knows a socket or a clock: deadlines, flushing and closing are left to the
@@ -21,6 +22,7 @@ mod acceptor;
 mod chain;
 mod client_hello;
 mod engine;
+pub(crate) mod expiry;
 mod failure;
 mod identity;
 mod options;

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::shown::{shown_all, shown_path};
+use crate::base::shown::{shown_all, shown_path};
 
 /// A version of TLS. Older ones do not exist here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

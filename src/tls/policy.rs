@@ -10,7 +10,7 @@ use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
 use rustls::{CipherSuite, ProtocolVersion, SignatureScheme, SupportedCipherSuite};
 
 use super::options::{LoadError, TlsOptions, Version};
-use crate::shown::shown;
+use crate::base::shown::shown;
 
 /// What a port permits.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use rustls::{AlertDescription, ClientConnection, ContentType, Error, HandshakeKi
 
 use super::test_peer::{self, Folder, HandshakeSecret, RawClient, Setup, received, sealed, sent};
 use super::*;
-use crate::budget::Budget;
+use crate::base::budget::Budget;
 
 fn names() -> Vec<String> {
     vec!["host.example".into(), "127.0.0.1".into()]

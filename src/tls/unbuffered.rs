@@ -21,7 +21,7 @@ use super::engine::{Facts, MAX_HANDSHAKE};
 use super::failure::{Circumstances, TlsError, alert_of};
 use super::options::Version;
 use super::policy::{group_name, suite_name};
-use crate::budget::Budget;
+use crate::base::budget::Budget;
 
 pub(super) const RECORD_HEADER: usize = 5;
 const MAX_RECORD: usize = RECORD_HEADER + 16 * 1024 + 2048;

@@ -7,19 +7,26 @@
 // The tests of the files that it includes belong to the library.
 #![cfg(not(test))]
 
-#[path = "../../../src/budget.rs"]
+#[path = "../../../src/base"]
 #[allow(dead_code)]
-mod budget;
+mod base {
+    pub mod budget;
+    pub mod canary;
+    pub mod buffers {
+        use crate::status::CloseReason;
+
+        pub fn reserve(buffer: &mut Vec<u8>, bytes: usize) -> Result<(), CloseReason> {
+            buffer.try_reserve_exact(bytes).map_err(|_| CloseReason::MemoryLimit)
+        }
+    }
+}
 #[path = "../../../src/frame/deflate.rs"]
 #[allow(dead_code)]
 mod deflate;
-// What that file refers to.
+// What these files refer to.
 use nativeport::status;
-fn reserve(buffer: &mut Vec<u8>, bytes: usize) -> Result<(), status::CloseReason> {
-    buffer.try_reserve_exact(bytes).map_err(|_| status::CloseReason::MemoryLimit)
-}
 
-use budget::Budget;
+use base::budget::Budget;
 use deflate::{Compressor, Inflated, Inflaters, Reads, Writes};
 use std::io::{self, BufRead, Write};
 use std::time::Duration;

@@ -1,0 +1,341 @@
+//! Stage 6: who gets the events of a connection, decided in one place.
+//!
+//! A connection gives each event to its [`Delivery`], which passes it on in the way of its
+//! runtime's [`Consumer`], and which knows what of that has not been consumed yet. Other rooms name
+//! no kind of consumer; another kind is another variant here.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `mailbox` | events that wait for a worker |
+//! | `workers` | the pool of threads that empty mailboxes |
+//! | `round` | events that a host gets from its next poll |
+//! | `inbox` | input that waits until the host takes it |
+
+pub(crate) mod inbox;
+pub(crate) mod mailbox;
+pub(crate) mod round;
+pub(crate) mod workers;
+
+use crate::event::{CloseInfo, Conn, Event, Handler};
+use crate::status::{CloseReason, Status};
+use inbox::{Inbox, Item};
+use mailbox::{Letter, Mailbox};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Who gets the events of a runtime's connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Consumer {
+    /// Callbacks on the loop's own thread: the fastest; they must not block for long.
+    #[default]
+    Callbacks,
+    /// Callbacks on `workerThreads` threads: they may block.
+    Workers,
+    /// Threads of the host that poll: [`PollLoop`](crate::runtime::PollLoop).
+    Poll,
+}
+
+/// What a consumer asks of the connection that it serves, on any thread.
+pub(crate) trait Owner: Send + Sync + 'static {
+    fn conn(&self) -> Conn;
+    /// The host has been asked for admission and has not answered.
+    fn is_admitting(&self) -> bool;
+    /// It is closing or has ended.
+    fn is_closing(&self) -> bool;
+    /// Its host wants no event any more but the last.
+    fn is_muted(&self) -> bool;
+    /// Its host has paused reading.
+    fn is_paused(&self) -> bool;
+    /// Its queue of output is at the high-water mark.
+    fn is_over_mark(&self) -> bool;
+    /// Its loop may have to read on: `before` bytes waited, and now `bytes` less.
+    fn has_room_again(&self, before: usize, bytes: usize) -> bool;
+    /// Its loop looks at it.
+    fn touch(self: &Arc<Self>);
+    /// Its mailbox goes to the workers.
+    fn goes_to_workers(self: &Arc<Self>);
+    /// A callback has panicked.
+    fn has_panicked(self: &Arc<Self>);
+}
+
+/// What a connection gives back when its closed event has been consumed.
+pub(crate) type Parting = Box<dyn Send>;
+
+/// What became of an event.
+pub(crate) enum Put<'a> {
+    Taken,
+    /// Its callback is to be called now, on this thread.
+    Call(Event<'a>),
+    /// It cannot be held: its connection ends for this reason.
+    Failed(CloseReason),
+    /// A defect of ours: there is nobody here to whom it can be given.
+    Lost,
+}
+
+/// How the events of one connection reach their consumer.
+pub(crate) enum Delivery {
+    /// By callbacks on the loop's thread.
+    Callbacks,
+    /// By callbacks of workers.
+    Mailbox(Box<Mailbox>),
+    /// By a poll; the round in which input was told last.
+    Round(AtomicU64),
+    /// Input waits until the host takes it; all else goes the other way.
+    Inbox(Box<Inbox>, Box<Delivery>),
+}
+
+impl Delivery {
+    /// For a connection of this handler.
+    pub fn new(consumer: Consumer, handler: &dyn Handler) -> Delivery {
+        let way = match consumer {
+            // Code of the library itself: whatever the host's threads do.
+            _ if handler.is_internal() => return Delivery::Callbacks,
+            Consumer::Callbacks => Delivery::Callbacks,
+            Consumer::Workers => Delivery::Mailbox(Box::default()),
+            Consumer::Poll => Delivery::Round(AtomicU64::new(0)),
+        };
+        match handler.wants_inbox() {
+            true => Delivery::Inbox(Box::default(), Box::new(way)),
+            false => way,
+        }
+    }
+
+    fn inbox(&self) -> Option<&Inbox> {
+        match self {
+            Delivery::Inbox(inbox, _) => Some(inbox),
+            _ => None,
+        }
+    }
+
+    /// The way of events that are no input.
+    fn way(&self) -> &Delivery {
+        match self {
+            Delivery::Inbox(_, way) => way,
+            way => way,
+        }
+    }
+
+    fn mailbox(&self) -> Option<&Mailbox> {
+        match self.way() {
+            Delivery::Mailbox(mailbox) => Some(mailbox),
+            _ => None,
+        }
+    }
+
+    // What a connection gives.
+
+    /// An event but the last.
+    pub fn put<'a>(
+        &self,
+        owner: &Arc<impl Owner>,
+        handler: &Arc<dyn Handler>,
+        event: Event<'a>,
+    ) -> Put<'a> {
+        match self {
+            Delivery::Callbacks => Put::Call(event),
+            Delivery::Mailbox(mailbox) => match Letter::of(handler.clone(), event) {
+                Ok(letter) => {
+                    mailbox.post(owner, letter);
+                    Put::Taken
+                }
+                Err(reason) => Put::Failed(reason),
+            },
+            Delivery::Round(told_in) => {
+                if matches!(event, Event::Frames(_) | Event::Data(_)) {
+                    told_in.store(round::number(), Ordering::Relaxed);
+                }
+                match round::push(owner.conn(), handler.clone(), &event) {
+                    true => Put::Taken,
+                    false => Put::Lost,
+                }
+            }
+            Delivery::Inbox(inbox, way) => match event {
+                Event::Frames(_) | Event::Data(_) => match inbox.put(&event) {
+                    Ok(()) => Put::Taken,
+                    Err(reason) => Put::Failed(reason),
+                },
+                event => way.put(owner, handler, event),
+            },
+        }
+    }
+
+    /// A frame on its own, whose memory goes to whoever keeps it: there may be none for a copy of
+    /// what a peer has sent. It comes back if it is to be put as an event.
+    pub fn put_frame(
+        &self,
+        owner: &Arc<impl Owner>,
+        handler: &Arc<dyn Handler>,
+        payload: Vec<u8>,
+        compressed: bool,
+    ) -> Option<Vec<u8>> {
+        match self {
+            Delivery::Inbox(inbox, _) => inbox.put_frame(payload, compressed),
+            Delivery::Mailbox(mailbox) => {
+                mailbox.post(owner, Letter::frame(handler.clone(), payload, compressed));
+            }
+            Delivery::Callbacks | Delivery::Round(_) => return Some(payload),
+        }
+        None
+    }
+
+    /// The last event. `part` gives what is dropped when it has been consumed, unless it is to be
+    /// called now.
+    pub fn closed<'a>(
+        &self,
+        owner: &Arc<impl Owner>,
+        handler: Arc<dyn Handler>,
+        info: &'a CloseInfo,
+        part: impl FnOnce() -> Parting,
+    ) -> Put<'a> {
+        match self.way() {
+            Delivery::Mailbox(mailbox) => {
+                mailbox.post(owner, Letter::closed(handler, info.clone(), part()));
+                Put::Taken
+            }
+            Delivery::Round(_) => match round::push_closed(owner.conn(), handler, info, part()) {
+                true => Put::Taken,
+                false => Put::Lost,
+            },
+            Delivery::Callbacks | Delivery::Inbox(..) => Put::Call(Event::Closed(info)),
+        }
+    }
+
+    /// A buffer for further use: another one if events that were put point into this one.
+    pub fn spare(&self, buffer: Vec<u8>) -> Vec<u8> {
+        match self.way() {
+            Delivery::Round(_) => round::spare(buffer),
+            _ => buffer,
+        }
+    }
+
+    /// The peer sends nothing more.
+    pub fn input_ends(&self) {
+        if let Some(inbox) = self.inbox() {
+            inbox.end();
+        }
+    }
+
+    /// What has not been taken is not wanted any more.
+    pub fn discard(&self) {
+        if let Some(inbox) = self.inbox() {
+            inbox.discard();
+        }
+    }
+
+    /// The host reads on: what waits behind its pause goes out.
+    pub fn resumes(&self, owner: &Arc<impl Owner>) {
+        if let Some(mailbox) = self.mailbox() {
+            mailbox.resume(owner);
+        }
+    }
+
+    /// Output has left: what was held back for it goes out.
+    pub fn output_has_left(&self, owner: &Arc<impl Owner>) {
+        if let Some(mailbox) = self.mailbox() {
+            mailbox.release(owner);
+        }
+    }
+
+    // What a connection asks.
+
+    /// More input may be put. `is_over_mark`: output of the connection is at its high-water mark.
+    pub fn may_take(&self, window_bytes: usize, is_over_mark: bool) -> bool {
+        match self {
+            Delivery::Callbacks | Delivery::Round(_) => !is_over_mark,
+            Delivery::Mailbox(_) => !is_over_mark && self.waiting_bytes() < window_bytes,
+            // What goes there makes nobody send more; its window bounds it.
+            Delivery::Inbox(..) => self.waiting_bytes() < window_bytes,
+        }
+    }
+
+    /// Input that waits for the host.
+    pub fn waiting_bytes(&self) -> usize {
+        match self {
+            Delivery::Callbacks | Delivery::Round(_) => 0,
+            Delivery::Mailbox(mailbox) => mailbox.waiting_bytes.load(Ordering::SeqCst),
+            Delivery::Inbox(inbox, way) => {
+                inbox.waiting_bytes.load(Ordering::SeqCst) + way.waiting_bytes()
+            }
+        }
+    }
+
+    /// Everything that was put has been consumed, as far as this can be told from here. If not, the
+    /// connection is touched when it has, unless it [has to look again](Delivery::look_again).
+    pub fn is_consumed(&self) -> bool {
+        match self {
+            Delivery::Callbacks => true,
+            Delivery::Mailbox(mailbox) => mailbox.is_consumed(),
+            Delivery::Round(_) => !self.look_again(),
+            Delivery::Inbox(inbox, way) => {
+                // Both: each announces that it is waited for.
+                let way_is = way.is_consumed();
+                inbox.is_consumed() && way_is
+            }
+        }
+    }
+
+    /// What was put last is with the host, and nobody says when that is done with it.
+    pub fn look_again(&self) -> bool {
+        match self.way() {
+            Delivery::Round(told_in) => {
+                let told_in = told_in.load(Ordering::Relaxed);
+                told_in > 0 && told_in == round::number()
+            }
+            _ => false,
+        }
+    }
+
+    /// Input waits that the host takes even after the end.
+    pub fn has_untaken(&self) -> bool {
+        self.inbox().is_some_and(|inbox| !inbox.is_empty())
+    }
+
+    /// The host has come to the peer's end, which was put.
+    pub fn has_shown_end(&self) -> bool {
+        match self {
+            Delivery::Callbacks | Delivery::Round(_) => true,
+            Delivery::Mailbox(mailbox) => mailbox.has_shown_end(),
+            Delivery::Inbox(inbox, _) => inbox.is_consumed(),
+        }
+    }
+
+    // What a host asks, on any thread.
+
+    /// Input may be taken here, also after the end.
+    pub fn keeps_input(&self) -> bool {
+        self.inbox().is_some()
+    }
+
+    /// The next frame that waits.
+    pub fn frame(&self, owner: &Arc<impl Owner>, timeout_ms: Option<u64>) -> Result<Item, Status> {
+        self.inbox().ok_or(Status::State)?.frame(owner, timeout_ms)
+    }
+
+    /// The next bytes of a stream that wait.
+    pub fn bytes(
+        &self,
+        owner: &Arc<impl Owner>,
+        buffer: &mut [u8],
+        timeout_ms: Option<u64>,
+    ) -> Result<usize, Status> {
+        let inbox = self.inbox().ok_or(Status::State)?;
+        if buffer.is_empty() {
+            return Err(Status::Argument);
+        }
+        inbox.bytes(owner, buffer, timeout_ms)
+    }
+
+    /// A worker has this connection.
+    pub fn serve(&self, owner: &Arc<impl Owner>) {
+        if let Some(mailbox) = self.mailbox() {
+            workers::work_on(owner, mailbox);
+        }
+    }
+
+    /// Events for which there is room without more memory.
+    #[cfg(test)]
+    pub fn reserved(&self) -> usize {
+        let mailbox = self.mailbox().map_or(0, Mailbox::reserved);
+        mailbox + self.inbox().map_or(0, Inbox::reserved)
+    }
+}
