@@ -2,24 +2,36 @@
 //! applications, relays and the web, with or without TLS; this crate is the core, and
 //! `include/nativeport.h` its face for C.
 //!
-//! The path of a connection, and the file in which each step lives:
+//! # The map
 //!
-//! 1. `accept`: an accepter takes it from the backlog, judges the limits and deals it to a
-//!    loop; `bind` made the listening socket. `waiting` says who is evicted if too many are unidentified,
-//!    `descriptors` keeps one address from taking them all.
-//! 3. [`tls`]: a handshake loop does the handshake, if the port has TLS.
-//! 4. `identify`: on an I/O loop the first byte says what it is; the host may be asked for
-//!    admission.
-//! 5. `frame`: bytes become frames, frames become bytes.
-//! 6. [`event`]: the narrow waist. `dispatch` gives events to callbacks on the loop's thread,
-//!    `mailbox` and `workers` to callbacks on a pool, [`polling`] to threads of the host; with
-//!    an `inbox` the host takes input when it wants.
-//! 7. `send`: what the host sends waits here (in a `queue`) and is flushed once per turn.
+//! A connection walks through these rooms, from top to bottom:
 //!
-//! `conn` is the machine that strings these together; it knows no socket and no
-//! clock. `reactor` has the loops that move its bytes and its time.
-//! [`handles`] is how everybody else reaches a connection, `shared` what they find.
-//! [`runtime`] and [`listener`] are made and ended by the host; [`config`] tells them how.
+//! | room | what happens there |
+//! | --- | --- |
+//! | `accept` | 1. a thread accepts it, judges the limits and deals it to a loop |
+//! | `reactor` | the loops: they read and write sockets, and give each connection its turn within a budget; deadlines fire; a finished handshake is handed over |
+//! | `tls` | 2. TLS: identity, handshake, records; the only room that names the TLS library |
+//! | `conn` | 3. the machine of one connection: first byte, admission, input, output, deadlines, end; `handles` and `shared` are how other threads reach it |
+//! | `frame` | 4. bytes become frames, frames become bytes; deflate |
+//! | `consumer` | 5. who gets its events: callbacks on the loop, workers, a poll, or input that waits in an inbox |
+//! | `event` | what the host is told: the narrow waist |
+//!
+//! These are around it:
+//!
+//! | room | what it holds |
+//! | --- | --- |
+//! | `runtime` | what the host makes and ends: runtime, listeners, loops to poll; statistics |
+//! | `port` | one port as connections know it: rules, handlers, counters, listening sockets |
+//! | `limits` | how many connections there may be, identified or not, by address; what they may hold in memory |
+//! | `net` | sockets: binding, reading, writing, options |
+//! | `config` | the INI dialect, settings, findings |
+//! | `base` | buffers, locks, system calls, the log, the price of work, ends and waiting for them; switches for tests |
+//! | `status` | statuses, close reasons, errors |
+//! | `capi` | the C surface, one file per noun |
+//!
+//! A room uses only rooms below it in this order, which `tests/layers.rs` checks: `status`, `event`,
+//! `base`, `frame`, `tls`, `config`, `net`, `limits`, `consumer`, `port`, `conn`, `reactor`, `accept`,
+//! `runtime`, `capi`. `CONTRIBUTING.md` has questions that this map must answer.
 #![deny(unsafe_code)]
 
 // For what the tests of this crate share with those over its surface.

@@ -1,0 +1,88 @@
+//! The rooms of `src` and the order in which they build on each other: an import that runs against
+//! it fails here, so that no two rooms ever need one another.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each room may use those before it. A room is a file or folder of `src`.
+const ROOMS: [&str; 15] = [
+    "status", "event", "base", "frame", "tls", "config", "net", "limits", "consumer", "port",
+    "conn", "reactor", "accept", "runtime", "capi",
+];
+
+/// What only tests are made of: it may use every room, and none of those may use it.
+const TESTS: [&str; 5] = ["simulation", "fuzzing", "faults", "models", "lib"];
+
+/// Imports that run against the order nevertheless: the file, the room, and the reason. At most five.
+const EXCEPTIONS: [(&str, &str, &str); 0] = [];
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The lines of a file without comments and without its tests, with their numbers.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let tests = text.find("\nmod tests {").unwrap_or(text.len());
+    let lines = text[..tests].lines().enumerate();
+    lines.map(|(at, line)| (at + 1, line)).filter(|(_, line)| !line.trim_start().starts_with("//"))
+}
+
+/// The first names behind `crate::` in a line.
+fn used(line: &str) -> impl Iterator<Item = &str> {
+    line.split("crate::").skip(1).filter_map(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+        (end > 0).then(|| &rest[..end])
+    })
+}
+
+#[test]
+fn no_import_runs_against_the_order_of_the_rooms() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    let (mut wrong, mut imports) = (Vec::new(), 0);
+    for file in files {
+        let name = file.strip_prefix(&src).unwrap().display().to_string();
+        let room = name.split(['/', '.']).next().unwrap().to_owned();
+        if TESTS.contains(&&*room) || name.ends_with("/tests.rs") || name.ends_with("test_peer.rs")
+        {
+            continue;
+        }
+        let Some(own) = ROOMS.iter().position(|other| *other == room) else {
+            wrong.push(format!("{name}: {room} is no room: give it its place in tests/layers.rs"));
+            continue;
+        };
+        for (number, line) in code(&fs::read_to_string(&file).unwrap()) {
+            for other in used(line) {
+                imports += 1;
+                let is_below = ROOMS[..=own].contains(&other);
+                let is_exception = EXCEPTIONS.iter().any(|(f, to, _)| *f == name && *to == other);
+                if !is_below && !is_exception {
+                    wrong.push(format!("{name}:{number}: {room} must not use {other}"));
+                }
+            }
+            if line.contains("use crate::{") {
+                wrong.push(format!("{name}:{number}: name each room on a line of its own"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(imports > 200, "only {imports} imports were found: does this test still read them?");
+    assert!(EXCEPTIONS.len() <= 5);
+}
+
+#[test]
+fn each_room_is_in_the_map() {
+    let map = include_str!("../src/lib.rs");
+    let docs: String = map.lines().filter(|line| line.starts_with("//!")).collect();
+    for room in ROOMS {
+        assert!(docs.contains(&format!("`{room}`")), "src/lib.rs does not say what {room} is");
+    }
+}
