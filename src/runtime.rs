@@ -184,6 +184,15 @@ impl Threads {
     }
 }
 
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if is_forked_child() {
+            // They are not in this process, and whoever is detached must be.
+            std::mem::forget(std::mem::take(self.0.get_mut()));
+        }
+    }
+}
+
 /// What calls answer in the child of a fork.
 pub(crate) const IN_FORKED_CHILD: &str =
     "this process is the child of a fork; what its parent has made has no threads here";
