@@ -5,7 +5,9 @@
 use nativeport::config::Config;
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::sync::Mutex;
 
 const LEN: usize = 48;
 
@@ -18,6 +20,9 @@ fn byte(seed: usize, at: usize) -> u8 {
 fn copies(seed: usize) -> usize {
     const STEP: usize = 64 << 10;
     const PART: usize = 16;
+    // The buffer of one scan holds what another one looks for.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _alone = ONE_AT_A_TIME.lock();
     let maps = std::fs::read_to_string("/proc/self/maps").expect("Linux has it");
     let memory = File::open("/proc/self/mem").expect("Linux has it");
     let mut buffer = vec![0u8; STEP + PART];
@@ -57,6 +62,15 @@ fn write_secret(file: &mut File, seed: usize) {
     }
 }
 
+/// Below this call: copying leaves there what it had in registers.
+#[inline(never)]
+fn overwrite_stack(depth: usize) -> u8 {
+    const DEPTH: usize = 64;
+    let mut part = [0u8; 4 << 10];
+    std::hint::black_box(&mut part);
+    if depth == DEPTH { part[0] } else { overwrite_stack(depth + 1) | part[1] }
+}
+
 #[test]
 fn text_and_values_are_wiped() {
     let path = std::env::temp_dir().join(format!("nativeport-wiped-{}.ini", std::process::id()));
@@ -86,4 +100,26 @@ fn text_and_values_are_wiped() {
     for seed in [3, 5, 7, 11, 13] {
         assert_eq!(copies(seed), 0, "of secret {seed}");
     }
+}
+
+/// What has been read so far moves to a larger buffer again and again.
+#[test]
+fn buffers_that_a_pipe_outgrows_are_wiped() {
+    const SECRET: usize = 17;
+    const BYTES: usize = 60_000;
+    let (reader, writer) = std::io::pipe().expect("there are descriptors");
+    let path = format!("/dev/fd/{}", reader.as_raw_fd());
+    // A pipe holds that.
+    let mut file = File::from(OwnedFd::from(writer));
+    write(&mut file, "[Database]\npassword=");
+    write_secret(&mut file, SECRET);
+    write(&mut file, &"\n; more".repeat(BYTES / 7));
+    drop(file);
+
+    let mut config = Config::new();
+    config.load_file(path).expect("it is text");
+    assert!(copies(SECRET) > 0, "the scan finds what is there");
+    drop(config);
+    overwrite_stack(0);
+    assert_eq!(copies(SECRET), 0);
 }

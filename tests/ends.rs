@@ -6,7 +6,7 @@ use nativeport::event::{Event, Party, Protocol, Stage};
 use nativeport::handles::{Conn, SendFlags};
 use nativeport::status::{CloseReason, Status};
 use std::collections::HashMap;
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -1052,4 +1052,112 @@ fn output_that_the_host_holds_back_by_a_cork_does_not_run_into_the_write_timeout
     let info = log.closed();
     assert_eq!((info.reason, info.unsent_bytes), (CloseReason::HostDeadline, 0));
     assert_eq!(read_to_end(&mut client), b"\x01\x00\x00\x00\x09held back");
+}
+
+// The end of the process.
+
+/// What the server of [`clients_of_a_process_that_ends`] says of itself.
+fn tell_parent(text: &str) {
+    // Alone on its line.
+    println!("\n{text}");
+}
+
+/// Not a test: the server of one, in a process of its own, which ends.
+#[test]
+fn the_process_that_ends() {
+    let Ok(way) = std::env::var("NP_ENDING_PROCESS") else { return };
+    let (hold, is_held) = std::sync::mpsc::channel();
+    let hold = std::sync::Mutex::new(hold);
+    let (handler, log) = recorder(false, move |_, event| {
+        if let Event::Frames(_) = event {
+            hold.lock().unwrap().send(()).unwrap();
+            loop {
+                std::thread::park();
+            }
+        }
+    });
+    let server = server_with("ioThreads=1", "", "", |listener| {
+        listener.on(Protocol::Client, handler.clone()).unwrap();
+    });
+    tell_parent(&format!("serves {}", server.address));
+    let first = log.opened();
+    match way.as_str() {
+        "held up" => {
+            first.process_ends(false).unwrap();
+            tell_parent("told");
+            is_held.recv().unwrap();
+            first.send_frame(b"never seen by its loop", PLAIN).unwrap();
+        }
+        "owing" => first.process_ends(true).unwrap(),
+        "paid" => {
+            first.process_ends(true).unwrap();
+            first.send_frame(b"all", PLAIN).unwrap();
+            first.process_ends(false).unwrap();
+            wait_until("sends", || first.unsent_bytes() == Ok(0));
+        }
+        other => panic!("{other}"),
+    }
+    std::process::exit(0);
+}
+
+/// Starts that process; its first client, and another one once the process says so.
+fn clients_of_a_process_that_ends(way: &str, then: impl FnOnce(TcpStream)) {
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "the_process_that_ends", "--nocapture"])
+        .env("NP_ENDING_PROCESS", way)
+        .env_remove("NP_CONSUMER")
+        .env_remove("NP_TOXIC")
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut lines = said.lines().map(Result::unwrap);
+    let mut line = |begin: &str| lines.find_map(|line| line.strip_prefix(begin).map(str::to_owned));
+    let address = line("serves ").unwrap().parse().unwrap();
+    let first = framed(address);
+    let other = (way == "held up").then(|| {
+        line("told").unwrap();
+        let mut other = framed(address);
+        other.write_all(&frame(b"hold")).unwrap();
+        other
+    });
+    assert!(child.wait().unwrap().success());
+    drop(other);
+    then(first);
+}
+
+#[test]
+fn what_its_loop_has_not_seen_when_the_process_ends_makes_the_end_a_reset() {
+    clients_of_a_process_that_ends("held up", |mut client| assert_is_reset(&mut client));
+}
+
+#[test]
+fn what_the_host_holds_when_the_process_ends_makes_the_end_a_reset() {
+    clients_of_a_process_that_ends("owing", |mut client| assert_is_reset(&mut client));
+}
+
+#[test]
+fn who_is_owed_nothing_when_the_process_ends_reads_an_orderly_end() {
+    for _ in 0..20 {
+        clients_of_a_process_that_ends("paid", |mut client| {
+            let mut bytes = Vec::new();
+            client.read_to_end(&mut bytes).unwrap();
+            assert_eq!(bytes, frame(b"all"));
+        });
+    }
+}
+
+#[test]
+fn who_loses_output_by_a_stop_is_reset() {
+    if is_through_a_toxic("the toxic ends its connections in its own way") {
+        return;
+    }
+    let (server, log) = noted("sendQueueLimit=64M", "");
+    let mut client = framed(server.address);
+    let conn = log.opened();
+    conn.send_frame(&vec![0; 32 << 20], PLAIN).unwrap();
+    server.runtime.stop(0).unwrap();
+    server.runtime.wait(None).unwrap();
+    assert!(log.closed().unsent_bytes > 0);
+    assert_is_reset(&mut client);
 }

@@ -11,6 +11,7 @@ use nativeport::polling::PollLoop;
 use nativeport::runtime::{Consumer, Runtime};
 
 use nativeport::status::{CloseReason, Status};
+use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -900,7 +901,10 @@ fn restarts_on_any_port_neither_lengthen_the_metrics_nor_set_counters_back() {
         for _ in 0..2 {
             let text = runtime.prometheus();
             assert_eq!(told(&text, "accepts_total", "Port"), [round]);
-            assert!(text.contains(&labels(address.port(), address.port())), "{address}: {text}");
+            // After so many ports the section's own label stays the same.
+            let port = if round <= 64 { address.port().to_string() } else { "other".to_owned() };
+            let labels = format!("{{port=\"{port}\",map_to_port=\"{port}\",section=\"Port\"}}");
+            assert!(text.contains(&labels), "{address}: {text}");
             if round == 1 {
                 longest = text.len();
             }
@@ -910,6 +914,57 @@ fn restarts_on_any_port_neither_lengthen_the_metrics_nor_set_counters_back() {
             listener.wait(None).unwrap();
         }
     }
+}
+
+/// A series that vanishes or is new is nothing to who compares scrapes; one that was there must not go on with what others
+/// had counted.
+fn assert_follows(before: &str, after: &str, clients: u64) {
+    let series = |text: &str| -> HashMap<String, u64> {
+        let lines = text.lines().filter(|line| line.starts_with("nativeport_accepts_total{"));
+        let pairs = lines.map(|line| line.rsplit_once(' ').unwrap());
+        pairs.map(|(labels, count)| (labels.to_owned(), count.parse().unwrap())).collect()
+    };
+    let (before, after) = (series(before), series(after));
+    for (labels, count) in &after {
+        if let Some(earlier) = before.get(labels) {
+            assert!((*earlier..=earlier + clients).contains(count), "{labels}: {earlier}, {count}");
+        }
+    }
+    let all = |series: &HashMap<String, u64>| series.values().sum::<u64>();
+    assert_eq!(all(&after), all(&before) + clients);
+}
+
+#[test]
+fn listeners_of_one_section_at_once_have_a_bounded_number_of_labels() {
+    const MOST: usize = 65;
+    let config = config("ioThreads=1", "", "");
+    let runtime = runtime_of(&config);
+    let mut seen = HashSet::new();
+    let mut before = String::new();
+    for round in 0..3 {
+        let mut running = Vec::new();
+        for _ in 0..100 {
+            let listener = Listener::new(&runtime, &config, 0).unwrap();
+            listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
+            listener.start().unwrap();
+            framed(listener.addresses()[0]);
+            let text = runtime.prometheus();
+            assert_follows(&before, &text, 1);
+            before = text;
+            running.push(listener);
+        }
+        for listener in running {
+            listener.stop(0).unwrap();
+            listener.wait(None).unwrap();
+            let text = runtime.prometheus();
+            assert_follows(&before, &text, 0);
+            before = text;
+        }
+        let lines = before.lines().filter(|line| line.starts_with("nativeport_accepts_total{"));
+        seen.extend(lines.map(|line| line.rsplit_once(' ').unwrap().0.to_owned()));
+        assert!(seen.len() <= MOST, "{} labels after round {round}", seen.len());
+    }
+    assert_eq!(runtime.stats().accepted, 300);
 }
 
 #[test]
@@ -925,10 +980,31 @@ fn listeners_under_ever_new_names_have_a_bounded_number_of_labels() {
         listener.stop(0).unwrap();
         listener.wait(None).unwrap();
     }
-    let text = runtime.prometheus();
-    assert_eq!(told(&text, "accepts_total", "Port"), [1; 64]);
-    assert_eq!(told(&text, "accepts_total", "other"), [36]);
+    let counts = told(&runtime.prometheus(), "accepts_total", "Port");
+    assert_eq!(counts, [&[1; 64][..], &[36]].concat());
     assert_eq!(runtime.stats().accepted, 100);
+}
+
+#[test]
+fn sections_under_ever_new_names_have_a_bounded_number_of_labels() {
+    let section = |number| format!("[Port.{number}]\nport=0\nbindAddress=127.0.0.1\n");
+    let config = config("ioThreads=1", "", &(1..100).map(section).collect::<String>());
+    let runtime = runtime_of(&config);
+    for round in 1..=2 {
+        for index in 0..100 {
+            let listener = Listener::new(&runtime, &config, index).unwrap();
+            listener.on(Protocol::Client, Arc::new(Echo)).unwrap();
+            listener.start().unwrap();
+            framed(listener.addresses()[0]);
+            listener.stop(0).unwrap();
+            listener.wait(None).unwrap();
+        }
+        let text = runtime.prometheus();
+        for number in 1..64 {
+            assert_eq!(told(&text, "accepts_total", &format!("Port.{number}")), [round]);
+        }
+        assert_eq!(told(&text, "accepts_total", "other"), [36 * round]);
+    }
 }
 
 /// How the lines of a port begin, behind the name of the counter.

@@ -163,8 +163,9 @@ pub unsafe extern "C" fn np_listener_get_stats(
 /// format. The label section is the port section, port the bound port, map_to_port the value of mapToPort, or
 /// the bound port without one. A listener that starts again under the same configuration goes on counting
 /// where it was; with port = 0 the label port then changes.
-/// The library keeps the labels of ended listeners. Once there are 64, it counts listeners that
-/// start under new labels under "other". *needed becomes the size with its NUL, also with NP_ERR_BUFFER_TOO_SMALL; buffer
+/// The library keeps the labels of ended listeners. A section has up to 64 labels in the life of the runtime; it counts
+/// later listeners of it under port and map_to_port "other". Once 64 labels of ended listeners exist, it counts those of
+/// new sections under section "other" too. *needed becomes the size with its NUL, also with NP_ERR_BUFFER_TOO_SMALL; buffer
 /// is then unchanged. The size may have grown at the next call: ask for some more.
 ///
 /// Thread: any

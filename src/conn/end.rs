@@ -374,7 +374,7 @@ impl Conn {
             self.times.ended_ms = turn.now_ms;
         }
         let Phase::Closing(ending) = &self.phase else { return };
-        let cut = ending.cut;
+        let cut = if self.out_ref().is_owed_by_host() { Cut::Reset } else { ending.cut };
         let done = match cut {
             Cut::Reset => {
                 self.out().reset_on_close();
@@ -480,7 +480,8 @@ impl Conn {
     }
 
     /// Nothing is taken or sent from here on: gives the bytes that were taken and not sent, and
-    /// counts them. Their frames count as any others that were taken.
+    /// counts them. Their frames count as any others that were taken. A peer that loses some is reset: it must not
+    /// take a part for the whole.
     pub(super) fn lose_output(&mut self, counters_index: usize) -> u64 {
         let left = self.out().shared.as_ref().map(|shared| shared.end()).unwrap_or_default();
         let out = self.out();
@@ -492,6 +493,9 @@ impl Conn {
         }
         // What the host lent is released here, by code of the host.
         host::guarded(move || drop(left));
+        if unsent_bytes > 0 {
+            self.out().reset_on_close();
+        }
         let unsent_bytes = unsent_bytes as u64;
         let counters = self.port.counters(counters_index);
         counters.bytes_unsent.fetch_add(unsent_bytes, Ordering::Relaxed);

@@ -234,8 +234,10 @@ impl Conn {
     }
 
     /// The process is about to end, and with it the connection: by a reset, if output waits then, so that the peer does
-    /// not take a part for the whole.
-    pub fn process_ends(self) -> Result<(), Status> {
+    /// not take a part for the whole. `host_owes`: the host itself holds output for it, as there was no room. It says
+    /// so again whenever that changes.
+    pub fn process_ends(self, host_owes: bool) -> Result<(), Status> {
+        self.shared()?.process_ends(host_owes);
         self.act(State::not_ended, Op::ProcessEnds)
     }
 

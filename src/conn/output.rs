@@ -140,8 +140,7 @@ pub(crate) struct Output {
     pub verdict: Option<Verdict>,
     /// It has no memory, or was evicted for others: it ends by a reset, whatever else ends it.
     pub is_cut: bool,
-    /// The process is about to end, and the system closes the socket then: with a reset while bytes wait here, as the
-    /// peer must not take a part for the whole.
+    /// The process is about to end, and the system closes the socket then: see [`Shared::guard_end_of_process`].
     process_ends: bool,
     /// An error of the socket or of TLS met while sending; the machine ends the connection.
     pub error: Option<io::Error>,
@@ -409,6 +408,14 @@ impl Output {
     fn queue(&mut self) -> &mut Queue {
         if self.queued_bytes() == 0 {
             self.sent_ms = self.now_ms;
+            if self.process_ends
+                && let Some(shared) = &self.shared
+            {
+                // Shown before the turn ends: the process may not live so long.
+                shared.queued.fetch_add(1, Ordering::SeqCst);
+                self.shown_bytes += 1;
+                shared.guard_end_of_process(0);
+            }
         }
         self.tls.as_mut().map_or(&mut self.wire, |tls| &mut tls.plain)
     }
@@ -528,13 +535,25 @@ impl Output {
     }
 
     fn guard_end_of_process(&self) {
-        if self.process_ends {
-            self.transport.set_reset_on_close(self.queued_bytes() > 0);
+        if self.process_ends
+            && let Some(shared) = &self.shared
+        {
+            shared.guard_end_of_process(self.queued_bytes().wrapping_sub(self.shown_bytes));
         }
+    }
+
+    /// The process is about to end, and the host holds output that follows what is here: the peer must not read an
+    /// orderly end before that.
+    pub fn is_owed_by_host(&self) -> bool {
+        self.process_ends && self.shared.as_ref().is_some_and(|shared| shared.host_owes())
     }
 
     /// Makes the close that follows a reset.
     pub fn reset_on_close(&mut self) {
+        // No other thread takes it back.
+        if let Some(shared) = &self.shared {
+            shared.socket.close();
+        }
         self.process_ends = false;
         self.transport.set_reset_on_close(true);
     }
@@ -667,7 +686,10 @@ impl Output {
                 self.verdict.get_or_insert(Verdict::HostCloseFirst(code));
             }
             Op::Abort(code) => self.verdict = Some(Verdict::HostAbort(code)),
-            Op::ProcessEnds => self.process_ends = true,
+            Op::ProcessEnds => {
+                self.process_ends = true;
+                self.guard_end_of_process();
+            }
             Op::Deadline(after_ms) => self.host_deadline_ms = self.after(after_ms),
             Op::CutFlush(after_ms) => {
                 self.host_deadline_ms = self.after(after_ms);
@@ -701,8 +723,6 @@ impl Output {
 
     /// Drops what waits and says how much it was.
     pub fn discard(&mut self) -> usize {
-        // Its loss stays guarded.
-        self.process_ends = false;
         let bytes = self.queued_bytes();
         if let Some(tls) = &mut self.tls {
             tls.plain = Queue::default();

@@ -62,6 +62,10 @@ pub(crate) struct Shared {
     pub delivery: Delivery,
     /// For its options.
     pub socket: SharedSocket,
+    /// The process is about to end.
+    process_ends: AtomicBool,
+    /// The host holds output then.
+    host_owes: AtomicBool,
 }
 
 /// Counted by the loop, read by anyone.
@@ -128,6 +132,8 @@ impl Shared {
             tls: birth.tls,
             delivery: birth.delivery,
             socket: SharedSocket::default(),
+            process_ends: AtomicBool::new(false),
+            host_owes: AtomicBool::new(false),
         })
     }
 
@@ -289,7 +295,32 @@ impl Shared {
             // Less than that waits for the loop's account.
             self.port.memory.recount(self);
         }
+        if self.process_ends.load(Ordering::SeqCst) {
+            self.guard_end_of_process(0);
+        }
         result
+    }
+
+    // The end of the process.
+
+    /// It is about to end, and the host holds output or not.
+    pub fn process_ends(&self, host_owes: bool) {
+        self.host_owes.store(host_owes, Ordering::SeqCst);
+        self.process_ends.store(true, Ordering::SeqCst);
+        self.guard_end_of_process(0);
+    }
+
+    pub fn host_owes(&self) -> bool {
+        self.host_owes.load(Ordering::SeqCst)
+    }
+
+    /// The system closes the socket when the process ends: with a reset while bytes wait for the peer, as it must not
+    /// take a part for the whole. Any thread says so where something may have changed. `more_bytes`: so many of the
+    /// loop's are not in `queued` yet, or are in it still.
+    pub fn guard_end_of_process(&self, more_bytes: usize) {
+        self.socket.set_reset_on_close(|| {
+            self.host_owes() || self.queued_bytes().wrapping_add(more_bytes) > 0
+        });
     }
 
     /// Makes a change of state (or looks at it) and leaves an operation for the loop, as one

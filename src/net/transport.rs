@@ -243,6 +243,12 @@ impl SharedSocket {
         f(SockRef::from(&borrowed)).map_err(|error| Error::io("an option of a socket", &error))
     }
 
+    /// Makes the close by the system a reset, or not. Decided under the lock, so that the last to ask decides.
+    pub fn set_reset_on_close(&self, is_on: impl FnOnce() -> bool) {
+        // If it has gone, nobody closes it any more.
+        let _ = self.with(|socket| socket.set_linger(is_on().then_some(Duration::ZERO)));
+    }
+
     pub fn option(&self, option: SocketOption) -> Result<u32, Error> {
         let bytes = |size| u32::try_from(size).unwrap_or(u32::MAX);
         self.with(|socket| {

@@ -31,6 +31,7 @@ use crate::status::{Error, Status};
 use parking_lot::Mutex;
 pub use poll_loop::PollLoop;
 use stats::{PortLabels, Stats, prometheus};
+use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -57,9 +58,10 @@ pub(crate) struct Core {
     _alive: Alive,
 }
 
-/// So many labels of ended listeners are kept before listeners that start under new ones share theirs: a host may
-/// start listeners under ever new names.
-const ENDED_LABELS: usize = 64;
+/// So many labels a section has of its own, over all time; then its listeners share one: with `port = 0` each start
+/// has a new one. And so many labels of ended listeners are kept before new sections share one: a host may start
+/// listeners under ever new names.
+const LABELS: usize = 64;
 
 /// Started listeners, and what those that have ended counted: counters never go back.
 #[derive(Default)]
@@ -67,8 +69,36 @@ struct Ports {
     /// Under labels that they keep, so that none of their counters vanishes.
     running: Vec<(PortLabels, Arc<Port>)>,
     ended: Vec<(PortLabels, Stats)>,
+    /// So many labels of its own each section has had.
+    labels_had: HashMap<String, usize>,
     /// Of ended ones: accepter threads that may not be gone yet.
     leaving: Vec<Arc<Threads>>,
+}
+
+impl Ports {
+    /// What a listener that starts counts under. Counts move to new labels only: who compares scrapes would take
+    /// them for events.
+    fn labels_for(&mut self, mut labels: PortLabels) -> PortLabels {
+        let had = self.labels_had.get(&labels.section).copied();
+        if had.is_some_and(|had| had >= LABELS) {
+            labels = labels.of_section();
+        }
+        let runs = |text: &str| self.running.iter().any(|(other, _)| other.text == text);
+        if runs(&labels.text) || self.ended.iter().any(|(o, _)| o.text == labels.text) {
+            return labels;
+        }
+        let is_full = self.ended.len() >= LABELS;
+        let mut idle = self.ended.iter_mut().map(|(other, _)| other).filter(|o| !runs(&o.text));
+        match idle.find(|other| other.configured == labels.configured) {
+            // It had another port before: what was counted then goes along.
+            Some(before) => *before = labels.clone(),
+            None if is_full && had.is_none() => return PortLabels::others(),
+            None if is_full => return labels.of_section(),
+            None => (),
+        }
+        *self.labels_had.entry(labels.section.clone()).or_default() += 1;
+        labels
+    }
 }
 
 impl Core {
@@ -220,21 +250,8 @@ impl Core {
     /// A listener has started.
     pub fn add_port(&self, port: &Arc<Port>) {
         let mut ports = self.ports.lock();
-        let Ports { running, ended, .. } = &mut *ports;
-        let mut labels = PortLabels::of(port);
-        let runs = |text: &str| running.iter().any(|(other, _)| other.text == text);
-        let is_known = runs(&labels.text) || ended.iter().any(|(o, _)| o.text == labels.text);
-        if !is_known {
-            let is_full = ended.len() >= ENDED_LABELS;
-            let mut idle = ended.iter_mut().map(|(other, _)| other).filter(|o| !runs(&o.text));
-            match idle.find(|other| other.configured == labels.configured) {
-                // It had another port before: what was counted then goes along.
-                Some(before) => *before = labels.clone(),
-                None if is_full => labels = PortLabels::others(),
-                None => (),
-            }
-        }
-        running.push((labels, port.clone()));
+        let labels = ports.labels_for(PortLabels::of(port));
+        ports.running.push((labels, port.clone()));
     }
 
     /// A listener has ended: it is let go, its counters stay.

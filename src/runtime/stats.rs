@@ -167,6 +167,7 @@ pub(crate) struct PortLabels {
     /// The same from the configuration alone: a listener that is started again goes on counting where it
     /// was, whatever port it gets.
     pub configured: String,
+    pub section: String,
 }
 
 impl PortLabels {
@@ -178,13 +179,20 @@ impl PortLabels {
         PortLabels {
             text: format!("port=\"{bound}\",map_to_port=\"{mapped}\",section=\"{section}\""),
             configured: format!("{configured:?} {section}"),
+            section,
         }
+    }
+
+    /// Of listeners of its section that are not told apart.
+    pub fn of_section(self) -> PortLabels {
+        let text = format!("port=\"other\",map_to_port=\"other\",section=\"{}\"", self.section);
+        PortLabels { text, ..self }
     }
 
     /// Of listeners that are not told apart.
     pub fn others() -> PortLabels {
-        let text = "port=\"other\",map_to_port=\"other\",section=\"other\"".to_owned();
-        PortLabels { configured: text.clone(), text }
+        let other = "other".to_owned();
+        PortLabels { text: String::new(), configured: other.clone(), section: other }.of_section()
     }
 }
 

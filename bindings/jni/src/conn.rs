@@ -22,6 +22,7 @@ const CLOSE: jint = 5;
 const ABORT: jint = 6;
 const PROCESS_ENDS: jint = 7;
 const CLOSE_FIRST: jint = 8;
+const PROCESS_ENDS_OWING: jint = 9;
 
 const UNSENT: jint = 1;
 const SENT: jint = 2;
@@ -178,7 +179,8 @@ pub unsafe extern "system" fn Java_org_nativeport_internal_Native_connControl(
             CLOSE => conn.close(0),
             CLOSE_FIRST => conn.close_first(0),
             ABORT => conn.abort(0),
-            PROCESS_ENDS => conn.process_ends(),
+            PROCESS_ENDS => conn.process_ends(false),
+            PROCESS_ENDS_OWING => conn.process_ends(true),
             _ => Err(Status::Argument),
         }?;
         Ok(0)

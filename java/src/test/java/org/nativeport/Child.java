@@ -42,6 +42,8 @@ public final class Child {
             case "serve" -> serve(true);
             case "serve-without-keep-alive" -> serve(false);
             case "exit-under-load" -> exitUnderLoad(arguments[1]);
+            case "exit-writing" -> ChildServers.exitWriting(Integer.parseInt(arguments[1]));
+            case "serve-in-exit" -> ChildServers.serveInExit();
             case "exit-owing" -> ChildServers.exitOwing(arguments[1], arguments[2]);
             case "unavailable" -> unavailable();
             case "self-test" -> System.exit(SelfTest.run(new String[] {"--self-test"}, System.out));

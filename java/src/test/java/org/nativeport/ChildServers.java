@@ -308,6 +308,82 @@ final class ChildServers {
         }
     }
 
+    // ---------------------------------------------------------- exit-writing
+
+    /** Writes {@code bytes} by one call to each who comes, and exits when it is ordered to, whatever has been written. */
+    static void exitWriting(int bytes) throws Exception {
+        byte[] data = new byte[bytes];
+        ServerConfig config =
+                ServerConfig.builder()
+                        .set("Runtime", "exitFlush", "0")
+                        .addPort("")
+                        .setPort("port", "0")
+                        .setPort("bindAddress", "127.0.0.1")
+                        .setPort("sendQueueLimit", "64K")
+                        .build();
+        say("port " + writing(NativeRuntime.builder(config).build(), config, data).getLocalPort());
+        order();
+        System.exit(5);
+    }
+
+    private static SocketClientConnectionListener writing(
+            NativeRuntime runtime, ServerConfig config, byte[] data) throws IOException {
+        var listener =
+                new SocketClientConnectionListener(
+                        runtime,
+                        config,
+                        0,
+                        new ConnectionHandler() {
+                            @Override
+                            public void onUnknownConnect(ISocket socket, int firstByte) throws IOException {
+                                socket.getOutputStream().write(data);
+                            }
+                        });
+        listener.start();
+        return listener;
+    }
+
+    // --------------------------------------------------------- serve-in-exit
+
+    /** A hook starts a runtime, and ends when a peer that it owes something has come. */
+    static void serveInExit() {
+        CountDownLatch owes = new CountDownLatch(1);
+        ConnectionHandler handler =
+                new ConnectionHandler() {
+                    @Override
+                    public void onClientConnect(SocketClientCommunication client) throws IOException {
+                        for (int i = 0; i < OWED_BYTES >> 20; i++) {
+                            client.writeAsync(new byte[1 << 20]);
+                        }
+                        owes.countDown();
+                    }
+                };
+        Thread hook =
+                new Thread(
+                        () -> {
+                            try {
+                                ServerConfig config =
+                                        ServerConfig.builder()
+                                                .set("Runtime", "exitFlush", "0")
+                                                .addPort("")
+                                                .setPort("port", "0")
+                                                .setPort("bindAddress", "127.0.0.1")
+                                                .setPort("compression", "off")
+                                                .build();
+                                var listener =
+                                        new SocketClientConnectionListener(
+                                                NativeRuntime.builder(config).build(), config, 0, handler);
+                                listener.start();
+                                say("port " + listener.getLocalPort());
+                                owes.await();
+                            } catch (IOException | InterruptedException failure) {
+                                throw new IllegalStateException(failure);
+                            }
+                        });
+        Runtime.getRuntime().addShutdownHook(hook);
+        System.exit(5);
+    }
+
     private static void exit() {
         say("written");
         System.exit(5);

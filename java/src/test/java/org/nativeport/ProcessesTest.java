@@ -14,6 +14,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.CountDownLatch;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
@@ -110,6 +111,50 @@ class ProcessesTest {
                 Peer peer = Peer.connect(child.hearsNumber("port"))) {
             peer.out.write(ChildServers.firstByte(way));
             peer.flush();
+            assertEnds(child, 5);
+            assertThrows(SocketException.class, () -> readToEnd(peer));
+        }
+    }
+
+    /** Between two pieces of a write the native queue may be empty. */
+    @Test
+    void aWriteThatIsNotOverWhenTheProcessEndsMakesTheEndAReset() throws Exception {
+        int bytes = 64 << 20;
+        int peers = 16;
+        List<Tasks.Task<Long>> ends = new ArrayList<>();
+        try (ChildProcess child = ChildProcess.start("exit-writing", Integer.toString(bytes))) {
+            int port = child.hearsNumber("port");
+            CountDownLatch begun = new CountDownLatch(peers);
+            for (int i = 0; i < peers; i++) {
+                ends.add(
+                        Tasks.start(
+                                () -> {
+                                    try (Peer peer = Peer.connect(port)) {
+                                        peer.out.write('G');
+                                        peer.flush();
+                                        peer.in.readByte();
+                                        begun.countDown();
+                                        return 1 + readToEnd(peer);
+                                    } catch (SocketException reset) {
+                                        return (long) bytes;
+                                    } finally {
+                                        begun.countDown();
+                                    }
+                                }));
+            }
+            begun.await();
+            child.says("exit");
+            for (Tasks.Task<Long> end : ends) {
+                assertEquals(bytes, end.get(), "bytes before an orderly end");
+            }
+            assertEnds(child, 5);
+        }
+    }
+
+    @Test
+    void aPeerThatIsOwedSomethingByARuntimeOfTheExitIsReset() throws Exception {
+        try (ChildProcess child = ChildProcess.start("serve-in-exit");
+                Peer peer = Peer.client(child.hearsNumber("port"))) {
             assertEnds(child, 5);
             assertThrows(SocketException.class, () -> readToEnd(peer));
         }

@@ -70,6 +70,10 @@ public final class ConnectionOutput implements Runnable {
     private int gatheredFirst;
     private int gatheredCount;
     private int gatheredFlags;
+    /** A stream's write is not over. Under {@code writeLock}. */
+    private boolean writing;
+    /** While the virtual machine exits: the last word to the native on whether something waits here; 0 before. */
+    private int saidAtExit;
     /** Bytes on the wire of what the program was told is taken, and is not sent: the connection had ended. */
     private long refusedBytes;
 
@@ -441,6 +445,7 @@ public final class ConnectionOutput implements Runnable {
         try {
             sendUnsent();
             if (unsent.isEmpty()) {
+                sayAtExit();
                 if (endBehindUnsent != 0) {
                     Native.connControl(id, endBehindUnsent);
                     endBehindUnsent = 0;
@@ -515,6 +520,7 @@ public final class ConnectionOutput implements Runnable {
 
     /** Code of the host may run here, so whoever has the lock twice leaves it to the outer one. */
     private void unlockAndTell() {
+        sayAtExit();
         boolean tellsNow = tells && writeLock.getHoldCount() == 1;
         if (tellsNow) {
             tells = false;
@@ -522,6 +528,33 @@ public final class ConnectionOutput implements Runnable {
         writeLock.unlock();
         if (tellsNow) {
             connection.port.runtime.callbackOrHere(this);
+        }
+    }
+
+    /** On the thread of its loop, or of who stands in for that: the virtual machine exits. */
+    void processEnds() {
+        NativeLoop.lock(writeLock);
+        try {
+            saidAtExit = Native.PROCESS_ENDS_OWING;
+            Native.connControl(id, saidAtExit);
+        } finally {
+            unlockAndTell();
+        }
+    }
+
+    /**
+     * Under {@code writeLock}: if the virtual machine exits, the native hears of each change. A connection for which
+     * something waits here must not end in order, though nothing waits in the native.
+     */
+    private void sayAtExit() {
+        if (saidAtExit == 0) {
+            return;
+        }
+        boolean owes = writing || gatheredCount > 0 || !unsent.isEmpty();
+        int says = owes ? Native.PROCESS_ENDS_OWING : Native.PROCESS_ENDS;
+        if (says != saidAtExit) {
+            saidAtExit = says;
+            Native.connControl(id, says);
         }
     }
 
@@ -613,6 +646,8 @@ public final class ConnectionOutput implements Runnable {
         NativeLoop.lock(writeLock);
         try {
             requireWritable();
+            writing = true;
+            sayAtExit();
             int end = offset + length;
             while (offset < end) {
                 int count = Math.min(PIECE, end - offset);
@@ -626,6 +661,7 @@ public final class ConnectionOutput implements Runnable {
                 }
             }
         } finally {
+            writing = false;
             unlockAndTell();
             interruptAgain(interrupted);
         }
@@ -707,6 +743,7 @@ public final class ConnectionOutput implements Runnable {
             }
             giveGathered();
             shutdown = true;
+            sayAtExit();
             writable.signalAll();
             if (unsent.isEmpty()) {
                 connection.check(Native.connControl(id, Native.SHUTDOWN));
@@ -731,6 +768,7 @@ public final class ConnectionOutput implements Runnable {
                 drop(Status.CLOSED);
             } else {
                 dropUntaken();
+                sayAtExit();
                 if (unsent.isEmpty()) {
                     Native.connControl(id, how);
                 } else {

@@ -50,6 +50,7 @@ final class ExitFlush implements Runnable {
         } catch (IllegalStateException exiting) {
             // Nothing is written yet, and no hook will wait for what is: the writes do.
             sending = Deadline.after(millis);
+            runtime.loops.forEach(loop -> loop.processEnds(connection -> {}));
         }
     }
 

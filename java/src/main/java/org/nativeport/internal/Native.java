@@ -36,10 +36,14 @@ final class Native {
     /** Behind the peer's end. */
     static final int CLOSE = 5;
     static final int ABORT = 6;
+    /** And nothing waits here for the peer. */
     static final int PROCESS_ENDS = 7;
 
     /** By a program that has not come to the peer's end, and so is the first to end it. */
     static final int CLOSE_FIRST = 8;
+
+    /** As {@link #PROCESS_ENDS}, and something waits here for the peer. */
+    static final int PROCESS_ENDS_OWING = 9;
 
     /** Bytes that were taken for sending and are not with the operating system yet. */
     static final int UNSENT = 1;

@@ -314,7 +314,7 @@ public final class NativeLoop implements Runnable {
             if (connection != null) {
                 // If a handler exits the machine, it may have written before.
                 connection.output().sendGathered();
-                Native.connControl(connection.id, Native.PROCESS_ENDS);
+                connection.output().processEnds();
                 visitor.accept(connection);
             }
         }
@@ -498,7 +498,7 @@ public final class NativeLoop implements Runnable {
         }
         connections[slot] = connection;
         if (processEnds) {
-            Native.connControl(conn, Native.PROCESS_ENDS);
+            connection.output().processEnds();
         }
         return connection;
     }
