@@ -10,7 +10,8 @@ use crate::base::sync::channel::Receiver;
 use crate::config::Config;
 use crate::conn::door::{Control, Door};
 use crate::conn::handles::{Conn, Table};
-use crate::conn::output::{Op, Output};
+use crate::conn::output::Output;
+use crate::conn::requests::{Op, Reach};
 use crate::conn::shared::{Birth, Shared, State};
 use crate::consumer::{Consumer, Delivery, Put};
 use crate::event::{Event, Handler, Protocol};
@@ -255,7 +256,7 @@ impl Wire for Full {
     }
 }
 
-fn shared(scene: &Scene) -> (Arc<Shared>, Output) {
+fn shared(scene: &Scene) -> (Arc<Shared>, Reach) {
     let peer = SocketAddr::from(([10, 0, 0, 1], 1));
     let shared = Shared::new(
         1 << 32,
@@ -274,14 +275,14 @@ fn shared(scene: &Scene) -> (Arc<Shared>, Output) {
     );
     let mut out = Output::new(scene.port.clone(), Transport::Simulated(Box::new(Full)), 1000);
     out.shared = Some(shared.clone());
-    (shared, out)
+    (shared, Reach::new(out))
 }
 
 /// Two threads send and a third closes, while the loop takes what is there and then ends the
 /// connection.
 fn sends() {
     let scene = scene();
-    let (shared, mut out) = shared(&scene);
+    let (shared, mut reach) = shared(&scene);
     let senders: Vec<_> = (0..2)
         .map(|_| {
             let shared = shared.clone();
@@ -297,7 +298,7 @@ fn sends() {
     for _ in 0..2 {
         while let Ok(control) = scene.receiver.try_recv() {
             assert!(matches!(control, Control::Dirty(_)));
-            out.merge_foreign();
+            reach.merge_foreign();
         }
     }
     let left = shared.end();
@@ -306,10 +307,10 @@ fn sends() {
     let closed = closer.join().unwrap();
     assert!(shared.end().is_empty(), "something was taken behind the end");
     let unsent: usize = left.iter().map(Op::queued_bytes).sum();
-    assert_eq!(out.queued_bytes() + unsent, taken, "what was acknowledged is there");
+    assert_eq!(reach.out.queued_bytes() + unsent, taken, "what was acknowledged is there");
     assert_eq!(shared.queued_bytes(), taken, "refused bytes are counted");
     let closes = left.iter().filter(|op| matches!(op, Op::Close(7))).count();
-    assert_eq!(closes + usize::from(out.verdict.is_some()), usize::from(closed));
+    assert_eq!(closes + usize::from(reach.requests.verdict.is_some()), usize::from(closed));
 }
 
 #[test]
@@ -321,7 +322,7 @@ fn what_is_acknowledged_is_taken_by_the_loop_or_comes_back_at_the_end() {
 /// nothing else ever makes it look.
 fn announcements() {
     let scene = scene();
-    let (shared, mut out) = shared(&scene);
+    let (shared, mut reach) = shared(&scene);
     assert_eq!(shared.send_bytes(b"012345678"), Ok(()));
     let senders: Vec<_> = (0..2)
         .map(|_| {
@@ -349,24 +350,24 @@ fn announcements() {
             }
         })
     };
-    let look = |out: &mut Output| {
+    let look = |reach: &mut Reach| {
         while let Ok(control) = scene.receiver.try_recv() {
             assert!(matches!(control, Control::Dirty(_)));
-            out.merge_foreign();
+            reach.merge_foreign();
         }
     };
-    look(&mut out);
+    look(&mut reach);
     let taken: usize = senders.into_iter().map(|sender| sender.join().unwrap()).sum();
     let taken = taken + 9;
     observer.join().unwrap();
-    look(&mut out);
-    assert_eq!(out.queued_bytes(), taken, "something was left and not announced");
+    look(&mut reach);
+    assert_eq!(reach.out.queued_bytes(), taken, "something was left and not announced");
     assert!(!shared.dirty.load(Ordering::SeqCst));
     assert_eq!(shared.queued_bytes(), taken);
-    out.show_queued();
+    reach.out.show_queued();
     assert_eq!(shared.queued_bytes(), taken, "what another thread left is counted again");
-    out.discard();
-    out.show_queued();
+    reach.out.discard();
+    reach.out.show_queued();
     assert_eq!(shared.queued_bytes(), 0);
     assert!(shared.end().is_empty());
 }
@@ -424,7 +425,7 @@ impl Handler for Reader {
 fn mailbox() {
     const LETTERS: usize = 3;
     let scene = scene_of(Consumer::Workers);
-    let (shared, mut out) = shared(&scene);
+    let (shared, mut reach) = shared(&scene);
     let reader = Arc::new(Reader::default());
     let work = |shared: &Arc<Shared>, reader: &Arc<Reader>| {
         let (shared, reader) = (shared.clone(), reader.clone());
@@ -456,7 +457,7 @@ fn mailbox() {
     while waits || reader.told.load(Ordering::SeqCst) < LETTERS {
         while let Ok(control) = scene.receiver.try_recv() {
             assert!(matches!(control, Control::Dirty(_)));
-            out.merge_foreign();
+            reach.merge_foreign();
             waits = !shared.delivery.is_consumed();
         }
         thread::yield_now();

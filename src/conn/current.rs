@@ -1,38 +1,38 @@
 //! The connection whose callback the calling thread runs.
 //!
-//! While a callback runs, the output of its connection lies in a thread-local, so that calls about
+//! While a callback runs, its output and requests lie in a thread-local, so that calls about
 //! that connection need neither look-up nor lock. The connection itself is never borrowed across a
 //! callback.
 
-use super::output::Output;
+use super::requests::Reach;
 use crate::base::host;
 use crate::event::{Conn, Event, Handler};
 use std::cell::RefCell;
 
 thread_local! {
-    static CURRENT: RefCell<Option<Box<Output>>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<Box<Reach>>> = const { RefCell::new(None) };
 }
 
-/// Gives an event to its handler. The output side comes back with whether all went well.
+/// Gives an event to its handler. The part that was lent comes back with whether all went well.
 pub(crate) fn deliver(
     handler: &dyn Handler,
-    out: Box<Output>,
+    reach: Box<Reach>,
     event: Event<'_>,
-) -> (Option<Box<Output>>, bool) {
-    let conn = Conn::from_raw(out.id);
-    let outer = CURRENT.replace(Some(out));
+) -> (Option<Box<Reach>>, bool) {
+    let conn = Conn::from_raw(reach.out.id);
+    let outer = CURRENT.replace(Some(reach));
     let went_well = host::guarded(|| handler.on_event(conn, event)).is_some();
     (CURRENT.replace(outer), went_well)
 }
 
-/// Runs `f` on the output side of connection `id` if its callback is running on this
+/// Runs `f` on that part of connection `id` if its callback is running on this
 /// thread. `None` otherwise, and when called from a destructor that `f` itself set off.
-pub(crate) fn with_current<R>(id: u64, f: impl FnOnce(&mut Output) -> R) -> Option<R> {
+pub(crate) fn with_current<R>(id: u64, f: impl FnOnce(&mut Reach) -> R) -> Option<R> {
     // A thread whose locals are gone is running no callback.
     CURRENT
         .try_with(|current| match current.try_borrow_mut() {
             Ok(mut current) => match current.as_deref_mut() {
-                Some(out) if out.id == id => Some(f(out)),
+                Some(reach) if reach.out.id == id => Some(f(reach)),
                 _ => None,
             },
             Err(_) => None,

@@ -1,6 +1,6 @@
 //! The way out: who ends a connection, why, and what is done before it is told.
 
-use super::output::Verdict;
+use super::requests::Verdict;
 use super::shared::Shared;
 use super::{Conn, InputEnd, Phase, Turn, handles};
 use crate::base::canary::{self, Canary};
@@ -128,7 +128,7 @@ impl Conn {
     /// A defect of ours was caught in its turn: it ends at once, and the others go on. By a
     /// reset, as part of its output may be lost and the peer must not take that for a whole.
     pub fn on_defect(&mut self, turn: &mut Turn) {
-        if self.out.is_none() || self.seat.is_none() {
+        if self.reach.is_none() || self.seat.is_none() {
             return;
         }
         let stage = match &self.phase {
@@ -267,7 +267,7 @@ impl Conn {
 
     /// Turns what was asked for into the beginning of the end.
     pub(super) fn obey(&mut self) {
-        if let Some(verdict) = self.out().verdict.take() {
+        if let Some(verdict) = self.reach().requests.verdict.take() {
             self.obey_verdict(verdict);
         }
         if std::mem::take(&mut self.out().is_cut) {
@@ -365,7 +365,7 @@ impl Conn {
                 let _ = shared.state.fail();
             }
             // What it has sent meanwhile.
-            self.out().merge_foreign();
+            self.reach().merge_foreign();
             self.out().uncork_all();
             self.out().flush();
             if let Phase::Closing(ending) = &mut self.phase {
@@ -534,7 +534,7 @@ impl Conn {
 
     /// Takes what is given back at the very end.
     fn part(&mut self) -> Parting {
-        let shared = self.out.as_ref().and_then(|out| out.shared.clone());
+        let shared = self.reach.as_ref().and_then(|reach| reach.out.shared.clone());
         Parting { shared, handler: self.handler.take(), seat: self.seat.take() }
     }
 

@@ -12,7 +12,7 @@
 //! Calls about the connection whose callback is running need no look-up at all (`current`).
 
 use super::current;
-use super::output::{Op, Output};
+use super::requests::{Op, Reach};
 use super::shared::{Shared, State};
 use crate::base::host;
 use crate::base::sync::RwLock;
@@ -24,6 +24,7 @@ use crate::status::{CloseReason, Error, Status};
 pub use crate::tls::Facts as TlsFacts;
 use std::any::Any;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 /// The largest answer to a connection that is refused: a page, which counts in no limit.
@@ -87,7 +88,7 @@ impl Conn {
         I: ExactSizeIterator<Item = &'a [u8]> + Clone,
     {
         if let Some(answer) =
-            current::with_current(self.raw(), |out| out.send_frames(frames.clone(), flags))
+            current::with_current(self.raw(), |reach| reach.send_frames(frames.clone(), flags))
         {
             return answer;
         }
@@ -104,9 +105,9 @@ impl Conn {
         flags: SendFlags,
     ) -> Result<(), Status> {
         let mut data = Some(data);
-        let here = current::with_current(self.raw(), |out| {
+        let here = current::with_current(self.raw(), |reach| {
             // The closure runs at most once.
-            data.take().map_or(Err(Status::Internal), |data| out.send_owned(data, flags))
+            data.take().map_or(Err(Status::Internal), |data| reach.send_owned(data, flags))
         });
         match (here, data) {
             (Some(answer), _) => answer,
@@ -117,7 +118,7 @@ impl Conn {
 
     /// Sends bytes on a stream (relay, unknown): whole, or not at all.
     pub fn send_bytes(self, data: &[u8]) -> Result<(), Status> {
-        match current::with_current(self.raw(), |out| out.send_bytes(data)) {
+        match current::with_current(self.raw(), |reach| reach.send_bytes(data)) {
             Some(answer) => answer,
             None => lookup(self.raw())?.send_bytes(data),
         }
@@ -202,8 +203,11 @@ impl Conn {
     /// Closes it when `after_ms` milliseconds have passed; `None` takes that back. If it is closing
     /// already, it is reset then; a deadline from before the close has no effect on that.
     pub fn set_deadline(self, after_ms: Option<u64>) -> Result<(), Status> {
-        match self.act(State::in_use, Op::Deadline(after_ms)) {
-            Err(Status::Closed) => self.act(State::not_ended, Op::CutFlush(after_ms)),
+        let now_ms = self.shared()?.port.commons.now_ms();
+        // Never 0, as the clock is not.
+        let at_ms = after_ms.and_then(|after_ms| NonZeroU64::new(now_ms.saturating_add(after_ms)));
+        match self.act(State::in_use, Op::Deadline(at_ms)) {
+            Err(Status::Closed) => self.act(State::not_ended, Op::CutFlush(at_ms)),
             answer => answer,
         }
     }
@@ -254,7 +258,7 @@ impl Conn {
         self,
         f: impl FnOnce(Option<&(dyn Any + Send)>) -> R,
     ) -> Result<R, Status> {
-        let shared = match current::with_current(self.raw(), |out| out.shared.clone()) {
+        let shared = match current::with_current(self.raw(), |reach| reach.out.shared.clone()) {
             Some(Some(shared)) => shared,
             _ => {
                 let shared = lookup(self.raw())?;
@@ -283,7 +287,7 @@ impl Conn {
     }
 
     fn shared(self) -> Result<Arc<Shared>, Status> {
-        match current::with_current(self.raw(), |out| out.shared.clone()) {
+        match current::with_current(self.raw(), |reach| reach.out.shared.clone()) {
             Some(Some(shared)) => Ok(shared),
             _ => lookup(self.raw()),
         }
@@ -293,13 +297,13 @@ impl Conn {
     /// here, inside the connection's own callback, or by its loop.
     fn act(self, change: impl Fn(&State) -> Result<(), Status>, op: Op) -> Result<(), Status> {
         let mut op = Some(op);
-        let here = current::with_current(self.raw(), |out: &mut Output| {
-            let Some(shared) = out.shared.clone() else { return Err(Status::State) };
+        let here = current::with_current(self.raw(), |reach: &mut Reach| {
+            let Some(shared) = reach.out.shared.clone() else { return Err(Status::State) };
             // What others sent before the change stays in front of it.
-            out.merge_foreign();
+            reach.merge_foreign();
             shared.change(&change)?;
             if let Some(op) = op.take() {
-                out.apply(op);
+                reach.apply(op);
             }
             Ok(())
         });

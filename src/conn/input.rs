@@ -93,7 +93,7 @@ impl Conn {
 
     /// With TLS: opened input waits.
     pub fn has_opened(&self) -> bool {
-        !self.out_ref().opened().is_empty()
+        !self.opened.is_empty()
     }
 
     /// Takes back the input that was kept.
@@ -110,9 +110,7 @@ impl Conn {
     pub(super) fn forget_input(&mut self) {
         self.decoder = Decoder::default();
         self.kept = Vec::new();
-        if let Some(out) = &mut self.out {
-            drop(out.take_opened());
-        }
+        self.opened = Vec::new();
         self.held_back = false;
     }
 
@@ -168,7 +166,7 @@ impl Conn {
         }
         let mut opened = std::mem::take(&mut turn.opened);
         opened.clear();
-        opened.extend_from_slice(&self.out().take_opened());
+        opened.extend_from_slice(&std::mem::take(&mut self.opened));
         self.port.fault.strike(Fault::Tls);
         let mut wire = Vec::new();
         let acceptor = self.port.acceptor.clone();
@@ -216,7 +214,7 @@ impl Conn {
             }
             _ => self.on_plain(turn, opened),
         };
-        self.out().keep_opened(&opened[used..]);
+        self.opened = opened[used..].to_vec();
     }
 
     /// Works on bytes outside of TLS (or on plaintext) and says how many are used up.
@@ -366,7 +364,7 @@ impl Conn {
             }
             None => {
                 self.handler = Some(handler);
-                self.out().admit();
+                self.reach().admit();
                 self.open(turn, protocol, first_byte);
             }
         }

@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | `input` | what arrives: through TLS, identification and framing to events |
 //! | `identify` | what the first byte says |
+//! | `requests` | what the host asks of it |
 //! | `output`, `queue` | what waits to be sent |
 //! | `end` | why and how a connection ends |
 //! | `time` | its deadlines |
@@ -31,6 +32,7 @@ pub(crate) mod identify;
 mod input;
 pub(crate) mod output;
 pub(crate) mod queue;
+pub(crate) mod requests;
 pub(crate) mod shared;
 mod time;
 
@@ -49,6 +51,7 @@ use crate::status::{CloseReason, Status};
 use door::Door;
 use end::{Cut, Ending};
 use output::{Fin, Output};
+use requests::{Reach, Requests};
 use shared::Shared;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -88,13 +91,15 @@ pub(crate) enum Fate {
 
 pub(crate) struct Conn {
     /// Absent only while a callback runs.
-    out: Option<Box<Output>>,
+    reach: Option<Box<Reach>>,
     port: Arc<Port>,
     handler: Option<Arc<dyn Handler>>,
     phase: Phase,
     decoder: Decoder,
     /// Input that is not used up: a cut record or frame, or what a pause held back.
     kept: Vec<u8>,
+    /// With TLS: input that is opened and not used up.
+    opened: Vec<u8>,
     /// Input is left that can be worked on once delivering is possible (again).
     held_back: bool,
     /// `memoryLimit` is reached: its socket has input that is not read for now.
@@ -164,12 +169,13 @@ impl Conn {
             (Some(_), false) => Phase::Handshake,
         };
         Conn {
-            out: Some(Box::new(Output::new(port.clone(), transport, now_ms))),
+            reach: Some(Box::new(Reach::new(Output::new(port.clone(), transport, now_ms)))),
             port,
             handler: None,
             phase,
             decoder: Decoder::default(),
             kept: Vec::new(),
+            opened: Vec::new(),
             held_back: false,
             starved: false,
             input_end: None,
@@ -185,13 +191,25 @@ impl Conn {
         }
     }
 
-    /// The output side. It is only away while a callback runs, and then nobody asks.
+    /// What calls of its callback reach. It is only away while one runs, and then nobody asks.
+    fn reach(&mut self) -> &mut Reach {
+        self.reach.as_mut().expect("it is back after each callback")
+    }
+
+    fn reach_ref(&self) -> &Reach {
+        self.reach.as_ref().expect("it is back after each callback")
+    }
+
     fn out(&mut self) -> &mut Output {
-        self.out.as_mut().expect("the output side is back after each callback")
+        &mut self.reach().out
     }
 
     fn out_ref(&self) -> &Output {
-        self.out.as_ref().expect("the output side is back after each callback")
+        &self.reach_ref().out
+    }
+
+    fn requests(&self) -> &Requests {
+        &self.reach_ref().requests
     }
 
     pub fn transport(&mut self) -> &mut Transport {
@@ -234,7 +252,7 @@ impl Conn {
         flags: SendFlags,
     ) -> Option<(usize, Result<(), Status>)> {
         let limit_bytes = self.port.rules.send_queue_limit_bytes;
-        let out = self.out();
+        let Reach { out, .. } = self.reach();
         out.now_ms = now_ms;
         let mut queued_bytes = out.shared.as_ref()?.queued_bytes();
         let fit = frames.clone().take_while(|frame| {
@@ -246,8 +264,8 @@ impl Conn {
         if fit == 0 {
             return None;
         }
-        let answer = out.send_frames(frames.take(fit), flags);
-        out.show_queued();
+        let answer = self.reach().send_frames(frames.take(fit), flags);
+        self.out().show_queued();
         Some(answer)
     }
 
@@ -257,7 +275,7 @@ impl Conn {
         self.out().now_ms = turn.now_ms;
         let mut more_to_send;
         loop {
-            self.out().merge_foreign();
+            self.reach().merge_foreign();
             self.obey();
             // What came inside of TLS together with the peer's end is identified elsewhere first.
             let moves = matches!(self.phase, Phase::Identify) && turn.door.is_handshake();
@@ -298,7 +316,7 @@ impl Conn {
     /// The host has let it in: it opens.
     fn admitted_step(&mut self, turn: &mut Turn) -> bool {
         let Phase::Admit { protocol, first_byte } = self.phase else { return false };
-        if !self.out_ref().admitted {
+        if !self.requests().admitted {
             return false;
         }
         self.port.fault.strike(Step::Admit);
@@ -337,10 +355,10 @@ impl Conn {
 
     /// Events may be begun: nothing closes, nothing pauses.
     fn may_deliver(&self) -> bool {
-        let out = self.out_ref();
+        let Reach { out, requests } = self.reach_ref();
         matches!(self.phase, Phase::Open { .. })
-            && !out.paused
-            && out.verdict.is_none()
+            && !requests.paused
+            && requests.verdict.is_none()
             && out.shared.as_ref().is_none_or(|shared| {
                 let state = &shared.state;
                 let window_bytes = self.port.rules.receive_window_bytes;
@@ -375,9 +393,9 @@ impl Conn {
 
     /// Runs a callback on this thread.
     fn call(&mut self, handler: &dyn Handler, event: Event<'_>) {
-        let Some(out) = self.out.take() else { return };
-        let (out, went_well) = current::deliver(handler, out, event);
-        self.out = out;
+        let Some(reach) = self.reach.take() else { return };
+        let (reach, went_well) = current::deliver(handler, reach, event);
+        self.reach = reach;
         if !went_well {
             let shared = self.out().shared.clone();
             if let Some(shared) = shared {
@@ -419,7 +437,7 @@ impl Conn {
 
     /// Adds what happened in this turn to the counters.
     fn report(&mut self, counters_index: usize) {
-        let out = self.out.as_mut().expect("the output side is back after each callback");
+        let Reach { out, .. } = &mut **self.reach.as_mut().expect("it is back after each callback");
         out.show_queued();
         let counters = &self.port.counters(counters_index);
         let add = |counter: &AtomicU64, now: u64, before: &mut u64| {
@@ -443,11 +461,10 @@ impl Conn {
     /// Keeps the runtime's account of what is held. True: it is over its limit and this
     /// connection, which has just made it worse, is the one that holds most.
     pub fn account_memory(&mut self) -> bool {
-        let input = self.kept.len() + self.decoder.held_bytes();
+        let input = self.held_input_bytes();
         let out = self.out();
         out.show_queued();
         out.counted_bytes = out.queued_bytes();
-        let input = input + out.opened().len();
         let Some(shared) = &out.shared else { return false };
         shared.holds_input_bytes(input);
         let memory = &out.port.memory;
@@ -457,14 +474,18 @@ impl Conn {
             && !memory.claim(shared, 0)
     }
 
+    /// Input that is not used up.
+    fn held_input_bytes(&self) -> usize {
+        self.kept.len() + self.opened.len() + self.decoder.held_bytes()
+    }
+
     /// How much of what the reactor would read at most may be read now: where the loops hold too
     /// much already, no connection grows beyond its free share.
     pub fn read_budget(&self, most: usize) -> usize {
         if !self.port.memory.stops_reading() {
             return most;
         }
-        let held = self.kept.len() + self.decoder.held_bytes() + self.out_ref().opened().len();
-        let held = held + self.out_ref().queued_bytes();
+        let held = self.held_input_bytes() + self.out_ref().queued_bytes();
         FREE_BYTES.saturating_sub(held).min(most)
     }
 }
@@ -472,13 +493,13 @@ impl Conn {
 impl Drop for Conn {
     fn drop(&mut self) {
         // Still there only if a defect has kept its end from being told, or its loop was freed.
-        if self.seat.is_some() && self.out.is_some() {
+        if self.seat.is_some() && self.reach.is_some() {
             let index = self.port.accepters_index();
             self.lose_output(index);
             self.report(index);
         }
         self.let_go();
-        if let Some(shared) = self.out.as_ref().and_then(|out| out.shared.as_ref()) {
+        if let Some(shared) = self.reach.as_ref().and_then(|reach| reach.out.shared.as_ref()) {
             shared.holds_no_more();
         }
     }

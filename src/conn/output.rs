@@ -1,6 +1,5 @@
-//! Stage 7: the output side of a connection: what waits to be sent, and what the host has
-//! asked for. It belongs to the loop; while a callback runs it lies where calls of that
-//! callback find it (`current`).
+//! The output of a connection: what waits to be sent. It belongs to the loop; while a callback runs
+//! it lies where calls of that callback find it (`current`).
 //!
 //! Small output is gathered and flushed once at the end of the loop's turn. Large arrays
 //! with an empty queue go to the socket at once, straight from the caller's memory, and
@@ -15,73 +14,20 @@ use crate::event::SendFlags;
 use crate::frame::{HEADER_BYTES, MAX_PAYLOAD_BYTES, encode};
 use crate::net::transport::Transport;
 use crate::port::Port;
-use crate::status::{CloseReason, Status};
+use crate::status::Status;
 use crate::tls::Engine;
 use std::io::{self, ErrorKind, IoSlice};
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// From this size on data gets memory of its own instead of being gathered.
-const OWN_BYTES: usize = 64 << 10;
+pub(super) const OWN_BYTES: usize = 64 << 10;
 /// From this size on an array of frames is written through.
 const THROUGH_ARRAY_BYTES: usize = 32 << 10;
 /// From this size on a single frame is.
 const THROUGH_SINGLE_BYTES: usize = 256 << 10;
 /// Sealed at a time: a few records, so that blocked output waits unsealed.
 const SEAL_BYTES: usize = PIECE_BYTES;
-
-/// Something to do for a connection, left by another thread or done in its own callback.
-pub(crate) enum Op {
-    /// Bytes as they go on the wire, holding `frames` whole frames.
-    Bytes {
-        bytes: Vec<u8>,
-        frames: u64,
-    },
-    /// One raw frame in memory of the host's.
-    Owned(Box<dyn AsRef<[u8]> + Send>),
-    Admit,
-    Refuse(Vec<u8>),
-    Cork,
-    Uncork,
-    Pause,
-    Resume,
-    Shutdown,
-    Close(i32),
-    /// By a host that has not come to the peer's end.
-    CloseFirst(i32),
-    Abort(i32),
-    /// The process is about to end.
-    ProcessEnds,
-    Deadline(Option<u64>),
-    /// The same, of a connection that was closing already.
-    CutFlush(Option<u64>),
-    /// The library itself must end it.
-    Fail(CloseReason),
-}
-
-impl Op {
-    /// Sends of other threads are joined up to this size.
-    pub const JOINED_MAX_BYTES: usize = OWN_BYTES;
-
-    pub fn queued_bytes(&self) -> usize {
-        match self {
-            Op::Bytes { bytes, .. } => bytes.len(),
-            Op::Owned(data) => HEADER_BYTES + (**data).as_ref().len(),
-            _ => 0,
-        }
-    }
-
-    /// Bytes for the peer, and the frames among them.
-    pub fn carries(&self) -> (usize, u64) {
-        match self {
-            Op::Bytes { frames, .. } => (self.queued_bytes(), *frames),
-            Op::Owned(_) => (self.queued_bytes(), 1),
-            Op::Refuse(bytes) => (bytes.len(), 0),
-            _ => (0, 0),
-        }
-    }
-}
 
 /// How far our own direction has been ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,28 +40,16 @@ pub(crate) enum Fin {
     Sent,
 }
 
-/// What the host asked for, or a rule decided, that the connection machine carries out.
-#[derive(Clone, Debug)]
-pub(crate) enum Verdict {
-    HostClose(i32),
-    HostCloseFirst(i32),
-    HostAbort(i32),
-    Refuse,
-    Fail(CloseReason),
-}
-
 /// What a connection with TLS has more: one without it has no memory for it.
 pub(crate) struct Tls {
     pub engine: Engine,
     /// What waits to be sealed.
     plain: Queue,
-    /// Input that is opened and not used up.
-    opened: Vec<u8>,
 }
 
 impl Tls {
     pub fn new(engine: Engine) -> Tls {
-        Tls { engine, plain: Queue::default(), opened: Vec::new() }
+        Tls { engine, plain: Queue::default() }
     }
 }
 
@@ -130,14 +64,9 @@ pub(crate) struct Output {
     /// What goes to the socket.
     wire: Queue,
     corked: u32,
-    /// The host has paused reading.
-    pub paused: bool,
     /// The socket took less than it was offered; its writable event goes on.
     pub blocked: bool,
     pub fin: Fin,
-    /// The host has admitted the connection.
-    pub admitted: bool,
-    pub verdict: Option<Verdict>,
     /// It has no memory, or was evicted for others: it ends by a reset, whatever else ends it.
     pub is_cut: bool,
     /// The process is about to end, and the system closes the socket then: see [`Shared::guard_end_of_process`].
@@ -146,9 +75,6 @@ pub(crate) struct Output {
     pub error: Option<io::Error>,
     /// Monotonic milliseconds, set by the machine before each turn.
     pub now_ms: u64,
-    pub host_deadline_ms: Option<NonZeroU64>,
-    /// It was set after the close had begun, and cuts that.
-    pub deadline_cuts: bool,
     /// When output last left, or began to wait.
     pub sent_ms: u64,
     /// When the peer last acknowledged something, or owed nothing.
@@ -180,17 +106,12 @@ impl Output {
             tls: None,
             wire: Queue::default(),
             corked: 0,
-            paused: false,
             blocked: false,
             fin: Fin::No,
-            admitted: false,
-            verdict: None,
             is_cut: false,
             process_ends: false,
             error: None,
             now_ms,
-            host_deadline_ms: None,
-            deadline_cuts: false,
             sent_ms: now_ms,
             progress_ms: now_ms,
             acknowledged: 0,
@@ -204,21 +125,6 @@ impl Output {
     /// Bytes that wait here.
     pub fn queued_bytes(&self) -> usize {
         self.tls.as_ref().map_or(0, |tls| tls.plain.bytes) + self.wire.bytes
-    }
-
-    /// With TLS: input that is opened and not used up.
-    pub fn opened(&self) -> &[u8] {
-        self.tls.as_ref().map_or(&[], |tls| &tls.opened)
-    }
-
-    pub fn take_opened(&mut self) -> Vec<u8> {
-        self.tls.as_mut().map(|tls| std::mem::take(&mut tls.opened)).unwrap_or_default()
-    }
-
-    pub fn keep_opened(&mut self, bytes: &[u8]) {
-        if let Some(tls) = &mut self.tls {
-            tls.opened = bytes.to_vec();
-        }
     }
 
     /// Bytes wait for the peer, not for the host or for the next turn.
@@ -263,9 +169,6 @@ impl Output {
         frames: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
         flags: SendFlags,
     ) -> (usize, Result<(), Status>) {
-        if let Err(status) = self.may_send(true) {
-            return (0, Err(status));
-        }
         self.port.fault.strike(Step::Encode);
         let writes = self.port.rules.frame.writes.filter(|_| !flags.no_compress);
         let count = frames.len();
@@ -319,7 +222,6 @@ impl Output {
     }
 
     pub fn send_bytes(&mut self, data: &[u8]) -> Result<(), Status> {
-        self.may_send(false)?;
         self.within_memory(data.len())?;
         self.queue().append(data);
         self.flush_if_much();
@@ -336,20 +238,12 @@ impl Output {
         if payload.len() < OWN_BYTES || encode::worth_compressing(payload, writes).is_some() {
             return self.send_frames(std::iter::once(payload), flags).1;
         }
-        self.may_send(true)?;
         if payload.len() > MAX_PAYLOAD_BYTES {
             return Err(Status::FrameTooLarge);
         }
         self.within_memory(payload.len())?;
-        self.apply(Op::Owned(data));
+        self.take_owned(data);
         self.flush_if_much();
-        Ok(())
-    }
-
-    fn may_send(&mut self, framed: bool) -> Result<(), Status> {
-        let Some(shared) = &self.shared else { return Err(Status::State) };
-        shared.state.may_send(shared.protocol, framed)?;
-        self.merge_foreign();
         Ok(())
     }
 
@@ -614,21 +508,6 @@ impl Output {
         true
     }
 
-    // Operations of the host.
-
-    /// Takes over what other threads have left, in their order.
-    pub fn merge_foreign(&mut self) {
-        let Some(shared) = &self.shared else { return };
-        // The flag goes down first, so that what comes later is announced again.
-        if !shared.dirty.load(Ordering::Acquire) || !shared.dirty.swap(false, Ordering::AcqRel) {
-            return;
-        }
-        for op in shared.take_foreign() {
-            self.shown_bytes += op.queued_bytes();
-            self.apply(op);
-        }
-    }
-
     /// Shows other threads how much waits here.
     pub fn show_queued(&mut self) {
         self.guard_end_of_process();
@@ -641,79 +520,57 @@ impl Output {
         }
     }
 
-    /// Carries out one operation whose change of state has been made already.
-    pub fn apply(&mut self, op: Op) {
-        match op {
-            Op::Bytes { bytes, frames } => {
-                self.frames_out += frames;
-                if bytes.len() < OWN_BYTES {
-                    self.queue().append(&bytes);
-                    buffers::has_arrived(bytes);
-                } else {
-                    self.queue().push(Data::Own(bytes));
-                }
-            }
-            Op::Owned(data) => {
-                self.frames_out += 1;
-                let header = encode::raw_header((*data).as_ref().len());
-                let queue = self.queue();
-                queue.append(&header);
-                queue.push(Data::Lent(Lent(Some(data))));
-            }
-            Op::Admit => self.admit(),
-            Op::Refuse(bytes) => {
-                self.queue().append(&bytes);
-                self.verdict.get_or_insert(Verdict::Refuse);
-            }
-            Op::Cork => self.corked += 1,
-            Op::Uncork => self.corked = self.corked.saturating_sub(1),
-            Op::Pause => self.paused = true,
-            Op::Resume => {
-                self.paused = false;
-                if let Some(shared) = &self.shared {
-                    shared.delivery.resumes(shared);
-                }
-            }
-            Op::Shutdown => {
-                if self.fin == Fin::No {
-                    self.fin = Fin::Asked;
-                }
-            }
-            Op::Close(code) => {
-                self.verdict.get_or_insert(Verdict::HostClose(code));
-            }
-            Op::CloseFirst(code) => {
-                self.verdict.get_or_insert(Verdict::HostCloseFirst(code));
-            }
-            Op::Abort(code) => self.verdict = Some(Verdict::HostAbort(code)),
-            Op::ProcessEnds => {
-                self.process_ends = true;
-                self.guard_end_of_process();
-            }
-            Op::Deadline(after_ms) => self.host_deadline_ms = self.after(after_ms),
-            Op::CutFlush(after_ms) => {
-                self.host_deadline_ms = self.after(after_ms);
-                self.deadline_cuts = true;
-            }
-            Op::Fail(CloseReason::MemoryLimit) => self.is_cut = true,
-            Op::Fail(reason) => {
-                self.verdict.get_or_insert(Verdict::Fail(reason));
-            }
+    // What the host asks of its output, in the order of all requests.
+
+    /// Bytes that another thread has encoded, `frames` whole frames.
+    pub fn take_bytes(&mut self, bytes: Vec<u8>, frames: u64) {
+        self.frames_out += frames;
+        if bytes.len() < OWN_BYTES {
+            self.queue().append(&bytes);
+            buffers::has_arrived(bytes);
+        } else {
+            self.queue().push(Data::Own(bytes));
         }
     }
 
-    fn after(&self, after_ms: Option<u64>) -> Option<NonZeroU64> {
-        // From now on, not from when the turn began; never 0, as the clock is not.
-        let now_ms = self.port.commons.now_ms();
-        after_ms.and_then(|after_ms| NonZeroU64::new(now_ms.saturating_add(after_ms)))
+    /// A raw frame in memory of the host's.
+    pub fn take_owned(&mut self, data: Box<dyn AsRef<[u8]> + Send>) {
+        self.frames_out += 1;
+        let header = encode::raw_header((*data).as_ref().len());
+        let queue = self.queue();
+        queue.append(&header);
+        queue.push(Data::Lent(Lent(Some(data))));
     }
 
-    /// S: on 1 and 3 the server answers with a single byte 1, before anything else.
-    pub fn admit(&mut self) {
-        self.admitted = true;
-        if self.shared.as_ref().is_some_and(|shared| shared.protocol.is_framed()) {
-            self.queue().append(&[1]);
+    /// Bytes that are neither frames nor counted: an answer byte, or that of a refusal.
+    pub fn answer(&mut self, bytes: &[u8]) {
+        self.queue().append(bytes);
+    }
+
+    /// So many bytes of what other threads have left are here now, and counted already.
+    pub fn shows(&mut self, bytes: usize) {
+        self.shown_bytes += bytes;
+    }
+
+    pub fn cork(&mut self) {
+        self.corked += 1;
+    }
+
+    pub fn uncork(&mut self) {
+        self.corked = self.corked.saturating_sub(1);
+    }
+
+    /// Our direction ends behind what is queued.
+    pub fn shut_down(&mut self) {
+        if self.fin == Fin::No {
+            self.fin = Fin::Asked;
         }
+    }
+
+    /// The process is about to end.
+    pub fn process_ends(&mut self) {
+        self.process_ends = true;
+        self.guard_end_of_process();
     }
 
     /// It is closing: nothing is held back any more.

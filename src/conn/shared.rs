@@ -7,7 +7,7 @@
 
 use super::door::{Control, Door};
 use super::handles::{ConnInfo, UserData};
-use super::output::Op;
+use super::requests::Op;
 use crate::base::buffers;
 use crate::base::fault::Step;
 use crate::base::host;

@@ -1,6 +1,7 @@
 //! Time, given from outside: stamps, and the deadline that comes first.
 
 use super::end::{Cut, Ending};
+use super::requests::Reach;
 use super::{Conn, Phase, Turn};
 use crate::base::fault::Step;
 use crate::event::Party;
@@ -105,7 +106,7 @@ impl Conn {
     /// peer owes, so it is not judged by that before.
     pub fn next_deadline(&self, has_no_turn: bool) -> Option<(u64, CloseReason)> {
         let rules = &self.port.rules;
-        let out = self.out_ref();
+        let Reach { out, requests } = self.reach_ref();
         let after = |from: u64, ms: u64| (ms > 0).then(|| from.saturating_add(ms));
         let mut first: Option<(u64, CloseReason)> = None;
         let mut note = |at: Option<u64>, reason| {
@@ -129,13 +130,13 @@ impl Conn {
                 note(after(self.accepted_ms, rules.read_timeout_ms), CloseReason::ReadTimeout);
             }
             // Let in by the host, it opens when it is settled.
-            Phase::Admit { .. } if out.admitted => {}
+            Phase::Admit { .. } if requests.admitted => {}
             Phase::Admit { .. } => {
                 note(after(self.accepted_ms, rules.read_timeout_ms), CloseReason::AdmissionTimeout);
-                note(out.host_deadline_ms.map(NonZeroU64::get), CloseReason::HostDeadline);
+                note(requests.deadline_ms.map(NonZeroU64::get), CloseReason::HostDeadline);
             }
             Phase::Open { protocol } => {
-                note(out.host_deadline_ms.map(NonZeroU64::get), CloseReason::HostDeadline);
+                note(requests.deadline_ms.map(NonZeroU64::get), CloseReason::HostDeadline);
                 if out.is_owed() {
                     note(after(out.progress_ms, rules.write_timeout_ms), CloseReason::WriteTimeout);
                 }
@@ -157,18 +158,18 @@ impl Conn {
                 }
             }
             Phase::Closing(ref ending) if ending.awaits => {
-                note(out.host_deadline_ms.map(NonZeroU64::get), CloseReason::HostDeadline);
+                note(requests.deadline_ms.map(NonZeroU64::get), CloseReason::HostDeadline);
                 if out.is_owed() {
                     note(after(out.progress_ms, rules.write_timeout_ms), CloseReason::WriteTimeout);
                 }
-                if !out.paused {
+                if !requests.paused {
                     let silent_since = self.times.ended_ms.max(out.active_ms());
                     note(after(silent_since, rules.idle_timeout_ms), CloseReason::IdleTimeout);
                 }
             }
             Phase::Closing(_) => {
-                if out.deadline_cuts {
-                    note(out.host_deadline_ms.map(NonZeroU64::get), CloseReason::HostDeadline);
+                if requests.deadline_cuts {
+                    note(requests.deadline_ms.map(NonZeroU64::get), CloseReason::HostDeadline);
                 }
                 if out.is_owed() {
                     note(after(out.progress_ms, rules.write_timeout_ms), CloseReason::WriteTimeout);
@@ -186,8 +187,8 @@ impl Conn {
         self.note_absence(turn);
         // What the host has decided while the loop was busy, or not polled, came before.
         self.out().now_ms = turn.now_ms;
-        self.out().merge_foreign();
-        if self.out_ref().verdict.is_some() || self.out_ref().is_cut {
+        self.reach().merge_foreign();
+        if self.requests().verdict.is_some() || self.out_ref().is_cut {
             // It ends by that, when it is settled.
             return;
         }
