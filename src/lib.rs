@@ -9,23 +9,23 @@
 //! | room | what happens there |
 //! | --- | --- |
 //! | `accept` | 1. a thread accepts it, judges the limits and deals it to a loop |
-//! | `reactor` | the loops: they read and write sockets, and give each connection its turn within a budget; deadlines fire; a finished handshake is handed over |
+//! | `reactor` | the loops: `turn` gives each connection its visit within a budget, `wheel` fires deadlines, `registration` gives places, `loops` hands newcomers and finished handshakes over, `driven` is for loops that a host polls |
 //! | `tls` | 2. TLS: identity, handshake, records; the only room that names the TLS library |
-//! | `conn` | 3. the machine of one connection: first byte, admission, input, output, deadlines, end; `handles` and `shared` are how other threads reach it |
+//! | `conn` | 3. the machine of one connection: `identify` (first byte), `input`, `requests` (what the host asks: admission and its answer byte, close, pause), `output` and its `queue`, `time` (deadlines), `end`; `handles`, `shared` (sends of other threads) and `door` are how others reach it |
 //! | `frame` | 4. bytes become frames, frames become bytes; deflate |
-//! | `consumer` | 5. who gets its events: callbacks on the loop, workers, a poll, or input that waits in an inbox |
+//! | `consumer` | 5. who gets its events: callbacks on the loop, on `workers` (by `mailbox`), by a poll (`round`), or input that waits in an `inbox` |
 //! | `event` | what the host is told: the narrow waist |
 //!
 //! These are around it:
 //!
 //! | room | what it holds |
 //! | --- | --- |
-//! | `runtime` | what the host makes and ends: runtime, listeners, loops to poll; statistics |
-//! | `port` | one port as connections know it: rules, handlers, counters, listening sockets |
-//! | `limits` | how many connections there may be, identified or not, by address; what they may hold in memory |
-//! | `net` | sockets: binding, reading, writing, options |
+//! | `runtime` | what the host makes and ends: runtime, `listener`, `poll_loop`; `stats` |
+//! | `port` | one port as connections know it: rules, handlers, `counters`, `listening` sockets, the `seat` of each connection |
+//! | `limits` | `gate`: how many connections there may be, by address; `waiting`: how many unidentified ones, and who is evicted; `descriptors`; `memory`: what all may hold |
+//! | `net` | sockets: `bind`; `transport`: reading, writing, options |
 //! | `config` | the INI dialect, settings, findings |
-//! | `base` | buffers, locks, system calls, the log, the price of work, ends and waiting for them; switches for tests |
+//! | `base` | `buffers`, locks, system calls, the `log`, the price of work (`budget`), ends and waiting for them (`life`); switches for tests |
 //! | `status` | statuses, close reasons, errors |
 //! | `capi` | the C surface, one file per noun |
 //!
