@@ -650,7 +650,11 @@ public:
     constexpr std::uint64_t id() const noexcept { return handle_.id; }
     constexpr np_conn handle() const noexcept { return handle_; }
 
-    /** Sends one frame, copied. flags: 0 or NP_FRAME_NO_COMPRESS. */
+    /**
+     * Sends one frame, copied. flags: 0 or NP_FRAME_NO_COMPRESS. In a callback of this connection
+     * the frame is always taken. Everywhere else, callbacks of other connections included, a full
+     * queue answers NP_ERR_WOULD_BLOCK: nothing was taken, and on_writable follows.
+     */
     [[nodiscard]] status send_frame(bytes_view payload, frame_flags flags = 0) const noexcept {
         return np_conn_send_frame(handle_, payload.data(), payload.size(), flags.bits());
     }
@@ -1146,7 +1150,7 @@ public:
         return *this;
     }
 
-    /** Adds a port section with defaults only; gives its index. */
+    /** Adds a port section with defaults only: "web" adds [Port.web], "Port" adds [Port]. Gives its index. */
     std::uint32_t add_port(const detail::c_text &name) {
         std::uint32_t index = UINT32_MAX;
         set_up([&](np_error *details) {
@@ -1155,7 +1159,7 @@ public:
         return index;
     }
 
-    /** Sets one value, as a line "key = value" in the section would. */
+    /** Sets one value, as a line "key = value" in the section would. A port section must exist before. */
     config &set(const detail::c_text &section, const detail::c_text &key,
                 const detail::c_text &value) {
         set_up([&](np_error *details) {
