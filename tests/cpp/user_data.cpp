@@ -25,8 +25,14 @@ using numbered = part<5, one_of_three>;
 
 #ifdef LIBRARY
 using number = std::int32_t;
+struct of_another_version {
+    int one;
+};
 #else
 using number = std::uint32_t;
+struct of_another_version {
+    int one, more;
+};
 #endif
 
 namespace {
@@ -80,17 +86,18 @@ using with_local = part<5, std::vector<of_named_function>>;
     CHECK(conn.set_user_data(std::make_unique<type>()) && conn.user_data<type>() != nullptr);
 
 #define SHARED_TYPES(each) each(ZLib) each(HTML5) each(one_of_three) each(numbered)
-#define LOCAL_TYPES(each)                                                                          \
-    each(local) each(of_function) each(of_named_function) each(of_template) each(with_local)
+#define OTHER_TYPES(each)                                                                          \
+    each(of_another_version) each(local) each(of_function) each(of_named_function)                 \
+        each(of_template) each(with_local)
 
 SHARED_TYPES(DECLARED)
-LOCAL_TYPES(DECLARED)
+OTHER_TYPES(DECLARED)
 EXPORTED nativeport::status set_session(connection conn, const char *name);
 
 #ifdef LIBRARY
 
 SHARED_TYPES(DEFINED)
-LOCAL_TYPES(DEFINED)
+OTHER_TYPES(DEFINED)
 nativeport::status set_session(connection conn, const char *name) {
     return conn.set_user_data(std::make_unique<session>(session{name}));
 }
@@ -106,8 +113,8 @@ int main() {
             CHECK(conn.user_data<std::string>() == nullptr);
             CHECK(conn.user_data<session>() != nullptr);
             SHARED_TYPES(KNOWN)
-            // It may be another type, although it has the same name.
-            LOCAL_TYPES(UNKNOWN)
+            // Other types, although they have the same names.
+            OTHER_TYPES(UNKNOWN)
             CHECK(set_session(conn, "of the library"));
             names.tell(conn.user_data<session>()->name);
         };
