@@ -6,8 +6,10 @@ mod support;
 use c_programs::{compiler, folder, library, must, read, readme_block, root, soname};
 use nativeport::config::{Config, Severity};
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
+use support::{frame, read_frame, tls_framed};
 
 #[test]
 fn the_c_program_of_the_readme_serves_with_the_ini_file_of_the_readme() {
@@ -17,7 +19,7 @@ fn the_c_program_of_the_readme_serves_with_the_ini_file_of_the_readme() {
                 printf(\"%u\\n\", (unsigned)a.port); fflush(stdout); getchar(); }";
     let program = readme_block("c", "main").replacen("getchar();", told, 1);
     assert!(program.contains(told));
-    assert_serves("cc", "c11", "readme.c", &program);
+    assert_serves("cc", "c11", "readme.c", &program, echoes);
 }
 
 #[test]
@@ -25,10 +27,46 @@ fn the_cpp_program_of_the_readme_does_the_same() {
     let told = "std::cout << listener.addresses()[0].port << std::endl; std::cin.get();";
     let program = readme_block("cpp", "main").replacen("std::cin.get();", told, 1);
     assert!(program.contains(told));
-    assert_serves("c++", "c++17", "readme.cpp", &program);
+    assert_serves("c++", "c++17", "readme.cpp", &program, echoes);
 }
 
-fn assert_serves(compile: &str, standard: &str, name: &str, program: &str) {
+#[test]
+fn the_chat_of_the_readme_sends_every_frame_to_all() {
+    let headers =
+        ["nativeport.hpp", "iostream", "mutex", "set"].map(|it| format!("#include <{it}>\n"));
+    let chat = readme_block("cpp", "class chat").replacen("private:", "public:", 1);
+    let main = "int main() {\n\
+                    nativeport::config config;\n\
+                    chat server(config.load_file(\"server.ini\"));\n\
+                    std::cout << server.listener_.addresses()[0].port << std::endl;\n\
+                    std::cin.get();\n\
+                }\n";
+    let program = headers.concat() + &chat + main;
+    assert_serves("c++", "c++17", "readme_chat.cpp", &program, |address| {
+        let mut first = tls_framed(address);
+        first.write_all(&frame(b"alone")).unwrap();
+        assert_eq!(read_frame(&mut first), b"alone");
+        let mut second = tls_framed(address);
+        second.write_all(&frame(b"to both")).unwrap();
+        for client in [&mut first, &mut second] {
+            assert_eq!(read_frame(client), b"to both");
+        }
+    });
+}
+
+fn echoes(address: SocketAddr) {
+    let mut client = tls_framed(address);
+    client.write_all(&frame(b"hello")).unwrap();
+    assert_eq!(read_frame(&mut client), b"hello");
+}
+
+fn assert_serves(
+    compile: &str,
+    standard: &str,
+    name: &str,
+    program: &str,
+    talk: impl FnOnce(SocketAddr),
+) {
     let folder = folder(name);
     fs::write(folder.join(name), program).unwrap();
     let ini = readme_block("ini", "").replace("port = 8443", "port = 0");
@@ -54,11 +92,7 @@ fn assert_serves(compile: &str, standard: &str, name: &str, program: &str) {
     BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let port: u16 = line.trim().parse().unwrap();
 
-    let mut client = support::tls_connect(([127, 0, 0, 1], port).into());
-    client.write_all(b"\x01\x00\x00\x00\x05hello").unwrap();
-    let mut answer = [0; 10];
-    client.read_exact(&mut answer).unwrap();
-    assert_eq!(&answer, b"\x01\x00\x00\x00\x05hello");
+    talk(([127, 0, 0, 1], port).into());
 
     server.stdin.take().unwrap().write_all(b"\n").unwrap();
     assert!(server.wait().unwrap().success());

@@ -61,6 +61,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <functional>
@@ -413,8 +414,9 @@ private:
 };
 
 /**
- * NP_FRAME_ flags. A std::size_t does not become flags: it is the length of something. A length
- * that is an int or a std::uint32_t does: from 4 on the send answers NP_ERR_ARGUMENT.
+ * NP_FRAME_ flags: an int, as these constants are, or a std::uint32_t. No other type becomes flags,
+ * as it is the length of something. A length of these two types does: from 4 on the send answers
+ * NP_ERR_ARGUMENT, and what it sends is never longer than the payload.
  */
 class frame_flags {
 public:
@@ -556,9 +558,31 @@ namespace detail {
 template <typename T> inline char address_of_type{};
 
 /**
+ * Whether the mangled name of a type says that other units may have another type of this name: it
+ * is in an anonymous namespace, or in a function (Z), which may be static. Identifiers, with their
+ * length before them, are skipped.
+ */
+inline bool is_local(const char *name) noexcept {
+    constexpr const char *digits = "0123456789";
+    if (std::strstr(name, "_GLOBAL__N_") != nullptr)
+        return true;
+    while (*name != 0 && *name != 'Z') {
+        const std::size_t number = std::strspn(name, digits);
+        if (number != 0)
+            name += number + ::strnlen(name + number, std::strtoul(name, nullptr, 10));
+        else if (*name == 'L' && name[1] >= 'a') // a constant: Li5E
+            name += std::strcspn(name, "E");
+        else if (*name == 'A' || *name == 'S' || *name == 'T') // an array, or one of before: S1_
+            name += 1 + std::strspn(name + 1, digits);
+        else
+            name++;
+    }
+    return *name != 0;
+}
+
+/**
  * Stands for a type. Libraries with hidden symbols have different addresses for one type, so the
- * names decide. Types of one unit, as those in anonymous namespaces (_GLOBAL__N_) and in static
- * functions (ZL), share names with those of others: for these only the address counts. Types that
+ * names decide; for types whose names are local to a unit only the address counts. Types that
  * break the rule of one definition, with one name, size and alignment, are taken for each other.
  */
 class type_mark {
@@ -570,7 +594,7 @@ public:
         mark.alignment_ = alignof(T);
 #ifdef __cpp_rtti
         const char *const name = typeid(T *).name();
-        if (std::strstr(name, "_GLOBAL__N_") == nullptr && std::strstr(name, "ZL") == nullptr)
+        if (!is_local(name))
             mark.name_ = name;
 #endif
         return mark;
@@ -626,7 +650,11 @@ public:
     constexpr std::uint64_t id() const noexcept { return handle_.id; }
     constexpr np_conn handle() const noexcept { return handle_; }
 
-    /** Sends one frame, copied. flags: 0 or NP_FRAME_NO_COMPRESS. */
+    /**
+     * Sends one frame, copied. flags: 0 or NP_FRAME_NO_COMPRESS. In a callback of this connection
+     * the frame is always taken. Everywhere else, callbacks of other connections included, a full
+     * queue answers NP_ERR_WOULD_BLOCK: nothing was taken, and on_writable follows.
+     */
     [[nodiscard]] status send_frame(bytes_view payload, frame_flags flags = 0) const noexcept {
         return np_conn_send_frame(handle_, payload.data(), payload.size(), flags.bits());
     }
@@ -754,7 +782,8 @@ public:
     /**
      * The object of set_user_data, inside callbacks of this connection and on the thread that
      * polls its loop, until it is replaced. Null elsewhere, if there is none, and if it was set
-     * as a type of another name. Two different types of one name are not told apart.
+     * as a type of another name. Two different types of one name are not told apart. Between
+     * libraries with hidden symbols a type in a function or in an anonymous namespace is not found.
      */
     template <typename T> T *user_data() const noexcept {
         void *box = nullptr;
@@ -883,16 +912,20 @@ inline constexpr bool is_valid = false;
 template <template <typename> class Of, typename T>
 inline constexpr bool is_valid<Of, T, std::void_t<Of<T>>> = true;
 
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor" // None of these is ever made.
 /** A name that both have is ambiguous here, be it overloaded, a template, or private in T. */
-template <typename T, typename Namesake> struct with_namesake : T, Namesake {};
+template <typename T, typename Namesake> struct with_namesake : T, Namesake {
+    ~with_namesake() noexcept; // A class whose destructor is final must be declared final itself.
+};
+#pragma GCC diagnostic pop
 
 /**
- * Whether T has the name of this member. Nothing can be derived from final classes, unions and
- * classes whose destructor is not public. Of these only a public name is found, and none that is
- * overloaded or a template.
+ * Whether T has the name of this member. Nothing can be derived from final classes and unions. Of
+ * these only a public name is found, and none that is overloaded or a template.
  */
 template <typename Member, typename T> constexpr bool is_named() {
-    if constexpr (std::is_class_v<T> && !std::is_final_v<T> && std::is_destructible_v<T>)
+    if constexpr (std::is_class_v<T> && !std::is_final_v<T>)
         return !is_valid<Member::template address,
                          with_namesake<std::remove_cv_t<T>, typename Member::namesake>>;
     else
@@ -1001,9 +1034,9 @@ NATIVEPORT_CONSTANT(half_close)
  * that is empty now is never called, also if it is assigned later. A public
  * `static constexpr bool inbox = true` gives the connections an inbox; half_close works the same.
  *
- * A member of such a name that cannot be called does not compile. Three kinds of types are not
- * checked for that: final classes, unions, and classes whose destructor is not public. There a
- * private member, and overloads or a template of which none fits, are ignored without a word. A class with `virtual ~T() final` must be final itself.
+ * A member of such a name that cannot be called does not compile. Final classes and unions are not
+ * checked for that: the header ignores their private members, and overloads or a template of which
+ * none fits, without a message. A class with `virtual ~T() final` must be declared final itself.
  */
 template <typename T> handler handler_of(std::shared_ptr<T> object) {
     constexpr bool inbox = detail::inbox_constant::of<T>();
@@ -1117,7 +1150,7 @@ public:
         return *this;
     }
 
-    /** Adds a port section with defaults only; gives its index. */
+    /** Adds a port section with defaults only: "web" adds [Port.web], "Port" adds [Port]. Gives its index. */
     std::uint32_t add_port(const detail::c_text &name) {
         std::uint32_t index = UINT32_MAX;
         set_up([&](np_error *details) {
@@ -1126,7 +1159,7 @@ public:
         return index;
     }
 
-    /** Sets one value, as a line "key = value" in the section would. */
+    /** Sets one value, as a line "key = value" in the section would. A port section must exist before. */
     config &set(const detail::c_text &section, const detail::c_text &key,
                 const detail::c_text &value) {
         set_up([&](np_error *details) {
@@ -1618,7 +1651,9 @@ template <typename T> struct shown : std::optional<T> {
     using std::optional<T>::operator*;
     using std::optional<T>::value;
     void operator*() && = delete;
+    void operator*() const && = delete;
     void value() && = delete;
+    void value() const && = delete;
 };
 
 /** Something happened. What it shows is valid until its loop is polled again. */

@@ -1,5 +1,5 @@
-/* What a mistake says. The argument names it: "throw" and "sort" end well, "destroy" and "cycle" do
- * not. */
+/* What a mistake says. The argument names it: "throw", "hook" and "sort" end well, "destroy" and
+ * "cycle" do not. */
 #include "support.hpp"
 
 #include <map>
@@ -32,7 +32,11 @@ int main(int argc, char **argv) {
     const std::string_view mistake = argv[1];
     nativeport::config config;
     config.load_string("[Runtime]\nioThreads=1\n[Port]\nport=0\nbindAddress=127.0.0.1\n", "text");
-    auto runtime = std::make_unique<nativeport::runtime>(config);
+    nativeport::exception_hook hook;
+    if (mistake == "hook")
+        hook = [](connection, std::string_view what) { CHECK(what == "what it says"); };
+    auto runtime = std::make_unique<nativeport::runtime>(config, nativeport::consumer::callbacks,
+                                                         hook);
     if (mistake == "cycle") {
         const auto shared = std::make_shared<owner>();
         shared->listener.emplace(*runtime, config).on(protocol::client, shared).start();
@@ -44,7 +48,7 @@ int main(int argc, char **argv) {
     frames.on_frames = [&](connection conn, frames_view) {
         if (mistake == "destroy")
             listener.reset();
-        if (mistake == "throw")
+        if (mistake == "throw" || mistake == "hook")
             throw std::runtime_error("what it says");
         conn.close();
     };

@@ -96,6 +96,9 @@ namespace {
 #else
     static_cast<void>(conn.send_frame("some", std::uint32_t{NP_FRAME_NO_COMPRESS}));
 #endif
+#ifdef TRAP_SIGNED_LENGTH_AS_FLAGS // frame_flags
+    static_cast<void>(conn.send_frame(some, some.end() - some.begin()));
+#endif
 #ifdef TRAP_LENGTH_AS_FLAGS_OF_A_FRAME // no matching
     static_cast<void>(frame_view(some, some.size()));
 #else
@@ -417,11 +420,32 @@ struct number : framed {
     };
     handles<changes>();
 #endif
+#ifdef TRAP_PRIVATE_WITH_ITS_DESTRUCTOR // on_end cannot be called
+    class undeletable : public framed {
+        ~undeletable() = default;
+        void on_end(connection) {}
+    };
+    static_cast<void>(nativeport::handler_of<undeletable>(nullptr));
+#else
     class guarded_handler : public framed {
+        virtual void on_end_of_all() {}
+
     protected:
         ~guarded_handler() = default;
     };
     static_cast<void>(nativeport::handler_of<guarded_handler>(nullptr));
+#endif
+#ifdef TRAP_FINAL_DESTRUCTOR // overriding final | overrides a
+    struct leaf : framed {
+        virtual ~leaf() final = default;
+    };
+    handles<leaf>();
+#else
+    struct leaf final : framed {
+        virtual ~leaf() = default;
+    };
+    handles<leaf>();
+#endif
     union one_of {
         int number;
         void on_frames(connection, frames_view) {}
@@ -500,7 +524,17 @@ struct number : framed {
     static_cast<void>(frame);
 }
 
+const nativeport::shown<close_info> end_of(const nativeport::event &event) {
+    return event.close();
+}
+
 [[maybe_unused]] void events(const nativeport::event &event) {
+#ifdef TRAP_END_OF_A_CONSTANT_TEMPORARY // deleted
+    const auto &first = *end_of(event);
+#else
+    const auto &first = end_of(event);
+#endif
+    static_cast<void>(first);
 #ifdef TRAP_END_OF_A_TEMPORARY // deleted
     const auto &end = *event.close();
 #else
