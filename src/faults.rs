@@ -1,10 +1,10 @@
-//! Defects on purpose: a panic of ours at each stage of a connection ends that connection, and
+//! Defects on purpose: a panic of ours at each site of a connection ends that connection, and
 //! nothing else.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use crate::base::fault::{BEFORE_THREAD, Step, THREADS};
+use crate::base::fault::{BEFORE_THREAD, Site, THREADS};
 use crate::capi::handle::np_conn;
 use crate::capi::send::np_conn_send_frame;
 use crate::conn::handles::Conn;
@@ -88,7 +88,7 @@ fn echoes(client: &mut (impl Read + Write)) {
     assert_eq!(read_frame(client), b"hello");
 }
 
-/// What a client does to come to any stage; it may end at each of them.
+/// What a client does to come to any site; it may end at each of them.
 fn whole_way(scene: &Scene) -> std::io::Result<()> {
     let mut stream = TcpStream::connect(scene.address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -114,10 +114,10 @@ fn internal(scene: &Scene) -> u64 {
 }
 
 /// A panic there ends a connection with `internal`, and the others go on.
-fn ends_one_connection(stage: Step) {
+fn ends_one_connection(site: Site) {
     let scene = scene(1);
     let mut bystander = framed(scene.healthy.addresses()[0]);
-    scene.listener.arm(stage, 0);
+    scene.listener.arm(site, 0);
     let _ = whole_way(&scene);
     wait_until("the end by a defect", || internal(&scene) == 1);
     // It may have been sent to by the other.
@@ -128,28 +128,28 @@ fn ends_one_connection(stage: Step) {
     let mut tls = tls_framed(scene.address);
     echoes(&mut plain);
     echoes(&mut tls);
-    assert_eq!(internal(&scene), 1, "{stage:?}");
+    assert_eq!(internal(&scene), 1, "{site:?}");
     drop((plain, tls, bystander));
     scene.runtime.stop(2000).unwrap();
     scene.runtime.wait(Some(PATIENCE.as_millis() as u64)).expect("no hang at stop");
     let stats = scene.listener.stats();
-    assert_eq!(stats.accepted, stats.closes.iter().sum::<u64>(), "{stage:?}");
+    assert_eq!(stats.accepted, stats.closes.iter().sum::<u64>(), "{site:?}");
     assert_eq!(stats.unidentified, 0);
-    assert_eq!(stats.open.iter().sum::<u64>(), 0, "{stage:?}");
+    assert_eq!(stats.open.iter().sum::<u64>(), 0, "{site:?}");
     assert_eq!(stats.memory_bytes, 0);
     let told = |count: &AtomicUsize| count.load(Ordering::SeqCst);
     let Counting { opened, closed, .. } = &*scene.handler;
     // One that has met its end at admission was asked about and not opened.
-    let unopened = usize::from(stage == Step::Admit);
-    assert_eq!(told(closed), told(opened) + unopened, "{stage:?}");
+    let unopened = usize::from(site == Site::Admit);
+    assert_eq!(told(closed), told(opened) + unopened, "{site:?}");
     assert!(scene.runtime.connections().is_empty());
-    assert_eq!(Arc::strong_count(&scene.handler), 1, "{stage:?}: the handler was let go");
+    assert_eq!(Arc::strong_count(&scene.handler), 1, "{site:?}: the handler was let go");
 }
 
 #[test]
 fn a_defect_while_accepting_ends_that_connection() {
-    ends_one_connection(Step::Accept);
-    ends_one_connection(Step::Deal);
+    ends_one_connection(Site::Accept);
+    ends_one_connection(Site::Deal);
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn a_defect_while_accepting_costs_those_who_came_together_nothing() {
     let scene = scene(1);
     scene.listener.pause().unwrap();
     let clients: Vec<TcpStream> = (0..10).map(|_| connect(scene.address)).collect();
-    scene.listener.arm(Step::Accept, 5);
+    scene.listener.arm(Site::Accept, 5);
     scene.listener.resume().unwrap();
     let served = clients
         .into_iter()
@@ -171,48 +171,48 @@ fn a_defect_while_accepting_costs_those_who_came_together_nothing() {
 
 #[test]
 fn a_defect_in_a_tls_handshake_ends_that_connection() {
-    ends_one_connection(Step::Tls);
+    ends_one_connection(Site::Tls);
 }
 
 #[test]
 fn a_defect_while_identifying_ends_that_connection() {
-    ends_one_connection(Step::Identify);
+    ends_one_connection(Site::Identify);
 }
 
 #[test]
 fn a_defect_while_admitting_ends_that_connection() {
-    ends_one_connection(Step::Admit);
+    ends_one_connection(Site::Admit);
 }
 
 #[test]
 fn a_defect_while_decoding_ends_that_connection() {
-    ends_one_connection(Step::Decode);
+    ends_one_connection(Site::Decode);
 }
 
 #[test]
 fn a_defect_while_delivering_ends_that_connection() {
-    ends_one_connection(Step::Deliver);
+    ends_one_connection(Site::Deliver);
 }
 
 #[test]
 fn a_defect_in_a_send_ends_that_connection_and_the_call_answers_panic() {
-    ends_one_connection(Step::Encode);
-    ends_one_connection(Step::ForeignEncode);
+    ends_one_connection(Site::Encode);
+    ends_one_connection(Site::ForeignEncode);
 }
 
 #[test]
 fn a_defect_while_flushing_ends_that_connection() {
-    ends_one_connection(Step::Flush);
+    ends_one_connection(Site::Flush);
 }
 
 #[test]
 fn a_defect_at_a_deadline_ends_that_connection() {
-    ends_one_connection(Step::Timer);
+    ends_one_connection(Site::Timer);
 }
 
 #[test]
 fn a_defect_while_closing_ends_that_connection_once() {
-    ends_one_connection(Step::Close);
+    ends_one_connection(Site::Close);
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn a_defect_after_the_end_was_told_tells_it_no_second_time() {
     let scene = scene(1);
     let mut bystander = framed(scene.address);
     let client = framed(scene.address);
-    scene.listener.arm(Step::Closed, 0);
+    scene.listener.arm(Site::Closed, 0);
     drop(client);
     wait_until("the end", || scene.listener.stats().closes.iter().sum::<u64>() == 1);
     echoes(&mut bystander);
@@ -241,7 +241,7 @@ fn a_defect_of_a_loop_itself_ends_its_connections_and_the_other_loops_go_on() {
     let handler = Arc::new(Counting::default());
     plain.on(Protocol::Client, handler.clone()).unwrap();
     plain.start().unwrap();
-    plain.arm(Step::Loop, 0);
+    plain.arm(Site::Loop, 0);
     let mut struck = connect(plain.addresses()[0]);
     let _ = struck.write_all(&[1]);
     assert_ends_without_a_byte(&mut struck);
@@ -279,7 +279,7 @@ fn a_polled_loop_that_a_defect_has_ended_tells_its_ends_and_then_that_it_is_over
     while listener.stats().opened[Protocol::Client.index()] == 0 {
         polled.poll(64, Some(1000), |batch| batch.for_each(drop)).unwrap();
     }
-    listener.arm(Step::Loop, 0);
+    listener.arm(Site::Loop, 0);
     let _struck = connect(listener.addresses()[0]);
     let mut rounds = 0;
     while polled.poll(64, Some(1000), |batch| batch.for_each(drop)).is_ok() {
@@ -314,7 +314,7 @@ fn a_loop_that_has_ended_takes_no_newcomers_whatever_the_others_do() {
     listener.on(Protocol::Client, Arc::new(Waiting(waits, goes_on))).unwrap();
     listener.start().unwrap();
     let address = listener.addresses()[0];
-    listener.arm(Step::Loop, 0);
+    listener.arm(Site::Loop, 0);
     assert_ends_without_a_byte(&mut connect(address));
     // The other one is held up, and has as many newcomers as it may have.
     let mut held = framed(address);
@@ -330,7 +330,7 @@ fn a_loop_that_has_ended_takes_no_newcomers_whatever_the_others_do() {
         assert_eq!(read_exact(client, 1), [1]);
     }
     // The last one ends too: nobody is left to wait for what does not come.
-    listener.arm(Step::Loop, 0);
+    listener.arm(Site::Loop, 0);
     for _ in 0..200 {
         assert_ends_without_a_byte(&mut connect(address));
     }

@@ -6,7 +6,7 @@
 //! these, so that it need not wait for the accepters. It does not shut them down, as another
 //! process may share them.
 
-use crate::base::fault::Step;
+use crate::base::fault::Site;
 use crate::base::host;
 use crate::base::log::Level;
 use crate::net::canonical;
@@ -262,7 +262,7 @@ impl Accepter {
             // A defect of ours costs the one connection it happens to.
             let hands = &mut hands;
             if host::caught(|| {
-                newcomer.port.fault.strike(Step::Deal);
+                newcomer.port.fault.strike(Site::Deal);
                 let most = ahead(loops);
                 let with_room = loops.iter().filter(|entrance| entrance.room(most) > 0);
                 let Some(entrance) = least_loaded(with_room).or_else(|| least_loaded(loops)) else {
@@ -415,7 +415,7 @@ pub(crate) fn admit(
                 }
                 loops.evict(victim);
             }
-            port.fault.strike(Step::Accept);
+            port.fault.strike(Site::Accept);
             Some(Newcomer { transport, port: port.clone(), accepted_ms, seat })
         }
         Err(reason) => {

@@ -4,7 +4,7 @@
 /// Where a panic can be made to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Step {
+pub(crate) enum Site {
     Accept = 1,
     Deal,
     Loop,
@@ -24,7 +24,7 @@ pub(crate) enum Step {
 #[cfg(test)]
 pub(crate) use armed::*;
 
-/// The step of one port at which a panic happens.
+/// The site of one port at which a panic happens.
 #[cfg(not(test))]
 #[derive(Default)]
 pub(crate) struct Fault;
@@ -32,7 +32,7 @@ pub(crate) struct Fault;
 #[cfg(not(test))]
 impl Fault {
     #[inline(always)]
-    pub fn strike(&self, _: Step) {}
+    pub fn strike(&self, _: Site) {}
 
     #[inline(always)]
     pub fn last_act(&self) {}
@@ -40,16 +40,16 @@ impl Fault {
 
 #[cfg(test)]
 mod armed {
-    use super::Step;
+    use super::Site;
     use crate::status::{Error, Status};
     use parking_lot::Mutex;
     use std::cell::{Cell, RefCell};
     use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
-    /// The step of one port at which a panic happens, once, after some have passed.
+    /// The site of one port at which a panic happens, once, after some have passed.
     #[derive(Default)]
     pub(crate) struct Fault {
-        step: AtomicU8,
+        site: AtomicU8,
         pass: AtomicUsize,
         last_act: Mutex<Option<Act>>,
     }
@@ -58,9 +58,9 @@ mod armed {
     pub(crate) type Act = Box<dyn FnOnce() + Send>;
 
     impl Fault {
-        pub fn arm(&self, step: Step, pass: usize) {
+        pub fn arm(&self, site: Site, pass: usize) {
             self.pass.store(pass, Ordering::SeqCst);
-            self.step.store(step as u8, Ordering::SeqCst);
+            self.site.store(site as u8, Ordering::SeqCst);
         }
 
         pub fn set_last_act(&self, act: impl FnOnce() + Send + 'static) {
@@ -74,17 +74,17 @@ mod armed {
             }
         }
 
-        pub fn strike(&self, step: Step) {
-            if self.step.load(Ordering::SeqCst) != step as u8 {
+        pub fn strike(&self, site: Site) {
+            if self.site.load(Ordering::SeqCst) != site as u8 {
                 return;
             }
             let passes = |left: usize| left.checked_sub(1);
             if self.pass.fetch_update(Ordering::SeqCst, Ordering::SeqCst, passes).is_ok() {
                 return;
             }
-            if self.step.swap(0, Ordering::SeqCst) == step as u8 {
+            if self.site.swap(0, Ordering::SeqCst) == site as u8 {
                 // Without the message of a panic that nobody expected.
-                std::panic::resume_unwind(Box::new(step));
+                std::panic::resume_unwind(Box::new(site));
             }
         }
     }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use super::entry;
-use super::ptr::{self, Place, TextBuffer};
+use super::ptr::{self, Out, TextBuffer};
 use super::status::{np_error, np_status};
 use crate::config::{Config, Finding, Severity};
 use crate::status::{Error, Status};
@@ -69,7 +69,7 @@ pub type np_finding_fn =
 pub unsafe extern "C" fn np_config_new(config: *mut *mut np_config) -> np_status {
     entry::status(|| {
         // SAFETY: the caller's promise for an output.
-        let place = unsafe { Place::new(config, "config")? };
+        let place = unsafe { Out::new(config, "config")? };
         place.put(Box::into_raw(Box::new(np_config { inner: Mutex::new(Config::new()) })));
         Ok(())
     })
@@ -160,7 +160,7 @@ pub unsafe extern "C" fn np_config_add_port(
         entry::error(error, || {
             let config = ptr::reference(config, "config")?;
             let name = ptr::text(name, "name")?;
-            let place = Place::optional(index, "index")?;
+            let place = Out::optional(index, "index")?;
             let mut config = config.inner.lock();
             config.add_port(name)?;
             // It is the last one.
@@ -261,8 +261,8 @@ pub unsafe extern "C" fn np_config_check(
         let (config, errors, warnings) = unsafe {
             (
                 ptr::reference(config, "config")?,
-                Place::optional(errors, "errors")?,
-                Place::optional(warnings, "warnings")?,
+                Out::optional(errors, "errors")?,
+                Out::optional(warnings, "warnings")?,
             )
         };
         // On a copy: reading key files takes time, and the callback may use the original.

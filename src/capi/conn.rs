@@ -10,7 +10,7 @@ use std::ffi::{c_char, c_void};
 use super::entry;
 use super::handle::{np_address, np_conn, np_destroy_fn};
 use super::owned::Owned;
-use super::ptr::{self, Place};
+use super::ptr::{self, Out};
 use super::runtime::limit;
 use super::sized::{Output, Sized32};
 use super::status::np_status;
@@ -278,7 +278,7 @@ pub unsafe extern "C" fn np_conn_get_user_data(
 ) -> np_status {
     entry::about(conn, || {
         // SAFETY: the caller's promise for an output.
-        let place = unsafe { Place::new(user_data, "user_data")? };
+        let place = unsafe { Out::new(user_data, "user_data")? };
         let pointer = conn.core().with_user_data(|data: Option<&(dyn Any + Send)>| {
             data.and_then(|data| data.downcast_ref::<Owned>()).map(Owned::pointer)
         })?;

@@ -5,7 +5,7 @@
 use std::ptr::null;
 
 use super::entry;
-use super::ptr::{self, Place, Refused};
+use super::ptr::{self, Out, Refused};
 use super::status::np_status;
 use crate::conn::handles::SendFlags;
 use crate::frame::MAX_PAYLOAD_BYTES;
@@ -69,7 +69,7 @@ pub unsafe extern "C" fn np_frame_take(frame: *const np_frame, taken: *mut np_fr
         let (data, flags, place) = unsafe {
             let frame = ptr::reference(frame, "frame")?;
             let data = ptr::slice(frame.data, frame.len, "frame->data")?;
-            (data, frame.flags, Place::new(taken, "taken")?)
+            (data, frame.flags, Out::new(taken, "taken")?)
         };
         if data.len() > MAX_PAYLOAD_BYTES {
             return Err(Status::FrameTooLarge);
@@ -94,7 +94,7 @@ pub unsafe extern "C" fn np_frame_take(frame: *const np_frame, taken: *mut np_fr
 pub unsafe extern "C" fn np_frame_free(taken: *mut np_frame) {
     entry::value((), || {
         // SAFETY: the caller's promise for a frame that np_frame_take has written.
-        let Ok(place) = (unsafe { Place::new(taken, "taken") }) else {
+        let Ok(place) = (unsafe { Out::new(taken, "taken") }) else {
             return;
         };
         // SAFETY: checked by `place`; the caller's promise says that it is initialised.

@@ -5,7 +5,7 @@
 use super::entry;
 use super::frame::{NP_FRAME_COMPRESSED, np_frame};
 use super::handle::np_conn;
-use super::ptr::{self, Place, Refused};
+use super::ptr::{self, Out, Refused};
 use super::runtime::limit;
 use super::status::np_status;
 
@@ -35,7 +35,7 @@ pub unsafe extern "C" fn np_conn_recv_frame(
 ) -> np_status {
     entry::about(conn, || {
         // SAFETY: the caller's promise for an output.
-        let place = unsafe { Place::new(taken, "taken")? };
+        let place = unsafe { Out::new(taken, "taken")? };
         let (data, compressed) = conn.core().recv_frame(limit(timeout_ms))?;
         let flags = if compressed { NP_FRAME_COMPRESSED } else { 0 };
         place.put(np_frame::owned(data, flags));
@@ -68,7 +68,7 @@ pub unsafe extern "C" fn np_conn_recv_bytes(
         }
         // SAFETY: the caller's promise for a buffer and an output.
         let (buffer, place) =
-            unsafe { (ptr::slice_mut(buffer, size, "buffer")?, Place::new(received, "received")?) };
+            unsafe { (ptr::slice_mut(buffer, size, "buffer")?, Out::new(received, "received")?) };
         place.put(conn.core().recv_bytes(buffer, limit(timeout_ms))?);
         Ok(())
     })

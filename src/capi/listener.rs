@@ -11,7 +11,7 @@ use super::entry;
 use super::handle::np_address;
 use super::handler::{self, np_admission, np_handler};
 use super::owned::Owned;
-use super::ptr::{self, Place};
+use super::ptr::{self, Out};
 use super::runtime::{limit, np_runtime};
 use super::sized;
 use super::status::{np_error, np_status};
@@ -48,7 +48,7 @@ pub unsafe extern "C" fn np_listener_new(
         entry::error(error, || {
             let runtime = ptr::reference(runtime, "runtime")?;
             let config = ptr::reference(config, "config")?;
-            let place = Place::new(listener, "listener")?;
+            let place = Out::new(listener, "listener")?;
             let config = config.inner.lock().clone();
             let inner = Listener::new(&runtime.inner, &config, port_index as usize)?;
             place.put(Box::into_raw(Box::new(np_listener { inner })));
@@ -160,7 +160,7 @@ pub unsafe extern "C" fn np_listener_get_address(
     entry::status(|| {
         // SAFETY: the caller's promise for an object and an output.
         let (listener, place) =
-            unsafe { (ptr::reference(listener, "listener")?, Place::new(address, "address")?) };
+            unsafe { (ptr::reference(listener, "listener")?, Out::new(address, "address")?) };
         let addresses = listener.inner.addresses();
         place.put(np_address::of(*addresses.get(index as usize).ok_or(Status::NotFound)?));
         Ok(())

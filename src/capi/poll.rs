@@ -14,7 +14,7 @@ use super::entry;
 use super::frame::{NP_FRAME_COMPRESSED, np_frame};
 use super::handle::np_conn;
 use super::handler::np_close_info;
-use super::ptr::{self, Place, Refused};
+use super::ptr::{self, Out, Refused};
 use super::runtime::{limit, np_log_record, np_runtime};
 use super::status::{np_error, np_status};
 use crate::runtime::poll_loop::{Batch, PollLoop, PolledFrame, What};
@@ -247,7 +247,7 @@ pub unsafe extern "C" fn np_loop_new(
     unsafe {
         entry::error(error, || {
             let runtime = ptr::reference(runtime, "runtime")?;
-            let place = Place::new(r#loop, "loop")?;
+            let place = Out::new(r#loop, "loop")?;
             let len = if buffer.is_null() && size == 0 { NP_LOOP_BUFFER_SIZE } else { size };
             if !(NP_LOOP_BUFFER_MIN_SIZE..=NP_LOOP_BUFFER_MAX_SIZE).contains(&len) {
                 let message = format!(
@@ -311,7 +311,7 @@ pub unsafe extern "C" fn np_loop_poll(
         // SAFETY: the caller's promise for an object, an array and an output.
         let (polled, place) = unsafe {
             ptr::slice_mut(events.cast::<std::mem::MaybeUninit<np_event>>(), capacity, "events")?;
-            (ptr::reference(r#loop, "loop")?, Place::new(count, "count")?)
+            (ptr::reference(r#loop, "loop")?, Out::new(count, "count")?)
         };
         if crate::base::host::in_callback() {
             return Err(Status::InCallback);

@@ -90,30 +90,27 @@ pub(super) unsafe fn reference<'a, T>(
     Ok(unsafe { &*pointer })
 }
 
-/// A place for an output. Nothing is written before [`Place::put`].
-pub(super) struct Place<T>(*mut T);
+/// A place for an output. Nothing is written before [`Out::put`].
+pub(super) struct Out<T>(*mut T);
 
-impl<T> Place<T> {
+impl<T> Out<T> {
     /// # Safety
     /// The caller's promise: `pointer` is writable until the call ends.
-    pub(super) unsafe fn new(pointer: *mut T, what: &'static str) -> Result<Place<T>, Refused> {
+    pub(super) unsafe fn new(pointer: *mut T, what: &'static str) -> Result<Out<T>, Refused> {
         usable(pointer, what)?;
-        Ok(Place(pointer))
+        Ok(Out(pointer))
     }
 
-    /// As [`Place::new`]; NULL means that the caller does not want the output.
+    /// As [`Out::new`]; NULL means that the caller does not want the output.
     ///
     /// # Safety
-    /// As [`Place::new`].
-    pub(super) unsafe fn optional(
-        pointer: *mut T,
-        what: &'static str,
-    ) -> Result<Place<T>, Refused> {
+    /// As [`Out::new`].
+    pub(super) unsafe fn optional(pointer: *mut T, what: &'static str) -> Result<Out<T>, Refused> {
         if pointer.is_null() {
-            return Ok(Place(pointer));
+            return Ok(Out(pointer));
         }
         // SAFETY: passed on to the caller.
-        unsafe { Place::new(pointer, what) }
+        unsafe { Out::new(pointer, what) }
     }
 
     pub(super) fn put(self, value: T) {
@@ -188,7 +185,7 @@ pub(super) unsafe fn text<'a>(
 pub(super) struct TextBuffer {
     buffer: *mut c_char,
     size: usize,
-    needed: Place<usize>,
+    needed: Out<usize>,
 }
 
 impl TextBuffer {
@@ -205,7 +202,7 @@ impl TextBuffer {
         }
         possible::<c_char>(size, "buffer")?;
         // SAFETY: passed on to the caller.
-        let needed = unsafe { Place::optional(needed, "needed")? };
+        let needed = unsafe { Out::optional(needed, "needed")? };
         Ok(TextBuffer { buffer, size, needed })
     }
 

@@ -8,7 +8,7 @@ use super::config::np_config;
 use super::entry;
 use super::handle::{NP_FOREVER, np_conn, np_destroy_fn};
 use super::owned::Owned;
-use super::ptr::{self, Place, Refused};
+use super::ptr::{self, Out, Refused};
 use super::status::{np_error, np_status};
 use crate::base::host;
 use crate::base::log::{Level, Record, Sink};
@@ -84,7 +84,7 @@ pub unsafe extern "C" fn np_runtime_new(
     unsafe {
         entry::error(error, || {
             let config = ptr::reference(config, "config")?;
-            let place = Place::new(runtime, "runtime")?;
+            let place = Out::new(runtime, "runtime")?;
             let consumer = match consumer {
                 NP_CONSUMER_CALLBACKS => Consumer::Callbacks,
                 NP_CONSUMER_WORKERS => Consumer::Workers,

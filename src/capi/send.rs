@@ -8,7 +8,7 @@ use std::ffi::c_void;
 use super::entry;
 use super::frame::{self, NP_FRAME_NO_COMPRESS, np_frame};
 use super::handle::np_conn;
-use super::ptr::{self, Place};
+use super::ptr::{self, Out};
 use super::status::np_status;
 use crate::status::Status;
 
@@ -69,10 +69,10 @@ pub unsafe extern "C" fn np_conn_send_frames(
     unsafe {
         entry::taking_about(
             conn,
-            || Place::optional(accepted, "accepted").map(|place| place.put(0)),
+            || Out::optional(accepted, "accepted").map(|place| place.put(0)),
             |zeroed| {
                 zeroed?;
-                let place = Place::optional(accepted, "accepted")?;
+                let place = Out::optional(accepted, "accepted")?;
                 let mut taken = 0;
                 let result = send_frames(conn, frames, count, &mut taken);
                 place.put(taken);

@@ -2,9 +2,9 @@
 
 use super::requests::Verdict;
 use super::shared::Shared;
-use super::{Conn, InputEnd, Phase, Turn, handles};
+use super::{InputEnd, Machine, Phase, Turn, handles};
 use crate::base::canary::{self, Canary};
-use crate::base::fault::Step;
+use crate::base::fault::Site;
 use crate::base::host;
 use crate::base::log::Level;
 use crate::consumer::Put;
@@ -45,13 +45,13 @@ pub(super) struct Ending {
 
 /// What a connection gives back when its closed event has been consumed: the host's data, its
 /// handle, its handler, and last its place in the port.
-pub(super) struct Parting {
+pub(super) struct Remains {
     shared: Option<Arc<Shared>>,
     handler: Option<Arc<dyn Handler>>,
     seat: Option<Seat>,
 }
 
-impl Drop for Parting {
+impl Drop for Remains {
     fn drop(&mut self) {
         if let Some(shared) = self.shared.take() {
             let data = {
@@ -81,7 +81,7 @@ pub(super) enum Cut {
     Reset,
 }
 
-impl Conn {
+impl Machine {
     pub(super) fn stage(&self) -> Stage {
         match self.phase {
             Phase::Sniff => Stage::Accept,
@@ -465,7 +465,7 @@ impl Conn {
             duration_ms: turn.now_ms.saturating_sub(self.accepted_ms),
             text: ending.text,
         };
-        self.port.fault.strike(Step::Close);
+        self.port.fault.strike(Site::Close);
         let counters = &self.port.counters(turn.loop_index);
         let is_new = self.seat.as_mut().is_some_and(|seat| seat.count(counters, info.reason));
         if let Some(protocol) = shared.as_ref().map(|shared| shared.protocol)
@@ -522,7 +522,7 @@ impl Conn {
                 }
             }
         }
-        self.port.fault.strike(Step::Closed);
+        self.port.fault.strike(Site::Closed);
         self.let_go();
     }
 
@@ -533,9 +533,9 @@ impl Conn {
     }
 
     /// Takes what is given back at the very end.
-    fn part(&mut self) -> Parting {
+    fn part(&mut self) -> Remains {
         let shared = self.reach.as_ref().and_then(|reach| reach.out.shared.clone());
-        Parting { shared, handler: self.handler.take(), seat: self.seat.take() }
+        Remains { shared, handler: self.handler.take(), seat: self.seat.take() }
     }
 
     /// Lets go of everything of the host's, and of its place in the port.

@@ -1,12 +1,12 @@
 //! What arrives: through TLS, identification and framing to events.
 
 use super::end::Ending;
-use super::identify::{Identity, identify};
+use super::identify::{FirstByte, identify};
 use super::output::Tls;
 use super::shared::{Birth, Shared};
-use super::{Conn, InputEnd, Phase, Turn, handles};
+use super::{InputEnd, Machine, Phase, Turn, handles};
 use crate::base::canary::{self, Canary};
-use crate::base::fault::Step as Fault;
+use crate::base::fault::Site;
 use crate::consumer::Delivery;
 use crate::event::{Event, Frames, Party, Protocol};
 use crate::frame::decode::{Decoder, Step};
@@ -20,7 +20,7 @@ const NEWCOMER_READ_BYTES: usize = 17 << 10;
 /// A loop's buffer for inflated frames is kept up to this size.
 const KEPT_INFLATED_BYTES: usize = 512 << 10;
 
-impl Conn {
+impl Machine {
     /// Whether the reactor should read.
     pub fn wants_read(&self) -> bool {
         match self.phase {
@@ -133,9 +133,9 @@ impl Conn {
         }
         if matches!(self.phase, Phase::Sniff) {
             match identify(input, true) {
-                Identity::NeedMore => return 0,
-                Identity::Tls => self.phase = Phase::Handshake,
-                Identity::Is { .. } => {
+                FirstByte::NeedMore => return 0,
+                FirstByte::Tls => self.phase = Phase::Handshake,
+                FirstByte::Is { .. } => {
                     self.phase = Phase::Identify;
                     return 0;
                 }
@@ -167,7 +167,7 @@ impl Conn {
         let mut opened = std::mem::take(&mut turn.opened);
         opened.clear();
         opened.extend_from_slice(&std::mem::take(&mut self.opened));
-        self.port.fault.strike(Fault::Tls);
+        self.port.fault.strike(Site::Tls);
         let mut wire = Vec::new();
         let acceptor = self.port.acceptor.clone();
         let out = self.out();
@@ -231,12 +231,12 @@ impl Conn {
                     return used;
                 }
                 Phase::Identify => match identify(rest, self.out_ref().tls.is_none()) {
-                    Identity::NeedMore => return used,
-                    Identity::Tls => {
+                    FirstByte::NeedMore => return used,
+                    FirstByte::Tls => {
                         self.fail(CloseReason::TlsOnPlainPort);
                         return bytes.len();
                     }
-                    Identity::Is { protocol, first_byte } => {
+                    FirstByte::Is { protocol, first_byte } => {
                         // Given back to streams of an unknown protocol.
                         used += usize::from(protocol != Protocol::Unknown);
                         self.on_identified(turn, protocol, first_byte);
@@ -273,7 +273,7 @@ impl Conn {
     /// Decodes and delivers one batch. True: there may be another.
     fn on_frames(&mut self, turn: &mut Turn, input: &[u8]) -> (usize, bool) {
         let port = self.port.clone();
-        port.fault.strike(Fault::Decode);
+        port.fault.strike(Site::Decode);
         let (used, step) = match self.decoder.decode(input, &mut turn.work, &port.rules.frame) {
             Ok(decoded) => decoded,
             Err(reason) => {
@@ -325,7 +325,7 @@ impl Conn {
         if let Some(seat) = &mut self.seat {
             seat.identified();
         }
-        self.port.fault.strike(Fault::Identify);
+        self.port.fault.strike(Site::Identify);
         let (handler, admission) = self.port.handlers_for(protocol);
         let Some(handler) = handler else {
             let ending = self.ending(CloseReason::NoHandler, Party::Library);

@@ -36,7 +36,7 @@ pub(crate) mod requests;
 pub(crate) mod shared;
 mod time;
 
-use crate::base::fault::Step;
+use crate::base::fault::Site;
 use crate::base::log::Level;
 use crate::consumer::Put;
 use crate::event::{CloseInfo, Event, FrameSpan, Frames, Handler, Party, Protocol, SendFlags};
@@ -89,7 +89,7 @@ pub(crate) enum Fate {
     Gone,
 }
 
-pub(crate) struct Conn {
+pub(crate) struct Machine {
     /// Absent only while a callback runs.
     reach: Option<Box<Reach>>,
     port: Arc<Port>,
@@ -160,15 +160,15 @@ struct Reported {
     frames_out: u64,
 }
 
-impl Conn {
-    pub fn new(newcomer: Newcomer, now_ms: u64) -> Conn {
+impl Machine {
+    pub fn new(newcomer: Newcomer, now_ms: u64) -> Machine {
         let Newcomer { transport, port, accepted_ms, seat } = newcomer;
         let phase = match (&port.acceptor, port.tls_is_optional) {
             (None, _) => Phase::Identify,
             (Some(_), true) => Phase::Sniff,
             (Some(_), false) => Phase::Handshake,
         };
-        Conn {
+        Machine {
             reach: Some(Box::new(Reach::new(Output::new(port.clone(), transport, now_ms)))),
             port,
             handler: None,
@@ -229,9 +229,9 @@ impl Conn {
     pub fn report_stage(&mut self, turn: &Turn) -> Option<Arc<Ticket>> {
         self.ticket()?;
         let stage = match self.phase {
-            Phase::Identify if turn.door.is_handshake() => waiting::Stage::Finished,
+            Phase::Identify if turn.door.is_handshake() => waiting::Progress::Finished,
             Phase::Sniff | Phase::Handshake | Phase::Identify if self.bytes_in > 0 => {
-                waiting::Stage::Spoken
+                waiting::Progress::Spoken
             }
             _ => return None,
         };
@@ -319,7 +319,7 @@ impl Conn {
         if !self.requests().admitted {
             return false;
         }
-        self.port.fault.strike(Step::Admit);
+        self.port.fault.strike(Site::Admit);
         let (handler, _) = self.port.handlers_for(protocol);
         self.handler = handler;
         self.open(turn, protocol, first_byte);
@@ -381,7 +381,7 @@ impl Conn {
         let Some(handler) = self.handler.clone() else { return };
         let Some(shared) = &self.out_ref().shared else { return };
         if matches!(event, Event::Frames(_)) {
-            self.port.fault.strike(Step::Deliver);
+            self.port.fault.strike(Site::Deliver);
         }
         match shared.delivery.put(shared, &handler, event) {
             Put::Taken => {}
@@ -490,7 +490,7 @@ impl Conn {
     }
 }
 
-impl Drop for Conn {
+impl Drop for Machine {
     fn drop(&mut self) {
         // Still there only if a defect has kept its end from being told, or its loop was freed.
         if self.seat.is_some() && self.reach.is_some() {

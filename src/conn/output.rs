@@ -9,7 +9,7 @@ use super::queue::{Data, GATHER_BYTES, Lent, PIECE_BYTES, Queue, SLICES};
 use super::shared::Shared;
 use crate::base::budget::Budget;
 use crate::base::buffers;
-use crate::base::fault::Step;
+use crate::base::fault::Site;
 use crate::event::SendFlags;
 use crate::frame::{HEADER_BYTES, MAX_PAYLOAD_BYTES, encode};
 use crate::net::transport::Transport;
@@ -169,7 +169,7 @@ impl Output {
         frames: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
         flags: SendFlags,
     ) -> (usize, Result<(), Status>) {
-        self.port.fault.strike(Step::Encode);
+        self.port.fault.strike(Site::Encode);
         let writes = self.port.rules.frame.writes.filter(|_| !flags.no_compress);
         let count = frames.len();
         let total: usize = frames.clone().map(|frame| frame.len() + HEADER_BYTES).sum();
@@ -397,7 +397,7 @@ impl Output {
             return false;
         }
         if self.queued_bytes() > 0 {
-            self.port.fault.strike(Step::Flush);
+            self.port.fault.strike(Site::Flush);
         }
         self.guard_end_of_process();
         let mut budget = Budget::of_a_turn();

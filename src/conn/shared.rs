@@ -9,7 +9,7 @@ use super::door::{Control, Door};
 use super::handles::{ConnInfo, UserData};
 use super::requests::Op;
 use crate::base::buffers;
-use crate::base::fault::Step;
+use crate::base::fault::Site;
 use crate::base::host;
 use crate::base::log::Wake;
 use crate::base::sync::Mutex;
@@ -175,7 +175,7 @@ impl Shared {
         frames: impl Iterator<Item = &'a [u8]> + Clone,
         flags: SendFlags,
     ) -> (usize, Result<(), Status>) {
-        self.port.fault.strike(Step::ForeignEncode);
+        self.port.fault.strike(Site::ForeignEncode);
         let writes = self.port.rules.frame.writes.filter(|_| !flags.no_compress);
         let states = &self.port.commons.compressors;
         let (mut wire, mut count) = (Vec::new(), 0);

@@ -2,8 +2,8 @@
 
 use super::end::{Cut, Ending};
 use super::requests::Reach;
-use super::{Conn, Phase, Turn};
-use crate::base::fault::Step;
+use super::{Machine, Phase, Turn};
+use crate::base::fault::Site;
 use crate::event::Party;
 use crate::status::CloseReason;
 use std::num::NonZeroU64;
@@ -37,7 +37,7 @@ impl Times {
     }
 }
 
-impl Conn {
+impl Machine {
     /// It begins to live in this loop.
     pub fn moves_in(&mut self, turn: &Turn) {
         self.times.away_ms = turn.away_ms;
@@ -201,7 +201,7 @@ impl Conn {
             self.phase = Phase::Gone;
             return;
         }
-        self.port.fault.strike(Step::Timer);
+        self.port.fault.strike(Site::Timer);
         let is_flushing = matches!(&self.phase, Phase::Closing(ending) if !ending.awaits);
         let cut = match reason {
             CloseReason::WriteTimeout | CloseReason::CloseTimeout => Cut::Reset,

@@ -18,14 +18,14 @@ use std::time::{Duration, Instant};
 /// Input of one connection.
 #[derive(Default)]
 pub(crate) struct Inbox {
-    state: Mutex<State>,
+    state: Mutex<Items>,
     changed: Condvar,
     /// Bytes that wait.
     pub waiting_bytes: AtomicUsize,
 }
 
 #[derive(Default)]
-struct State {
+struct Items {
     /// Frames, or pieces of a stream.
     items: VecDeque<Item>,
     /// Nothing more will come.

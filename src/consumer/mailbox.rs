@@ -2,7 +2,7 @@
 //! and on one worker at a time, whichever it is.
 //!
 //! A mailbox is handed to the pool when something comes into an empty one; batches travel,
-//! never single frames. What waits is bounded by `receiveWindow`: the loop does not read the
+//! never single frames. Notice waits is bounded by `receiveWindow`: the loop does not read the
 //! socket while it is used up.
 
 use super::{Owner, Parting};
@@ -17,10 +17,10 @@ use std::sync::Arc;
 /// An event that owns what it tells of, and who is told.
 pub(crate) struct Letter {
     handler: Arc<dyn Handler>,
-    what: What,
+    what: Notice,
 }
 
-enum What {
+enum Notice {
     Admit {
         protocol: Protocol,
         first_byte: u8,
@@ -47,8 +47,8 @@ impl Letter {
     /// Copies what is borrowed, for which there may be no memory.
     pub fn of(handler: Arc<dyn Handler>, event: Event<'_>) -> Result<Letter, CloseReason> {
         let what = match event {
-            Event::Admit { protocol, first_byte } => What::Admit { protocol, first_byte },
-            Event::Opened { protocol, first_byte } => What::Opened { protocol, first_byte },
+            Event::Admit { protocol, first_byte } => Notice::Admit { protocol, first_byte },
+            Event::Opened { protocol, first_byte } => Notice::Opened { protocol, first_byte },
             Event::Frames(frames) => {
                 let total = frames.iter().map(|frame| frame.data.len()).sum();
                 let mut bytes = buffers::for_travel(total)?;
@@ -58,15 +58,15 @@ impl Letter {
                     spans.push(FrameSpan { buffer: 0, compressed: frame.compressed, start, len });
                     bytes.extend_from_slice(frame.data);
                 }
-                What::Frames { bytes, spans }
+                Notice::Frames { bytes, spans }
             }
             Event::Data(data) => {
                 let mut bytes = buffers::for_travel(data.len())?;
                 bytes.extend_from_slice(data);
-                What::Data(bytes)
+                Notice::Data(bytes)
             }
-            Event::End => What::End,
-            Event::Writable => What::Writable,
+            Event::End => Notice::End,
+            Event::Writable => Notice::Writable,
             // A defect of ours, caught where it happens: the end comes with a parting.
             Event::Closed(_) => unreachable!("the end is made by Letter::closed"),
         };
@@ -76,77 +76,79 @@ impl Letter {
     /// A frame on its own, in its own memory.
     pub fn frame(handler: Arc<dyn Handler>, bytes: Vec<u8>, compressed: bool) -> Letter {
         let span = FrameSpan { buffer: 0, compressed, start: 0, len: bytes.len() };
-        Letter { handler, what: What::Frames { bytes, spans: vec![span] } }
+        Letter { handler, what: Notice::Frames { bytes, spans: vec![span] } }
     }
 
     /// The last one of a connection.
     pub fn closed(handler: Arc<dyn Handler>, info: CloseInfo, parting: Parting) -> Letter {
-        Letter { handler, what: What::Closed { info: Box::new(info), _parting: parting } }
+        Letter { handler, what: Notice::Closed { info: Box::new(info), _parting: parting } }
     }
 
     fn is_closed(&self) -> bool {
-        matches!(self.what, What::Closed { .. })
+        matches!(self.what, Notice::Closed { .. })
     }
 
     fn is_beginning(&self) -> bool {
-        matches!(self.what, What::Admit { .. } | What::Opened { .. })
+        matches!(self.what, Notice::Admit { .. } | Notice::Opened { .. })
     }
 
     fn is_writable(&self) -> bool {
-        matches!(self.what, What::Writable)
+        matches!(self.what, Notice::Writable)
     }
 
     fn is_input(&self) -> bool {
-        matches!(self.what, What::Frames { .. } | What::Data(_) | What::End)
+        matches!(self.what, Notice::Frames { .. } | Notice::Data(_) | Notice::End)
     }
 
-    /// What it counts in the window: a peer may send its bytes one by one.
+    /// Notice it counts in the window: a peer may send its bytes one by one.
     pub fn bytes(&self) -> usize {
         match &self.what {
-            What::Frames { bytes, spans } => {
+            Notice::Frames { bytes, spans } => {
                 bytes.len() + size_of_val(&spans[..]) + size_of::<Letter>()
             }
-            What::Data(bytes) => bytes.len() + size_of::<Letter>(),
+            Notice::Data(bytes) => bytes.len() + size_of::<Letter>(),
             _ => 0,
         }
     }
 
-    /// Tells it. What it holds is given back after that.
+    /// Tells it. Notice it holds is given back after that.
     pub fn read(self, conn: Conn) {
         // In this order: the handler goes first after a panic too.
         let Letter { what, handler } = self;
         let event = match &what {
-            What::Admit { protocol, first_byte } => {
+            Notice::Admit { protocol, first_byte } => {
                 Event::Admit { protocol: *protocol, first_byte: *first_byte }
             }
-            What::Opened { protocol, first_byte } => {
+            Notice::Opened { protocol, first_byte } => {
                 Event::Opened { protocol: *protocol, first_byte: *first_byte }
             }
-            What::Frames { bytes, spans } => Event::Frames(Frames { buffers: [bytes, &[]], spans }),
-            What::Data(bytes) => Event::Data(bytes),
-            What::End => Event::End,
-            What::Writable => Event::Writable,
-            What::Closed { info, .. } => Event::Closed(info),
+            Notice::Frames { bytes, spans } => {
+                Event::Frames(Frames { buffers: [bytes, &[]], spans })
+            }
+            Notice::Data(bytes) => Event::Data(bytes),
+            Notice::End => Event::End,
+            Notice::Writable => Event::Writable,
+            Notice::Closed { info, .. } => Event::Closed(info),
         };
         handler.on_event(conn, event);
         // Before its place in the port is given back, with the parting: who waits for that may
         // rely on the host's data being released.
         drop(handler);
         match what {
-            What::Frames { bytes, .. } | What::Data(bytes) => buffers::has_arrived(bytes),
+            Notice::Frames { bytes, .. } | Notice::Data(bytes) => buffers::has_arrived(bytes),
             _ => drop(what),
         }
     }
 }
 
-impl State {
+impl Letters {
     /// Keeps in mind who knows of the connection, and addresses its end.
     fn noted(&mut self, mut letter: Letter) -> Letter {
         match letter.what {
-            What::Admit { .. } => self.asked = Some(letter.handler.clone()),
+            Notice::Admit { .. } => self.asked = Some(letter.handler.clone()),
             // Not the last owner: the port has it as long as there are connections.
-            What::Opened { .. } => self.asked = None,
-            What::Closed { .. } => {
+            Notice::Opened { .. } => self.asked = None,
+            Notice::Closed { .. } => {
                 if let Some(asked) = self.asked.take() {
                     letter.handler = asked;
                 }
@@ -157,10 +159,10 @@ impl State {
     }
 }
 
-/// What one connection has to tell.
+/// Notice one connection has to tell.
 #[derive(Default)]
 pub(crate) struct Mailbox {
-    state: Mutex<State>,
+    state: Mutex<Letters>,
     /// Bytes that wait or are being told.
     pub waiting_bytes: AtomicUsize,
     /// The loop waits until everything here has been consumed.
@@ -170,7 +172,7 @@ pub(crate) struct Mailbox {
 }
 
 #[derive(Default)]
-struct State {
+struct Letters {
     letters: VecDeque<Letter>,
     /// It is on its way to a worker, or at one.
     is_out: bool,
@@ -278,7 +280,7 @@ impl Mailbox {
         self.state.lock().end_is_read
     }
 
-    /// The next letter for the worker that has the mailbox; `None`: it is given back. What the
+    /// The next letter for the worker that has the mailbox; `None`: it is given back. Notice the
     /// host does not want any more is left out: `dropped` gets it, to be dropped by the worker.
     pub fn take(&self, owner: &impl Owner, dropped: &mut Vec<Letter>) -> Option<Letter> {
         let mut state = self.state.lock();
@@ -286,7 +288,7 @@ impl Mailbox {
         while let Some(letter) = state.letters.pop_front() {
             // Each is asked once: the host may change its mind at any moment.
             let is_unwanted = match letter.what {
-                What::Closed { .. } => state.beginning_left_out && state.asked.is_none(),
+                Notice::Closed { .. } => state.beginning_left_out && state.asked.is_none(),
                 _ => {
                     owner.is_muted()
                         // It was paused, and will not live to see it resumed.
@@ -306,7 +308,7 @@ impl Mailbox {
                 }
                 break;
             } else {
-                state.end_is_read |= matches!(letter.what, What::End);
+                state.end_is_read |= matches!(letter.what, Notice::End);
                 return Some(state.noted(letter));
             }
         }

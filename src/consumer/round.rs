@@ -17,16 +17,16 @@ use std::sync::Arc;
 
 /// Where bytes lie that an event tells of: valid until the next poll of the same loop.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct Region {
     /// Of the first byte; its provenance is exposed.
     pub address: usize,
     /// In bytes.
     pub len: usize,
 }
 
-impl Place {
-    fn of(bytes: &[u8]) -> Place {
-        Place { address: bytes.as_ptr().expose_provenance(), len: bytes.len() }
+impl Region {
+    fn of(bytes: &[u8]) -> Region {
+        Region { address: bytes.as_ptr().expose_provenance(), len: bytes.len() }
     }
 }
 
@@ -34,7 +34,7 @@ impl Place {
 #[derive(Clone, Copy, Debug)]
 pub struct PolledFrame {
     /// The payload, inflated if it came compressed.
-    pub data: Place,
+    pub data: Region,
     /// It came compressed.
     pub compressed: bool,
 }
@@ -64,7 +64,7 @@ pub enum What {
         count: usize,
     },
     /// Bytes of a stream, at least one.
-    Data(Place),
+    Data(Region),
     /// The peer will send nothing more.
     End,
     /// The send queue has room again.
@@ -87,7 +87,7 @@ pub struct PolledEvent {
 
 /// What the rounds of one loop gather.
 #[derive(Default)]
-pub(crate) struct Sink {
+pub(crate) struct Round {
     events: VecDeque<PolledEvent>,
     frames: Vec<PolledFrame>,
     /// Memory that events point to.
@@ -103,7 +103,7 @@ pub(crate) struct Sink {
     points: bool,
 }
 
-impl Sink {
+impl Round {
     /// The host polls again: what it was given is consumed.
     pub fn begin_round(&mut self) {
         self.round += 1;
@@ -156,14 +156,14 @@ impl Sink {
                 self.points = true;
                 let (first, count) = (self.frames.len(), frames.len());
                 self.frames.extend(frames.iter().map(|frame| PolledFrame {
-                    data: Place::of(frame.data),
+                    data: Region::of(frame.data),
                     compressed: frame.compressed,
                 }));
                 What::Frames { first, count }
             }
             Event::Data(data) => {
                 self.points = true;
-                What::Data(Place::of(data))
+                What::Data(Region::of(data))
             }
             Event::End => What::End,
             Event::Writable => What::Writable,
@@ -176,22 +176,22 @@ impl Sink {
 thread_local! {
     /// Of the loop that the calling thread polls. Without a destructor, so that a thread may poll
     /// in its last destructors too; `uninstall` takes back what `install` puts in.
-    static SINK: RefCell<ManuallyDrop<Option<Box<Sink>>>> =
+    static SINK: RefCell<ManuallyDrop<Option<Box<Round>>>> =
         const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
-fn with_sink<R>(f: impl FnOnce(&mut Sink) -> R) -> Option<R> {
+fn with_sink<R>(f: impl FnOnce(&mut Round) -> R) -> Option<R> {
     SINK.with_borrow_mut(|sink| sink.as_deref_mut().map(f))
 }
 
 /// From here on the turns of the calling thread's loop tell this sink.
-pub(crate) fn install(sink: Box<Sink>) {
+pub(crate) fn install(sink: Box<Round>) {
     // A defect may have left one behind.
     drop(ManuallyDrop::into_inner(SINK.replace(ManuallyDrop::new(Some(sink)))));
 }
 
 /// Gives it back.
-pub(crate) fn uninstall() -> Box<Sink> {
+pub(crate) fn uninstall() -> Box<Round> {
     ManuallyDrop::into_inner(SINK.take()).unwrap_or_default()
 }
 
@@ -265,7 +265,7 @@ pub(crate) struct Told {
 }
 
 #[cfg(any(test, fuzzing))]
-impl Sink {
+impl Round {
     /// The next events, as the host would look at them.
     pub fn told(&mut self, max_events: usize) -> Vec<Told> {
         let count = max_events.min(self.events.len());
@@ -288,7 +288,7 @@ impl Sink {
 
 #[cfg(any(test, fuzzing))]
 #[allow(unsafe_code)]
-fn copy(place: Place) -> Vec<u8> {
+fn copy(place: Region) -> Vec<u8> {
     let pointer = std::ptr::with_exposed_provenance::<u8>(place.address);
     // SAFETY: the round that the place is from has not been followed by another.
     unsafe { std::slice::from_raw_parts(pointer, place.len) }.to_vec()

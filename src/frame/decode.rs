@@ -6,7 +6,7 @@
 //! charged to the budget of the turn; an inflation that goes beyond it is suspended.
 
 use super::deflate::{Inflated, Inflater, Inflaters, Reads};
-use super::{HEADER_BYTES, Header, Rules};
+use super::{FrameRules, HEADER_BYTES, Header};
 use crate::base::budget::Budget;
 use crate::base::buffers::reserve;
 use crate::event::FrameSpan;
@@ -92,7 +92,7 @@ impl Decoder {
         &mut self,
         input: &[u8],
         work: &mut Workspace,
-        rules: &Rules,
+        rules: &FrameRules,
     ) -> Result<(usize, Step), CloseReason> {
         work.spans.clear();
         work.inflated.clear();
@@ -184,7 +184,7 @@ impl Decoder {
         &mut self,
         payload: &[u8],
         work: &mut Workspace,
-        rules: &Rules,
+        rules: &FrameRules,
     ) -> Result<bool, CloseReason> {
         let Some(mut inflater) = work.inflaters.take() else { return Ok(false) };
         work.budget.deflate_stream();
@@ -221,7 +221,7 @@ impl Decoder {
         &mut self,
         mut frame: Box<Inflating>,
         work: &mut Workspace,
-        rules: &Rules,
+        rules: &FrameRules,
     ) -> Result<Step, CloseReason> {
         let (input, most) = (&frame.input[frame.used..], rules.max_inflated_bytes);
         match frame.inflater.step(input, &mut frame.output, 0, most, &mut work.budget)? {
@@ -239,7 +239,11 @@ impl Decoder {
 
     /// Goes on inflating while nothing can be delivered: a connection that is paused must not
     /// keep one of the few states from others.
-    pub fn inflate_on(&mut self, work: &mut Workspace, rules: &Rules) -> Result<(), CloseReason> {
+    pub fn inflate_on(
+        &mut self,
+        work: &mut Workspace,
+        rules: &FrameRules,
+    ) -> Result<(), CloseReason> {
         match std::mem::take(&mut self.state) {
             State::Inflating(frame) => {
                 if let Step::Single { payload, .. } = self.go_on(frame, work, rules)? {
@@ -313,7 +317,7 @@ impl Decoder {
 }
 
 /// Judges a header before any memory is taken for its payload.
-fn check(header: Header, rules: &Rules) -> Result<(), CloseReason> {
+fn check(header: Header, rules: &FrameRules) -> Result<(), CloseReason> {
     if header.payload_bytes > rules.max_frame_bytes {
         Err(CloseReason::FrameTooLarge)
     } else if header.compressed && rules.reads == Reads::Never {
@@ -356,8 +360,8 @@ mod tests {
     use super::*;
     use crate::event::Frames;
 
-    fn rules() -> Rules {
-        Rules {
+    fn rules() -> FrameRules {
+        FrameRules {
             max_frame_bytes: 8 << 20,
             max_inflated_bytes: 8 << 20,
             reads: Reads::Auto,
@@ -371,7 +375,7 @@ mod tests {
     }
 
     /// Feeds `wire` in pieces of `piece` bytes as a loop would, and collects the payloads.
-    fn run(wire: &[u8], piece: usize, rules: &Rules) -> Result<Vec<Vec<u8>>, CloseReason> {
+    fn run(wire: &[u8], piece: usize, rules: &FrameRules) -> Result<Vec<Vec<u8>>, CloseReason> {
         let (mut decoder, mut work) = (Decoder::default(), Workspace::new());
         let (mut kept, mut payloads) = (Vec::new(), Vec::new());
         for part in wire.chunks(piece) {
@@ -429,7 +433,7 @@ mod tests {
 
     #[test]
     fn a_header_over_the_limit_is_refused_and_the_limit_itself_is_not() {
-        let small = Rules { max_frame_bytes: 10, ..rules() };
+        let small = FrameRules { max_frame_bytes: 10, ..rules() };
         assert_eq!(run(b"\x00\x00\x00\x0a0123456789", 99, &small).unwrap().len(), 1);
         assert_eq!(run(b"\x00\x00\x00\x0b", 99, &small), Err(CloseReason::FrameTooLarge));
         assert_eq!(run(&[0xff; 4], 99, &small), Err(CloseReason::FrameTooLarge));
@@ -449,7 +453,7 @@ mod tests {
 
     #[test]
     fn a_port_that_refuses_compressed_frames_takes_no_byte_of_one() {
-        let never = Rules { reads: Reads::Never, ..rules() };
+        let never = FrameRules { reads: Reads::Never, ..rules() };
         for wire in [&b"\x80\x00\x00\x02\x03\x00"[..], b"\x80\x7f\x00\x00", b"\x80\x00\x00\x00"] {
             assert_eq!(run(wire, 99, &never), Err(CloseReason::CompressionRefused));
         }

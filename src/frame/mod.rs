@@ -47,7 +47,7 @@ impl Header {
 
 /// How a port reads and writes frames.
 #[derive(Clone, Debug)]
-pub(crate) struct Rules {
+pub(crate) struct FrameRules {
     /// `maxFrameSize`: largest payload on the wire, in bytes, inclusive.
     pub max_frame_bytes: usize,
     /// `maxInflatedSize`: largest payload after inflation, in bytes, inclusive.

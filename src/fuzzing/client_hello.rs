@@ -1,7 +1,7 @@
 //! The first bytes of a connection.
 
 use super::reference;
-use crate::conn::identify::{Identity, identify as decide};
+use crate::conn::identify::{FirstByte, identify as decide};
 use crate::tls::{ClientHello, Gathering, MAX_HELLO, Peek, peek};
 use rustls::server::Acceptor;
 
@@ -10,16 +10,16 @@ pub fn identify(input: &[u8]) {
     for tls_possible in [false, true] {
         let last = decide(input, tls_possible);
         match last {
-            Identity::NeedMore => assert!(input.is_empty() || (tls_possible && input == [22])),
-            Identity::Tls => assert!(tls_possible && input.starts_with(&[22, 3])),
-            Identity::Is { protocol, first_byte } => {
+            FirstByte::NeedMore => assert!(input.is_empty() || (tls_possible && input == [22])),
+            FirstByte::Tls => assert!(tls_possible && input.starts_with(&[22, 3])),
+            FirstByte::Is { protocol, first_byte } => {
                 let (expected, first, _) = reference::identified(input).expect("not empty");
                 assert_eq!((protocol, first_byte), (expected, first));
             }
         }
         for end in 0..input.len().min(8) {
             let early = decide(&input[..end], tls_possible);
-            assert!(early == Identity::NeedMore || early == last, "another answer at {end}");
+            assert!(early == FirstByte::NeedMore || early == last, "another answer at {end}");
         }
     }
 }

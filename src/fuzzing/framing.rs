@@ -9,12 +9,12 @@ use crate::event::Frames;
 use crate::frame::compressors::Compressors;
 use crate::frame::decode::{Decoder, FIRST_STEP_BYTES, SMALL_BYTES, Step, Workspace};
 use crate::frame::deflate::{Inflated, Inflaters, Reads, STEP_MAX_BYTES, Writes};
-use crate::frame::{HEADER_BYTES, Rules, encode};
+use crate::frame::{FrameRules, HEADER_BYTES, encode};
 use crate::status::CloseReason;
 use std::sync::LazyLock;
 
-fn rules(choice: u8) -> Rules {
-    Rules {
+fn rules(choice: u8) -> FrameRules {
+    FrameRules {
         max_frame_bytes: [40, 5_000, 1 << 20, 0x7fff_ffff][usize::from(choice % 4)],
         max_inflated_bytes: [0, 1_000, 70_000, 400_000][usize::from(choice / 4 % 4)],
         reads: reads(choice / 16),
@@ -71,7 +71,7 @@ fn feed(
     wire: &[u8],
     mut piece: impl FnMut(usize) -> usize,
     budget: usize,
-    rules: &Rules,
+    rules: &FrameRules,
 ) -> Reading {
     let (mut decoder, mut work) = (Decoder::default(), Workspace::new());
     let (mut kept, mut reading, mut at) = (Vec::new(), Reading::default(), 0);
@@ -189,7 +189,7 @@ pub fn round_trip(input: &[u8]) {
         limit_bytes: 20_000,
         level: u32::from(choice / 6 % 10),
     });
-    let rules = Rules {
+    let rules = FrameRules {
         max_frame_bytes: 1 << 20,
         max_inflated_bytes: 1 << 20,
         reads: match writes {

@@ -2,7 +2,7 @@
 //! at once, nothing is suspended or reused.
 
 use crate::event::Protocol;
-use crate::frame::Rules;
+use crate::frame::FrameRules;
 use crate::frame::deflate::Reads;
 use crate::status::CloseReason;
 use flate2::{Decompress, FlushDecompress, Status};
@@ -19,7 +19,7 @@ pub(crate) struct Reading {
 }
 
 /// Reads frames.
-pub(crate) fn frames(mut bytes: &[u8], rules: &Rules) -> Reading {
+pub(crate) fn frames(mut bytes: &[u8], rules: &FrameRules) -> Reading {
     let mut reading = Reading::default();
     while let Some((header, behind)) = bytes.split_first_chunk::<4>() {
         let word = u32::from_be_bytes(*header);

@@ -32,7 +32,7 @@ const GRACE_SPOKEN_MS: u64 = 5000;
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub(crate) enum Stage {
+pub(crate) enum Progress {
     /// It has not sent a byte.
     Silent,
     Spoken,
@@ -40,13 +40,13 @@ pub(crate) enum Stage {
     Finished,
 }
 
-const STAGES: [Stage; 3] = [Stage::Silent, Stage::Spoken, Stage::Finished];
+const ALL_PROGRESS: [Progress; 3] = [Progress::Silent, Progress::Spoken, Progress::Finished];
 
-impl Stage {
+impl Progress {
     fn grace_ms(self) -> u64 {
         match self {
-            Stage::Silent => GRACE_MS,
-            Stage::Spoken | Stage::Finished => GRACE_SPOKEN_MS,
+            Progress::Silent => GRACE_MS,
+            Progress::Spoken | Progress::Finished => GRACE_SPOKEN_MS,
         }
     }
 }
@@ -112,7 +112,7 @@ pub(crate) struct Waiting {
     limit: u64,
     /// As many as there are entries, for those who have no lock.
     count: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<Crowds>,
     /// Accepters that wait until there is room.
     accepters: Waiters,
 }
@@ -126,23 +126,23 @@ fn first_rank(stage: u64) -> Rank {
     stage << STAGE_SHIFT
 }
 
-fn stage_of(rank: Rank) -> Stage {
-    STAGES[(rank >> STAGE_SHIFT) as usize]
+fn stage_of(rank: Rank) -> Progress {
+    ALL_PROGRESS[(rank >> STAGE_SHIFT) as usize]
 }
 
-struct Entry {
+struct Waiter {
     ticket: Arc<Ticket>,
     /// When it came to its stage, in monotonic milliseconds.
     since_ms: u64,
 }
 
 #[derive(Default)]
-struct State {
+struct Crowds {
     next: u64,
-    entries: BTreeMap<Rank, Entry>,
+    entries: BTreeMap<Rank, Waiter>,
     by_address: HashMap<IpAddr, BTreeSet<Rank>>,
     /// The addresses: by the stage of their first entry, then those that hold most.
-    order: BTreeSet<(Stage, Reverse<usize>, IpAddr)>,
+    order: BTreeSet<(Progress, Reverse<usize>, IpAddr)>,
 }
 
 impl Waiting {
@@ -196,14 +196,19 @@ impl Waiting {
         } else {
             None
         };
-        state.insert(&ticket, Stage::Silent, now_ms);
+        state.insert(&ticket, Progress::Silent, now_ms);
         self.count.store(state.entries.len() as u64, Ordering::SeqCst);
         (ticket, victim)
     }
 
     /// The connection has come to this stage. If it had been evicted it stays, and the one that is
     /// given goes instead.
-    pub fn reached(&self, ticket: &Arc<Ticket>, stage: Stage, now_ms: u64) -> Option<Arc<Ticket>> {
+    pub fn reached(
+        &self,
+        ticket: &Arc<Ticket>,
+        stage: Progress,
+        now_ms: u64,
+    ) -> Option<Arc<Ticket>> {
         let mut state = self.state.lock();
         let before = ticket.state.load(Ordering::SeqCst);
         match before {
@@ -243,12 +248,12 @@ impl Waiting {
     }
 }
 
-impl State {
-    fn insert(&mut self, ticket: &Arc<Ticket>, stage: Stage, since_ms: u64) {
+impl Crowds {
+    fn insert(&mut self, ticket: &Arc<Ticket>, stage: Progress, since_ms: u64) {
         let rank = first_rank(stage as u64) + self.next;
         self.next += 1;
         ticket.rank.store(rank, Ordering::Relaxed);
-        self.entries.insert(rank, Entry { ticket: ticket.clone(), since_ms });
+        self.entries.insert(rank, Waiter { ticket: ticket.clone(), since_ms });
         self.change(ticket.from, |own| own.insert(rank));
     }
 
@@ -306,7 +311,7 @@ impl State {
             let since_ms = self.entries.get(rank).map_or(u64::MAX, |entry| entry.since_ms);
             since_ms.saturating_add(stage_of(*rank).grace_ms()) <= now_ms
         };
-        let victim = STAGES.iter().find_map(|&stage| {
+        let victim = ALL_PROGRESS.iter().find_map(|&stage| {
             let largest = self.of_largest(stage);
             let greedy = largest.filter(|(held, _)| *held > fair).map(|(_, rank)| rank);
             greedy
@@ -327,21 +332,21 @@ impl State {
 
     /// Of the addresses whose first connection is in this stage, the one that holds most: how many,
     /// and the first of them.
-    fn of_largest(&self, stage: Stage) -> Option<(u64, Rank)> {
+    fn of_largest(&self, stage: Progress) -> Option<(u64, Rank)> {
         let begin = (stage, Reverse(usize::MAX), IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let (first_stage, Reverse(held), from) = self.order.range(begin..).next()?;
         let rank = self.by_address.get(from)?.first()?;
         (*first_stage == stage).then_some((*held as u64, *rank))
     }
 
-    fn oldest(&self, stage: Stage) -> Option<Rank> {
+    fn oldest(&self, stage: Progress) -> Option<Rank> {
         let of_stage = first_rank(stage as u64)..first_rank(stage as u64 + 1);
         self.entries.range(of_stage).next().map(|(rank, _)| *rank)
     }
 
     /// When the first grace is over.
     fn next_victim_ms(&self) -> u64 {
-        let ends = STAGES.iter().filter_map(|&stage| {
+        let ends = ALL_PROGRESS.iter().filter_map(|&stage| {
             let entry = self.entries.get(&self.oldest(stage)?)?;
             Some(entry.since_ms.saturating_add(stage.grace_ms()))
         });
@@ -354,7 +359,7 @@ impl State {
 mod reference {
     use super::*;
 
-    pub(super) fn check(state: &State, fair: u64, now_ms: u64, victim: Option<Rank>) {
+    pub(super) fn check(state: &Crowds, fair: u64, now_ms: u64, victim: Option<Rank>) {
         let mut addresses = HashMap::new();
         for (&rank, entry) in &state.entries {
             addresses.entry(entry.ticket.from).or_insert((rank, 0)).1 += 1;
@@ -363,7 +368,7 @@ mod reference {
         let is_first = |rank: Rank, from: IpAddr| addresses[&from].0 == rank;
         let all: Vec<_> = state.entries.iter().map(|(&rank, entry)| (rank, entry)).collect();
         let is_over =
-            |rank: Rank, entry: &Entry| entry.since_ms + stage_of(rank).grace_ms() <= now_ms;
+            |rank: Rank, entry: &Waiter| entry.since_ms + stage_of(rank).grace_ms() <= now_ms;
         let greedy: Vec<_> = all
             .iter()
             .filter(|(rank, entry)| {
@@ -381,7 +386,7 @@ mod reference {
         let from = state.entries[&victim].ticket.from;
         let stage = greedy.iter().chain(&late).map(|(rank, _)| stage_of(*rank)).min();
         assert_eq!(Some(stage_of(victim)), stage, "an earlier stage comes first");
-        let is_of_stage = |(rank, _): &&&(Rank, &Entry)| Some(stage_of(*rank)) == stage;
+        let is_of_stage = |(rank, _): &&&(Rank, &Waiter)| Some(stage_of(*rank)) == stage;
         let greedy: Vec<_> = greedy.iter().filter(is_of_stage).copied().collect();
         let late: Vec<_> = late.iter().filter(is_of_stage).copied().collect();
         assert!(is_first(victim, from) || greedy.is_empty(), "not the first of its address");
@@ -429,7 +434,7 @@ mod tests {
             self.waiting.enter(from, 0, self.now_ms).1
         }
 
-        fn reaches(&self, ticket: &Arc<Ticket>, stage: Stage) {
+        fn reaches(&self, ticket: &Arc<Ticket>, stage: Progress) {
             assert!(self.waiting.reached(ticket, stage, self.now_ms).is_none());
         }
     }
@@ -445,7 +450,7 @@ mod tests {
         crowd.now_ms += GRACE_MS;
         // More than a fair share, and all of them have spoken.
         let spoken: Vec<_> = (0..8).map(|_| crowd.joins(ip(200))).collect();
-        spoken.iter().for_each(|ticket| crowd.reaches(ticket, Stage::Spoken));
+        spoken.iter().for_each(|ticket| crowd.reaches(ticket, Progress::Spoken));
         for (ticket, last) in silent.iter().zip(100..) {
             assert!(is(&crowd.evicts(ip(last)), ticket), "the oldest silent one");
         }
@@ -499,7 +504,7 @@ mod tests {
         let crowd = Crowd::of(100);
         let other = crowd.joins(ip(2));
         let greedy: Vec<_> = (0..99).map(|_| crowd.joins(ip(1))).collect();
-        crowd.reaches(&greedy[0], Stage::Spoken);
+        crowd.reaches(&greedy[0], Progress::Spoken);
         assert!(is(&crowd.evicts(ip(2)), &greedy[1]));
         assert!(is(&crowd.evicts(ip(1)), &greedy[2]));
         assert!(other.evicted().is_none() && greedy[0].evicted().is_none());
@@ -509,8 +514,8 @@ mod tests {
     fn spoken_ones_go_after_all_silent_ones_and_finished_ones_last() {
         let mut crowd = Crowd::of(3);
         let all: Vec<_> = (0..3).map(|_| crowd.joins(ip(1))).collect();
-        crowd.reaches(&all[0], Stage::Finished);
-        crowd.reaches(&all[1], Stage::Spoken);
+        crowd.reaches(&all[0], Progress::Finished);
+        crowd.reaches(&all[1], Progress::Spoken);
         crowd.now_ms += 60_000;
         let orders = [&all[2], &all[1], &all[0]];
         for victim in orders {
@@ -525,7 +530,7 @@ mod tests {
         let mut crowd = Crowd::of(1);
         let one = crowd.joins(ip(1));
         crowd.now_ms += GRACE_MS;
-        crowd.reaches(&one, Stage::Spoken);
+        crowd.reaches(&one, Progress::Spoken);
         assert_eq!(crowd.waiting.may_enter(crowd.now_ms), Err(GRACE_SPOKEN_MS));
     }
 
@@ -535,11 +540,11 @@ mod tests {
         let (first, second) = (crowd.joins(ip(1)), crowd.joins(ip(1)));
         crowd.now_ms += GRACE_MS;
         assert!(is(&crowd.evicts(ip(1)), &first));
-        let substitute = crowd.waiting.reached(&first, Stage::Spoken, crowd.now_ms);
+        let substitute = crowd.waiting.reached(&first, Progress::Spoken, crowd.now_ms);
         assert!(is(&substitute, &second) && first.evicted().is_none());
         assert_eq!(crowd.waiting.count(), 2);
         // Nobody else can go: it is one more for a time, and then nobody comes in.
-        assert!(crowd.waiting.reached(&second, Stage::Spoken, crowd.now_ms).is_none());
+        assert!(crowd.waiting.reached(&second, Progress::Spoken, crowd.now_ms).is_none());
         assert_eq!(crowd.waiting.count(), 3);
         crowd.waiting.leave(&second);
         assert!(crowd.waiting.may_enter(crowd.now_ms).is_err());
@@ -555,7 +560,7 @@ mod tests {
         assert!(is(&crowd.evicts(ip(1)), &first));
         crowd.waiting.leave(&first);
         assert_eq!(crowd.waiting.count(), 1);
-        assert!(crowd.waiting.reached(&first, Stage::Spoken, crowd.now_ms).is_none());
+        assert!(crowd.waiting.reached(&first, Progress::Spoken, crowd.now_ms).is_none());
         assert_eq!(crowd.waiting.count(), 1);
     }
 
@@ -566,11 +571,11 @@ mod tests {
         let (other, _) = enter(ip(2));
         let (first, _) = enter(ip(1));
         let (second, _) = enter(ip(1));
-        crowd.reaches(&first, Stage::Spoken);
+        crowd.reaches(&first, Progress::Spoken);
         let (third, victim) = enter(ip(1));
         assert!(is(&victim, &second) && other.evicted().is_none());
         assert_eq!(second.evicted(), Some(CloseReason::MaxHandshakesPerAddress));
-        assert!(is(&crowd.waiting.reached(&second, Stage::Finished, crowd.now_ms), &third));
+        assert!(is(&crowd.waiting.reached(&second, Progress::Finished, crowd.now_ms), &third));
         // IPv6 addresses count by their first 64 bits.
         let (_, victim) = enter("2001:db8::1".parse().unwrap());
         assert!(victim.is_none() && enter("2001:db8::2".parse().unwrap()).1.is_none());
@@ -585,14 +590,14 @@ mod tests {
             let limit = 1 + random.below(120) as u64;
             let addresses = 1 + random.below(12);
             let mut crowd = Crowd::of(limit);
-            let mut all: Vec<(Arc<Ticket>, Stage)> = Vec::new();
+            let mut all: Vec<(Arc<Ticket>, Progress)> = Vec::new();
             for _ in 0..600 {
                 crowd.now_ms += random.size(400) as u64;
                 if random.one_in(3) && !all.is_empty() {
                     let at = random.below(all.len());
                     let (ticket, stage) = &mut all[at];
-                    if random.one_in(2) && *stage < Stage::Finished {
-                        *stage = STAGES[*stage as usize + 1];
+                    if random.one_in(2) && *stage < Progress::Finished {
+                        *stage = ALL_PROGRESS[*stage as usize + 1];
                         crowd.waiting.reached(ticket, *stage, crowd.now_ms);
                     } else {
                         crowd.waiting.leave(ticket);
@@ -605,7 +610,7 @@ mod tests {
                     let full = crowd.waiting.is_full();
                     let (ticket, victim) = crowd.waiting.enter(from, 0, crowd.now_ms);
                     assert_eq!(victim.is_some(), full, "an eviction for each at the limit");
-                    all.push((ticket, Stage::Silent));
+                    all.push((ticket, Progress::Silent));
                 }
                 let waiting = all.iter().filter(|(ticket, _)| ticket.evicted().is_none()).count();
                 assert_eq!(crowd.waiting.count(), waiting as u64);

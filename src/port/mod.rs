@@ -89,7 +89,7 @@ pub(crate) struct Port {
 
 /// The settings that the connection machine reads, in its own terms.
 pub(crate) struct Rules {
-    pub frame: frame::Rules,
+    pub frame: frame::FrameRules,
     pub read_timeout_ms: u64,
     pub handshake_timeout_ms: u64,
     pub frame_timeout_ms: u64,
@@ -299,7 +299,7 @@ impl From<&PortSettings> for Rules {
             level: settings.compress_level,
         });
         Rules {
-            frame: frame::Rules {
+            frame: frame::FrameRules {
                 max_frame_bytes: size(settings.max_frame_size_bytes),
                 max_inflated_bytes: size(settings.max_inflated_size_bytes),
                 reads,

@@ -2,7 +2,7 @@
 
 use super::Port;
 use super::counters::Counters;
-use crate::limits::waiting::{Stage, Ticket};
+use crate::limits::waiting::{Progress, Ticket};
 use crate::net::transport::Transport;
 use crate::status::CloseReason;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ pub(crate) struct Seat {
     /// Its place among the port's unidentified connections, as long as it is one of them.
     ticket: Option<Arc<Ticket>>,
     /// What its ticket's budget knows of how far it has come.
-    stage: Stage,
+    stage: Progress,
     peer: SocketAddr,
     is_counted: bool,
 }
@@ -33,7 +33,7 @@ pub(crate) struct Seat {
 impl Seat {
     /// Of a newcomer, which has not sent a byte.
     pub fn new(port: Arc<Port>, ticket: Arc<Ticket>, peer: SocketAddr) -> Seat {
-        Seat { port, ticket: Some(ticket), stage: Stage::Silent, peer, is_counted: false }
+        Seat { port, ticket: Some(ticket), stage: Progress::Silent, peer, is_counted: false }
     }
 
     pub fn ticket(&self) -> Option<&Arc<Ticket>> {
@@ -45,7 +45,7 @@ impl Seat {
     }
 
     /// It has come so far, and is not identified. Another one that is evicted instead of it, if it was to be.
-    pub fn reached(&mut self, stage: Stage, now_ms: u64) -> Option<Arc<Ticket>> {
+    pub fn reached(&mut self, stage: Progress, now_ms: u64) -> Option<Arc<Ticket>> {
         let ticket = self.ticket.as_ref().filter(|_| stage > self.stage)?;
         self.stage = stage;
         self.port.waiting.reached(ticket, stage, now_ms)

@@ -5,7 +5,7 @@ use super::Readiness;
 use super::{EVENTS, Loop, ROOM_BYTES, ROUND_HELD_BYTES};
 use crate::base::host;
 use crate::conn::handles;
-use crate::consumer::round::{self, Sink};
+use crate::consumer::round::{self, Round};
 use crate::event::SendFlags;
 use crate::status::Status;
 use mio::Events;
@@ -19,11 +19,11 @@ impl Loop {
         self.events = Events::with_capacity(EVENTS);
     }
 
-    pub fn sink(&self) -> Option<&Sink> {
+    pub fn sink(&self) -> Option<&Round> {
         self.sink.as_deref()
     }
 
-    pub fn sink_mut(&mut self) -> Option<&mut Sink> {
+    pub fn sink_mut(&mut self) -> Option<&mut Round> {
         self.sink.as_deref_mut()
     }
 

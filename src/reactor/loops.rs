@@ -5,7 +5,7 @@ use crate::base::log::Wake;
 use crate::base::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::base::sync::channel::{self, Receiver, Sender};
 use crate::base::waiters::Waiters;
-use crate::conn::Conn;
+use crate::conn::Machine;
 use crate::conn::door::{Control, Door, Role};
 use crate::limits::waiting::Ticket;
 use crate::port::commons::Commons;
@@ -29,7 +29,7 @@ pub(crate) enum Arrival {
     /// Dealt to it by an accepter.
     Accepted(Vec<Newcomer>),
     /// Its handshake is done.
-    HandOver(Box<Conn>),
+    HandOver(Box<Machine>),
 }
 
 /// The way into a loop, and how many are on it.
@@ -206,7 +206,7 @@ impl Loops {
     }
 
     /// A connection whose handshake is done goes to an I/O loop.
-    pub(super) fn hand_over(&self, conn: Conn) {
+    pub(super) fn hand_over(&self, conn: Machine) {
         // As newcomers without TLS: a loop that is held up gets no more than it can look at.
         let loops = self.io();
         let with_room = loops.iter().filter(|entrance| entrance.room(ahead(loops)) > 0);

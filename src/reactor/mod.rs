@@ -23,8 +23,8 @@ use crate::base::buffers;
 use crate::base::host;
 use crate::base::sync::channel::Receiver;
 use crate::conn::door::{Control, Door};
-use crate::conn::{Conn, Turn};
-use crate::consumer::round::Sink;
+use crate::conn::{Machine, Turn};
+use crate::consumer::round::Round;
 use crate::frame::decode::Workspace;
 use crate::port::commons::Commons;
 use absence::Absence;
@@ -84,7 +84,7 @@ pub(crate) struct Loop {
     base: usize,
     turn: Turn,
     /// What polls gather, if the host polls this loop.
-    sink: Option<Box<Sink>>,
+    sink: Option<Box<Round>>,
     /// What a poll of the system fills; kept from one poll of the host to the next.
     events: Events,
     /// A round ends with so many events; 0: nobody polls.
@@ -133,7 +133,7 @@ pub(crate) struct Readiness {
 
 /// A connection and what the loop knows of its socket.
 struct Slot {
-    conn: Conn,
+    conn: Machine,
     /// The socket may have input: an edge came and no read has emptied it since.
     readable: bool,
     /// The peer has ended its direction, or the socket has an error: read until told.

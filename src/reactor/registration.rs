@@ -2,8 +2,8 @@
 
 use super::loops::Arrival;
 use super::{DRAIN_PLACES, Loop, Slot};
-use crate::base::fault::Step;
-use crate::conn::Conn;
+use crate::base::fault::Site;
+use crate::conn::Machine;
 use crate::port::seat::Newcomer;
 
 impl Loop {
@@ -24,12 +24,12 @@ impl Loop {
     }
 
     fn welcome(&mut self, newcomer: Newcomer) {
-        newcomer.port.fault.strike(Step::Loop);
-        self.adopt(Conn::new(newcomer, self.turn.now_ms));
+        newcomer.port.fault.strike(Site::Loop);
+        self.adopt(Machine::new(newcomer, self.turn.now_ms));
     }
 
     /// Gives a connection its place here.
-    fn adopt(&mut self, conn: Conn) {
+    fn adopt(&mut self, conn: Machine) {
         let key = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() - 1

@@ -4,7 +4,7 @@ use super::wheel::Wheel;
 use super::{Loop, ROOM_BYTES, Slot, TURN_READ_BYTES};
 use crate::base::budget::Budget;
 use crate::base::canary::{self, Canary};
-use crate::conn::{Conn, Fate, Turn};
+use crate::conn::{Fate, Machine, Turn};
 use crate::consumer::round;
 use crate::status::CloseReason;
 use std::io::{self, ErrorKind};
@@ -194,7 +194,7 @@ impl Input<'_> {
     /// read and what was offered.
     fn read(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Machine,
         turn: &mut Turn,
         most: usize,
     ) -> io::Result<(usize, usize)> {
@@ -226,7 +226,7 @@ impl Input<'_> {
     /// Reads the rest of a large frame into its own buffer and what follows into the scratch.
     fn read_large(
         &mut self,
-        conn: &mut Conn,
+        conn: &mut Machine,
         most: usize,
     ) -> io::Result<Option<(usize, usize, usize)>> {
         let Some((mut payload, missing)) = conn.lend_large_frame() else { return Ok(None) };
@@ -244,7 +244,7 @@ impl Input<'_> {
 
     /// Lets the connection work on the input. What it leaves moves to the front, unless events
     /// point to what is there.
-    fn advance(&mut self, conn: &mut Conn, turn: &mut Turn) {
+    fn advance(&mut self, conn: &mut Machine, turn: &mut Turn) {
         let (at, end) = (self.at, self.at + self.filled);
         let used = conn.on_input(turn, &mut self.scratch[at..end]);
         let loses_one = self.filled - used > 1 && canary::is_on(Canary::LostByte);

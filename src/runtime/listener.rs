@@ -273,8 +273,8 @@ impl Listener {
 #[cfg(test)]
 impl Listener {
     /// A connection that comes to this stage, after `pass` others, meets a defect there.
-    pub(crate) fn arm(&self, step: crate::base::fault::Step, pass: usize) {
-        self.port.fault.arm(step, pass);
+    pub(crate) fn arm(&self, site: crate::base::fault::Site, pass: usize) {
+        self.port.fault.arm(site, pass);
     }
 
     pub(crate) fn listening(&self) -> &crate::port::listening::Listening {

@@ -5,7 +5,7 @@ use crate::base::host::{InHost, this_thread};
 use crate::base::life::IN_FORKED_CHILD;
 use crate::base::sys::is_forked_child;
 use crate::conn::door::Door;
-pub use crate::consumer::round::{Place, PolledEvent, PolledFrame, What};
+pub use crate::consumer::round::{PolledEvent, PolledFrame, Region, What};
 use crate::event::{Conn, SendFlags};
 use crate::reactor::Loop;
 use crate::status::{Error, Status};

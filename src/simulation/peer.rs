@@ -3,7 +3,7 @@
 use super::wire::PeerEnd;
 use crate::base::random::Random;
 use crate::event::Protocol;
-use crate::frame::Rules;
+use crate::frame::FrameRules;
 use crate::frame::deflate::Reads;
 use crate::fuzzing::reference;
 use crate::status::CloseReason;
@@ -97,7 +97,7 @@ impl Plan {
             plan.payloads.push(rest.to_vec());
             return plan;
         }
-        let rules = Rules {
+        let rules = FrameRules {
             max_frame_bytes: MAX_FRAME,
             max_inflated_bytes: MAX_INFLATED,
             reads: Reads::Auto,

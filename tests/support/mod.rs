@@ -9,7 +9,7 @@ use nativeport::config::Config;
 use nativeport::event::{CloseInfo, Event, Frame, Frames, Handler, Protocol};
 use nativeport::handles::{Conn, SendFlags};
 use nativeport::listener::Listener;
-use nativeport::polling::{Place, PollLoop, PolledEvent, PolledFrame, What};
+use nativeport::polling::{PollLoop, PolledEvent, PolledFrame, Region, What};
 use nativeport::runtime::{Consumer, Runtime};
 use nativeport::status::CloseReason;
 use std::collections::HashMap;
@@ -152,7 +152,7 @@ fn poll(polled: &PollLoop) {
 }
 
 #[allow(unsafe_code)]
-fn at<'a>(place: Place) -> &'a [u8] {
+fn at<'a>(place: Region) -> &'a [u8] {
     let first = std::ptr::with_exposed_provenance::<u8>(place.address);
     // SAFETY: used before the next poll.
     unsafe { std::slice::from_raw_parts(first, place.len) }

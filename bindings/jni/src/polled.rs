@@ -20,7 +20,7 @@ use jni::refs::Global;
 use nativeport::event::{CloseInfo, Protocol};
 use nativeport::handles::{Conn, SendFlags};
 use nativeport::log::OwnedRecord;
-use nativeport::polling::{Place, PollLoop, PolledEvent, PolledFrame, What};
+use nativeport::polling::{PollLoop, PolledEvent, PolledFrame, Region, What};
 use nativeport::runtime::Runtime;
 use nativeport::status::{Error, Status};
 use parking_lot::{Mutex, RwLock};
@@ -103,7 +103,7 @@ struct Told {
     /// What [`What::Frames`] counts in.
     frames: Vec<PolledFrame>,
     /// Those of the present entries.
-    places: Vec<Place>,
+    places: Vec<Region>,
     /// Where the rest has room, an offset.
     free: usize,
 }
@@ -292,7 +292,7 @@ impl Told {
     }
 
     /// One more entry.
-    fn entry(&mut self, records: usize, place: Place, flags: i32) {
+    fn entry(&mut self, records: usize, place: Region, flags: i32) {
         let (mut offset, mut flags) = (0, flags);
         let start = self.input.pointer.addr();
         if place.address >= start && place.address + place.len <= start + self.input.len {
