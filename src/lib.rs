@@ -10,9 +10,9 @@
 //! | --- | --- |
 //! | `accept` | 1. a thread accepts it, judges the limits and deals it to a loop |
 //! | `reactor` | the loops: `turn` gives each connection its visit within a budget, `wheel` fires deadlines, `registration` gives places, `loops` hands newcomers and finished handshakes over, `driven` is for loops that a host polls |
-//! | `tls` | 2. TLS: identity, handshake, records; the only room that names the TLS library |
-//! | `conn` | 3. the machine of one connection: `identify` (first byte), `input`, `requests` (what the host asks: admission and its answer byte, close, pause), `output` and its `queue`, `time` (deadlines), `end`; `handles`, `shared` (sends of other threads) and `door` are how others reach it |
-//! | `frame` | 4. bytes become frames, frames become bytes; deflate |
+//! | `tls` | 2. TLS: `identity` (certificates and keys), `acceptor` and `engine` (handshake, records), `failure` (in words), `expiry` (warnings of dates); the only room that names the TLS library |
+//! | `conn` | 3. the machine of one connection: `identify` (first byte), `input`, `requests` (what the host asks: admission and its answer byte, close, pause), `output` and its `queue`, `time` (deadlines), `end`; `handles` finds it by its number and notices a stale one, `shared` has the sends of other threads, `door` is the way to its loop |
+//! | `frame` | 4. `decode` cuts frames from the stream, `encode` makes them and decides whether to compress, `deflate` does it with states from `compressors` |
 //! | `consumer` | 5. who gets its events: callbacks on the loop, on `workers` (by `mailbox`), by a poll (`round`), or input that waits in an `inbox` |
 //! | `event` | what the host is told: the narrow waist |
 //!
@@ -20,12 +20,12 @@
 //!
 //! | room | what it holds |
 //! | --- | --- |
-//! | `runtime` | what the host makes and ends: runtime, `listener`, `poll_loop`; `stats` |
+//! | `runtime` | what the host makes and ends: runtime, `listener`, `poll_loop`; `stats`, and their Prometheus text |
 //! | `port` | one port as connections know it: rules, handlers, `counters`, `listening` sockets, the `seat` of each connection |
-//! | `limits` | `gate`: how many connections there may be, by address; `waiting`: how many unidentified ones, and who is evicted; `descriptors`; `memory`: what all may hold |
-//! | `net` | sockets: `bind`; `transport`: reading, writing, options |
-//! | `config` | the INI dialect, settings, findings |
-//! | `base` | `buffers`, locks, system calls, the `log`, the price of work (`budget`), ends and waiting for them (`life`); switches for tests |
+//! | `limits` | `gate`: how many connections there may be, by address; `waiting`: how many unidentified ones, and who is evicted; `descriptors`; `memory`: what all may hold, and which ends when that is too much |
+//! | `net` | sockets: `bind`, which also says who holds an address that is taken; `transport`: reading, writing, options |
+//! | `config` | the INI dialect: `scan`, `document`, `keys` (all keys), `settings` (typed), `check` and `finding` (what is wrong, with a `hint`), `overlap` (addresses that exclude each other) |
+//! | `base` | `host` (code of the host on our threads), `buffers`, locks, system calls, the `log`, the price of work (`budget`), ends and waiting for them (`life`); switches for tests |
 //! | `status` | statuses, close reasons, errors |
 //! | `capi` | the C surface, one file per noun |
 //!

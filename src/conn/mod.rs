@@ -7,10 +7,13 @@
 //! | `input` | what arrives: through TLS, identification and framing to events |
 //! | `identify` | what the first byte says |
 //! | `requests` | what the host asks of it |
-//! | `output`, `queue` | what waits to be sent |
+//! | `sending` | sends of its own callback |
+//! | `output`, `queue` | what waits to be sent, and its flush |
 //! | `end` | why and how a connection ends |
+//! | `close` | the last steps: flush, closed event, what it gives back |
+//! | `accounts` | what it counts and what it holds |
 //! | `time` | its deadlines |
-//! | `shared` | the part of it that any thread reaches |
+//! | `shared`, `state` | the part of it that any thread reaches, and what a host may still do |
 //! | `handles` | the calls of hosts, by handle |
 //! | `current` | the connection whose callback a thread runs |
 //! | `door` | the way to its loop |
@@ -24,6 +27,8 @@
 //!  auto       TLS                   if asked           flush      peer's FIN
 //! ```
 
+mod accounts;
+mod close;
 pub(crate) mod current;
 pub(crate) mod door;
 mod end;
@@ -33,7 +38,9 @@ mod input;
 pub(crate) mod output;
 pub(crate) mod queue;
 pub(crate) mod requests;
+mod sending;
 pub(crate) mod shared;
+pub(crate) mod state;
 mod time;
 
 use crate::base::fault::Site;
@@ -431,62 +438,6 @@ impl Machine {
     /// What it has given last is with the host, and nobody says when that is done with it.
     fn looks_again(&self) -> bool {
         self.out_ref().shared.as_ref().is_some_and(|shared| shared.delivery.look_again())
-    }
-
-    // Accounts.
-
-    /// Adds what happened in this turn to the counters.
-    fn report(&mut self, counters_index: usize) {
-        let Reach { out, .. } = &mut **self.reach.as_mut().expect("it is back after each callback");
-        out.show_queued();
-        let counters = &self.port.counters(counters_index);
-        let add = |counter: &AtomicU64, now: u64, before: &mut u64| {
-            if now != *before {
-                counter.fetch_add(now - *before, Ordering::Relaxed);
-                *before = now;
-            }
-        };
-        add(&counters.bytes_in, self.bytes_in, &mut self.reported.bytes_in);
-        add(&counters.bytes_out, out.bytes_out, &mut self.reported.bytes_out);
-        add(&counters.frames_in, self.frames_in, &mut self.reported.frames_in);
-        add(&counters.frames_out, out.frames_out, &mut self.reported.frames_out);
-        if let Some(shared) = &out.shared {
-            shared.totals.bytes_in.store(self.bytes_in, Ordering::Relaxed);
-            shared.totals.bytes_out.store(out.bytes_out, Ordering::Relaxed);
-            shared.totals.frames_in.store(self.frames_in, Ordering::Relaxed);
-            shared.totals.frames_out.store(out.frames_out, Ordering::Relaxed);
-        }
-    }
-
-    /// Keeps the runtime's account of what is held. True: it is over its limit and this
-    /// connection, which has just made it worse, is the one that holds most.
-    pub fn account_memory(&mut self) -> bool {
-        let input = self.held_input_bytes();
-        let out = self.out();
-        out.show_queued();
-        out.counted_bytes = out.queued_bytes();
-        let Some(shared) = &out.shared else { return false };
-        shared.holds_input_bytes(input);
-        let memory = &out.port.memory;
-        memory.recount(shared)
-            && memory.used_bytes() > memory.limit_bytes
-            && !shared.is_over()
-            && !memory.claim(shared, 0)
-    }
-
-    /// Input that is not used up.
-    fn held_input_bytes(&self) -> usize {
-        self.kept.len() + self.opened.len() + self.decoder.held_bytes()
-    }
-
-    /// How much of what the reactor would read at most may be read now: where the loops hold too
-    /// much already, no connection grows beyond its free share.
-    pub fn read_budget(&self, most: usize) -> usize {
-        if !self.port.memory.stops_reading() {
-            return most;
-        }
-        let held = self.held_input_bytes() + self.out_ref().queued_bytes();
-        FREE_BYTES.saturating_sub(held).min(most)
     }
 }
 
