@@ -3,7 +3,6 @@
 
 use super::end::Cut;
 use super::end::Ending;
-use super::requests::Reach;
 use super::shared::Shared;
 use super::{Machine, Phase, Turn, handles};
 use crate::base::canary::{self, Canary};

@@ -1,21 +1,12 @@
 //! The way out: who ends a connection, why, and what is done before it is told.
 
 use super::requests::Verdict;
-use super::shared::Shared;
-use super::{InputEnd, Machine, Phase, Turn, handles};
-use crate::base::canary::{self, Canary};
-use crate::base::fault::Site;
-use crate::base::host;
-use crate::base::log::Level;
-use crate::consumer::Put;
-use crate::event::{CloseInfo, Event, Handler, Party, Stage};
-use crate::port::seat::Seat;
+use super::{InputEnd, Machine, Phase, Turn};
+use crate::event::{Event, Party, Stage};
 use crate::status::CloseReason;
 use crate::tls::TlsError;
 use std::io;
 use std::num::NonZeroU64;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Why and how a connection ends.
 #[derive(Clone)]
@@ -154,7 +145,7 @@ impl Machine {
     }
 
     /// The host has not consumed all that was delivered, and wants to.
-    fn awaits_consumer(&self) -> bool {
+    pub(super) fn awaits_consumer(&self) -> bool {
         let Some(shared) = &self.out_ref().shared else { return false };
         if !matches!(self.phase, Phase::Open { .. } | Phase::Closing(_)) || shared.state.is_muted()
         {

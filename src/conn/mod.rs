@@ -49,7 +49,6 @@ use crate::consumer::Put;
 use crate::event::{CloseInfo, Event, FrameSpan, Frames, Handler, Party, Protocol, SendFlags};
 use crate::frame::HEADER_BYTES;
 use crate::frame::decode::{Decoder, Workspace};
-use crate::limits::memory::{FREE_BYTES, Holder};
 use crate::limits::waiting::{self, Ticket};
 use crate::net::transport::Transport;
 use crate::port::Port;
@@ -61,7 +60,7 @@ use output::{Fin, Output};
 use requests::{Reach, Requests};
 use shared::Shared;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use time::Times;
 
 /// What a loop lends to a connection for one turn.

@@ -5,7 +5,7 @@
 //! only the unsent rest is copied. With TLS the gathered bytes are sealed together.
 
 use super::output::{OWN_BYTES, Output};
-use super::queue::{Data, Queue, SLICES};
+use super::queue::{Data, SLICES};
 use crate::base::buffers;
 use crate::base::fault::Site;
 use crate::event::SendFlags;

@@ -167,7 +167,7 @@ impl Port {
             limit_told_again_ms: AtomicU64::new(0),
             complains_again_ms: AtomicU64::new(0),
             ended: Ended::default(),
-            fault: Fault::default(),
+            fault: Fault::none(),
             settings,
             keeper,
             commons,
