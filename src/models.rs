@@ -449,7 +449,8 @@ fn mailbox() {
     };
     let handler: Arc<dyn Handler> = reader.clone();
     for number in 0..LETTERS as u8 {
-        let put = shared.delivery.put(&shared, &handler, Event::Data(&[number]));
+        let data = [number];
+        let put = shared.delivery.put(&shared, &handler, Event::Data(&data));
         assert!(matches!(put, Put::Taken));
     }
     let mut waits = !shared.delivery.is_consumed();
