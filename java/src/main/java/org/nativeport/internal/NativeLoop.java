@@ -395,6 +395,8 @@ public final class NativeLoop implements Runnable {
 
     /** Runs nothing of the program, which may hang: no tasks, no callbacks. */
     private void standIn() {
+        // For a connection of another loop too: the poll overwrites what it is made of.
+        sendGathered();
         hearOfExit();
         boolean hasMore = true;
         while (hasMore) {
