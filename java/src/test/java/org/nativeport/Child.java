@@ -56,6 +56,7 @@ public final class Child {
             case "peek" -> ChildServers.peek();
             case "forward" -> ChildServers.forward();
             case "fill" -> ChildServers.fill(arguments[1]);
+            case "fill-beside" -> ChildServers.fillBeside(arguments[1], arguments[2].equals("virtual"));
             case "lose-loops" -> {
                 LostLoops.lose();
                 say("ended");

@@ -496,6 +496,57 @@ final class ChildServers {
         served.close();
     }
 
+    /**
+     * The same, written in a handler, on the loop of a second connection, where a thread waits meanwhile: as a READER, as
+     * a WRITER that has no room, or as a WATCHER of its end. That one ends first.
+     */
+    static void fillBeside(String waits, boolean isVirtual) throws Exception {
+        Served served =
+                Served.plain("sendQueueLimit", "64K", "compression", "off", "Runtime.ioThreads", "1");
+        say("port " + served.port());
+        SocketClientCommunication client = served.nextClient();
+        say("first");
+        SocketClientCommunication second = served.nextClient();
+        client.whenClosed().thenRun(() -> hasEnded = true);
+        Thread waiting = Tasks.thread(() -> waitAs(waits, second), isVirtual);
+        Tasks.await("the thread", () -> waiting.getState() == Thread.State.WAITING);
+        say("waits");
+        rest = new byte[2 << 20];
+        try {
+            fillAndEnd(client, "onFrame");
+        } finally {
+            rest = null;
+        }
+        waiting.join();
+        say("told");
+        while (order() != null) {
+            continue;
+        }
+        served.close();
+    }
+
+    private static void waitAs(String waits, SocketClientCommunication client) {
+        byte[] large = new byte[1 << 20];
+        try {
+            switch (waits) {
+                case "READER" -> client.read();
+                case "WATCHER" -> client.whenClosed().toCompletableFuture().get();
+                default -> {
+                    // Until there is no more room for long: no writer has waited before.
+                    for (int still = 0; still < 300; still++) {
+                        if (client.offer(large)) {
+                            still = 0;
+                        }
+                        LockSupport.parkNanos(TimeUnit.MILLISECONDS.toNanos(1));
+                    }
+                    client.write(large);
+                }
+            }
+        } catch (Exception ended) {
+            return;
+        }
+    }
+
     /** Without memory from a moment on. */
     private static void fillAndEnd(SocketClientCommunication client, String how) throws Exception {
         AtomicInteger made = new AtomicInteger();

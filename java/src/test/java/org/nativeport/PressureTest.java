@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.io.IOException;
 import java.util.ArrayList;
@@ -347,6 +348,38 @@ class PressureTest {
             }
             try (Peer other = Peer.client(port)) {
                 assertAnswered(other);
+            }
+            child.saysNoMore();
+            assertEquals(0, child.exitCode(), child.said());
+        }
+    }
+
+    /** Its loop needs memory to keep what a reader is sent, and the JDK to wake virtual threads, or those of a condition. */
+    @ParameterizedTest
+    @CsvSource({
+        "READER, virtual", "WRITER, virtual", "WATCHER, virtual", "READER, platform", "WRITER, platform", "WATCHER, platform"
+    })
+    void aLoopThatEndsAConnectionWithoutAnyMemoryGoesOnWhoeverWaitsThere(String waits, String threads)
+            throws Exception {
+        assumeTrue(threads.equals("platform") || Runtime.version().feature() >= 21, "this JDK has no virtual threads");
+        List<String> options = List.of("-Xmx24m", "-XX:+UseSerialGC");
+        try (ChildProcess child = ChildProcess.start(options, "fill-beside", waits, threads)) {
+            int port = child.hearsNumber("port");
+            try (Peer peer = Peer.client(port)) {
+                child.hears("first");
+                try (Peer second = Peer.client(port)) {
+                    child.hears("waits");
+                    peer.send(new byte[1]);
+                    child.hears("filled");
+                    if (waits.equals("READER")) {
+                        second.send(new byte[1 << 20]);
+                        assertEnded(second);
+                    } else {
+                        second.reset();
+                    }
+                    peer.reset();
+                    child.hears("told");
+                }
             }
             child.saysNoMore();
             assertEquals(0, child.exitCode(), child.said());

@@ -50,6 +50,8 @@ public final class ConnectionInput {
     /** A read has told the program that the peer has ended, or its handler was shown all. */
     private volatile boolean endShown;
     private volatile boolean shutdown;
+    /** Whether {@link #reader} is virtual: it has asked itself, as the first answer needs memory. Set before that. */
+    private boolean isReaderVirtual;
     private volatile Thread reader;
     private volatile FrameHandler frameHandler;
     /** Whether the handler was shown all that had waited, so that it gets what comes next. Set on the loop's thread. */
@@ -97,8 +99,13 @@ public final class ConnectionInput {
 
     void wakeReader() {
         Thread waits = reader;
-        if (waits != null) {
+        if (waits == null) {
+            return;
+        }
+        if (!isReaderVirtual || NativeLoop.mayWakeVirtual()) {
             LockSupport.unpark(waits);
+        } else {
+            connection.postpone();
         }
     }
 
@@ -120,8 +127,11 @@ public final class ConnectionInput {
 
     /** Closed by this end: what waits is dropped. */
     void close() {
-        dropWaiting();
-        wakeReader();
+        try {
+            dropWaiting();
+        } finally {
+            wakeReader();
+        }
     }
 
     /** One by one: {@code clear()} may need memory. */
@@ -341,13 +351,14 @@ public final class ConnectionInput {
                 if (deadline.isOver()) {
                     throw new SocketTimeoutException("Read timed out");
                 }
+                isReaderVirtual = VirtualThreads.isCurrent();
                 reader = Thread.currentThread();
                 if (waiting.isEmpty()
                         && !ended
                         && !shutdown
                         && frameHandler == null
                         && !connection.isClosed()) {
-                    park(deadline);
+                    deadline.park(this);
                 }
                 reader = null;
                 if (Thread.interrupted()) {
@@ -379,14 +390,6 @@ public final class ConnectionInput {
             if (VirtualThreads.isCurrent()) {
                 LockSupport.parkNanos(this, 1);
             }
-        }
-    }
-
-    private void park(Deadline deadline) {
-        if (deadline.isNone()) {
-            LockSupport.park(this);
-        } else {
-            LockSupport.parkNanos(this, TimeUnit.MILLISECONDS.toNanos(deadline.remainingMillis()));
         }
     }
 

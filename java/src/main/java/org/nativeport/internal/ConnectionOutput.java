@@ -7,8 +7,6 @@ import java.util.Arrays;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicBoolean;
-import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
 import org.nativeport.FrameView;
@@ -48,7 +46,11 @@ public final class ConnectionOutput implements Runnable {
     private final ReentrantLock writeTurn = new ReentrantLock();
 
     private final ReentrantLock writeLock = new ReentrantLock();
-    private final Condition writable = writeLock.newCondition();
+    /** Who waits for room, in order. Under {@code writeLock}. */
+    private Writer firstWriter;
+    private Writer lastWriter;
+    /** All of them are to be woken. Under {@code writeLock}. */
+    private boolean wakes;
     private final Frames unsent = new Frames();
     /** Frames that were sent or dropped, and whose futures are not complete yet. Under {@code writeLock}. */
     private final Frames finished = new Frames();
@@ -56,10 +58,6 @@ public final class ConnectionOutput implements Runnable {
     private boolean tells;
     /** With what the futures of dropped frames complete, if there was memory for it. */
     private volatile Dropped dropped;
-    /** Whether it is on the list of its loop, as there was no memory to complete futures. */
-    private final AtomicBoolean untold = new AtomicBoolean();
-    /** Of that list; the loop's. */
-    ConnectionOutput nextUntold;
     /** What ends it as soon as nothing is unsent: {@code CLOSE}, {@code SHUTDOWN} or 0. Under {@code writeLock}. */
     private int endBehindUnsent;
     private volatile boolean shutdown;
@@ -126,6 +124,14 @@ public final class ConnectionOutput implements Runnable {
             }
             return polled;
         }
+    }
+
+    /** A thread that waits for room; linked, as the thread that wakes it may have no memory. */
+    private static final class Writer {
+        final Thread thread = Thread.currentThread();
+        final boolean isVirtual = VirtualThreads.isCurrent();
+        volatile boolean isWoken;
+        Writer next;
     }
 
     ConnectionOutput(NativeConnection connection) {
@@ -285,18 +291,41 @@ public final class ConnectionOutput implements Runnable {
      * thread, as an executor may run the task at once. False: there is no memory for that, or the loop has ended.
      */
     private boolean completeLater(CompletableFuture<Void> done, IOException failure) {
-        RuntimeCore runtime = connection.port.runtime;
         try {
-            Runnable completes =
-                    () -> {
-                        if (!NativeLoop.isLoopThread()) {
-                            awaitDependent(done);
-                        }
-                        RuntimeCore.completeHere(done, null, failure);
-                    };
-            return connection.loop.execute(() -> runtime.callbackOrHere(completes));
+            Late late = new Late(connection.port.runtime, done, failure);
+            return connection.loop.execute(late::again);
         } catch (OutOfMemoryError none) {
             return false;
+        }
+    }
+
+    /** A future that is completed by way of a loop's thread. */
+    private static final class Late extends Postponed implements Runnable {
+        final RuntimeCore runtime;
+        final CompletableFuture<Void> done;
+        final IOException failure;
+
+        Late(RuntimeCore runtime, CompletableFuture<Void> done, IOException failure) {
+            this.runtime = runtime;
+            this.done = done;
+            this.failure = failure;
+        }
+
+        @Override
+        void again() {
+            try {
+                runtime.callbackOrHere(this);
+            } catch (OutOfMemoryError none) {
+                NativeLoop.current().postpone(this);
+            }
+        }
+
+        @Override
+        public void run() {
+            if (!NativeLoop.isLoopThread()) {
+                awaitDependent(done);
+            }
+            RuntimeCore.completeHere(done, null, failure);
         }
     }
 
@@ -433,7 +462,7 @@ public final class ConnectionOutput implements Runnable {
         NativeLoop.lock(writeLock);
         try {
             drop(Status.CLOSED);
-            writable.signalAll();
+            wakes = true;
         } finally {
             unlockAndTell();
         }
@@ -451,7 +480,7 @@ public final class ConnectionOutput implements Runnable {
                     endBehindUnsent = 0;
                 }
                 connection.input().pauseForOutput(false);
-                writable.signalAll();
+                wakes = true;
             }
         } finally {
             unlockAndTell();
@@ -521,13 +550,92 @@ public final class ConnectionOutput implements Runnable {
     /** Code of the host may run here, so whoever has the lock twice leaves it to the outer one. */
     private void unlockAndTell() {
         sayAtExit();
-        boolean tellsNow = tells && writeLock.getHoldCount() == 1;
-        if (tellsNow) {
-            tells = false;
+        if (!tells && !wakes || writeLock.getHoldCount() > 1) {
+            writeLock.unlock();
+            return;
         }
+        boolean tellsNow = tells;
+        tells = false;
+        boolean wakesNow = wakes && mayWake();
+        boolean wakesLater = wakes && !wakesNow;
+        wakes = false;
+        Writer woken = wakesNow ? takeWriters() : null;
         writeLock.unlock();
+        if (wakesLater) {
+            connection.postpone();
+        }
+        // Behind the unlock, so that none of them queues for it.
+        for (; woken != null; woken = woken.next) {
+            LockSupport.unpark(woken.thread);
+        }
         if (tellsNow) {
+            tellFinished();
+        }
+    }
+
+    /** On a loop's thread: who had to be woken or told, and there was no memory for it. */
+    void wakeAndTell() {
+        NativeLoop.lock(writeLock);
+        wakes = firstWriter != null;
+        tells = !finished.isEmpty();
+        unlockAndTell();
+    }
+
+    private void tellFinished() {
+        try {
             connection.port.runtime.callbackOrHere(this);
+        } catch (OutOfMemoryError none) {
+            if (NativeLoop.isLoopThread()) {
+                connection.postpone();
+            } else {
+                run();
+            }
+        }
+    }
+
+    /** Under {@code writeLock}: whether there is memory to wake them. */
+    private boolean mayWake() {
+        for (Writer writer = firstWriter; writer != null; writer = writer.next) {
+            if (writer.isVirtual && !NativeLoop.mayWakeVirtual()) {
+                return false;
+            }
+        }
+        return true;
+    }
+
+    /** Under {@code writeLock}: those who wait no more, the first of them. */
+    private Writer takeWriters() {
+        Writer taken = firstWriter;
+        for (Writer writer = taken; writer != null; writer = writer.next) {
+            writer.isWoken = true;
+        }
+        firstWriter = lastWriter = null;
+        return taken;
+    }
+
+    /** Under {@code writeLock}. */
+    private void addWriter(Writer writer) {
+        if (firstWriter == null) {
+            firstWriter = writer;
+        } else {
+            lastWriter.next = writer;
+        }
+        lastWriter = writer;
+    }
+
+    /** Under {@code writeLock}: it was not woken. */
+    private void removeWriter(Writer writer) {
+        Writer before = null;
+        for (Writer each = firstWriter; each != writer; each = each.next) {
+            before = each;
+        }
+        if (before == null) {
+            firstWriter = writer.next;
+        } else {
+            before.next = writer.next;
+        }
+        if (lastWriter == writer) {
+            lastWriter = before;
         }
     }
 
@@ -572,21 +680,12 @@ public final class ConnectionOutput implements Runnable {
                 // Memory, most likely. The frame is still the first one.
                 frame = null;
                 if (NativeLoop.isLoopThread()) {
-                    if (untold.compareAndSet(false, true)) {
-                        connection.loop.tellLater(this);
-                    }
+                    connection.postpone();
                     return;
                 }
                 LockSupport.parkNanos(RETRY_NANOS);
             }
         }
-    }
-
-    /** On the loop's thread: there may be memory now. False: there is none. */
-    boolean tellAgain() {
-        untold.set(false);
-        connection.port.runtime.callbackOrHere(this);
-        return !untold.get();
     }
 
     /** It stays the next one until its future is complete, and all that hangs on that was run. */
@@ -673,22 +772,31 @@ public final class ConnectionOutput implements Runnable {
      * together with that, so it looks again before it goes on waiting.
      */
     private boolean awaitWritable(Deadline deadline) throws IOException {
+        Writer self = new Writer();
+        addWriter(self);
+        unlockAndTell();
         try {
-            if (deadline.isNone()) {
-                writable.await();
-            } else if (deadline.isOver()
-                    || !writable.await(deadline.remainingMillis(), TimeUnit.MILLISECONDS)) {
-                throw new SocketTimeoutException("Write timed out");
+            while (!self.isWoken && !deadline.isOver() && !Thread.currentThread().isInterrupted()) {
+                deadline.park(this);
             }
-            return false;
-        } catch (InterruptedException e) {
-            if (VirtualThreads.isCurrent()) {
-                Thread.currentThread().interrupt();
-                connection.close();
-                throw new SocketException("Closed by interrupt");
+        } finally {
+            NativeLoop.lock(writeLock);
+            if (!self.isWoken) {
+                removeWriter(self);
             }
-            return true;
         }
+        if (self.isWoken) {
+            return false;
+        }
+        if (!Thread.interrupted()) {
+            throw new SocketTimeoutException("Write timed out");
+        }
+        if (VirtualThreads.isCurrent()) {
+            Thread.currentThread().interrupt();
+            connection.close();
+            throw new SocketException("Closed by interrupt");
+        }
+        return true;
     }
 
     private static void interruptAgain(boolean interrupted) {
@@ -744,7 +852,7 @@ public final class ConnectionOutput implements Runnable {
             giveGathered();
             shutdown = true;
             sayAtExit();
-            writable.signalAll();
+            wakes = true;
             if (unsent.isEmpty()) {
                 connection.check(Native.connControl(id, Native.SHUTDOWN));
             } else {
@@ -775,7 +883,7 @@ public final class ConnectionOutput implements Runnable {
                     endBehindUnsent = how;
                 }
             }
-            writable.signalAll();
+            wakes = true;
         } finally {
             unlockAndTell();
         }

@@ -2,6 +2,7 @@ package org.nativeport.internal;
 
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Lock;
+import java.util.concurrent.locks.LockSupport;
 
 /**
  * The moment at which a call's time is over, or none. It lets the several waits of one call share
@@ -60,6 +61,15 @@ public final class Deadline {
             if (interrupted) {
                 Thread.currentThread().interrupt();
             }
+        }
+    }
+
+    /** Parks until it is over at the longest. As with every park it may return at any time. */
+    void park(Object blocker) {
+        if (this == NONE) {
+            LockSupport.park(blocker);
+        } else {
+            LockSupport.parkNanos(blocker, remainingNanos());
         }
     }
 

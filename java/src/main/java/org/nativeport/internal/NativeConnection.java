@@ -14,7 +14,7 @@ import org.nativeport.ConnectionInfo;
  * One native connection as Java sees it: its two directions, and how it ended. The thread of its loop
  * fills it; everybody else reads, writes and closes.
  */
-public final class NativeConnection {
+public final class NativeConnection extends Postponed {
     final long id;
     final NativeLoop loop;
     final Port port;
@@ -27,6 +27,12 @@ public final class NativeConnection {
     private volatile CloseInfo closeInfo;
     /** Empty until somebody asks: most connections end unwatched. */
     private final AtomicReference<CompletableFuture<CloseInfo>> ended = new AtomicReference<>();
+
+    /** Whether a virtual thread has asked for it, so that one may wait for it. */
+    private volatile boolean isWatchedByVirtual;
+
+    /** Whether a loop tries again what it had no memory for. */
+    private final AtomicBoolean postponed = new AtomicBoolean();
 
     /** Looks whether the host forgets it; it would outlive the connection by a collection. */
     private volatile Cleaner.Cleanable leakWatch;
@@ -156,21 +162,23 @@ public final class NativeConnection {
 
     /** Complete when it has ended, on a callback thread. */
     public CompletableFuture<CloseInfo> ended() {
+        if (VirtualThreads.isCurrent()) {
+            isWatchedByVirtual = true;
+        }
         if (ended.get() == null) {
             CloseInfo before = closeInfo;
             CompletableFuture<CloseInfo> made =
                     before == null ? new CompletableFuture<>() : CompletableFuture.completedFuture(before);
             if (ended.compareAndSet(null, made) && before == null && closeInfo != null) {
                 // An end that came meanwhile has seen none.
-                port.runtime.complete(made, closeInfo);
+                tellEnd();
             }
         }
         return ended.get();
     }
 
     /**
-     * On the loop's thread: the last event. What gives memory back comes first, and whoever waits is told in any case:
-     * to wake a virtual thread needs memory.
+     * On the loop's thread: the last event. What gives memory back comes first, and whoever waits is told in any case.
      */
     void end(CloseInfo how) {
         closeInfo = how;
@@ -185,12 +193,49 @@ public final class NativeConnection {
                     watch.clean();
                 }
             } finally {
-                CompletableFuture<CloseInfo> watched = ended.get();
-                if (watched != null) {
-                    port.runtime.complete(watched, how);
-                }
+                tellEnd();
             }
         }
+    }
+
+    private void tellEnd() {
+        CompletableFuture<CloseInfo> watched = ended.get();
+        if (watched == null || closeInfo == null) {
+            return;
+        }
+        try {
+            port.runtime.complete(watched, closeInfo);
+        } catch (OutOfMemoryError none) {
+            tellEndHere(watched);
+        }
+    }
+
+    /** On a loop's thread, without memory: who waits may be the one who has it all. */
+    private void tellEndHere(CompletableFuture<CloseInfo> watched) {
+        try {
+            if (isWatchedByVirtual) {
+                NativeLoop.requireMemory();
+            }
+            RuntimeCore.completeHere(watched, closeInfo, null);
+        } catch (OutOfMemoryError none) {
+            postpone();
+        }
+    }
+
+    /** On a loop's thread: there was no memory to wake or tell somebody. */
+    void postpone() {
+        if (postponed.compareAndSet(false, true)) {
+            NativeLoop.current().postpone(this);
+        }
+    }
+
+    /** All that may have been meant: who is woken or told without need looks again. */
+    @Override
+    void again() {
+        postponed.set(false);
+        input.wakeReader();
+        output.wakeAndTell();
+        tellEnd();
     }
 
     /** A handler that fails ends its connection. */

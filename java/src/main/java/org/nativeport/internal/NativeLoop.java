@@ -14,7 +14,6 @@ import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
@@ -56,6 +55,8 @@ public final class NativeLoop implements Runnable {
     /** How often a loop looks whether a stopping listener has ended, or there is memory again. */
     private static final long LOOK_MS = 20;
 
+    private static final long LOOK_NANOS = TimeUnit.MILLISECONDS.toNanos(LOOK_MS);
+
     /** Behind a poll that has failed: the next one may fail too. */
     private static final long FAILURE_PAUSE_NANOS = 100_000_000;
 
@@ -88,9 +89,9 @@ public final class NativeLoop implements Runnable {
     private final ByteBuffer output;
     private final Thread thread;
     private final ConcurrentLinkedQueue<Runnable> tasks = new ConcurrentLinkedQueue<>();
-    /** The first of the outputs whose futures there was no memory to complete. */
-    private final AtomicReference<ConnectionOutput> untold = new AtomicReference<>();
-    /** When futures were last completed in place of those who had no memory for it. */
+    /** The first of what there was no memory for; this thread's. */
+    private Postponed postponed;
+    /** When that was last tried again. */
     private long triedNanos = System.nanoTime();
 
     private NativeConnection[] connections = new NativeConnection[64];
@@ -120,8 +121,58 @@ public final class NativeLoop implements Runnable {
 
     /** Known by its class: whoever may wait asks, and there may be many loops and runtimes. */
     static final class LoopThread extends Thread {
+        /** More than it takes to wake a virtual thread, so that a collection that this causes finds room for that. */
+        private static final int PROBE_BYTES = 512;
+
+        private final Runnable loop;
+        /** Volatile, so that the compiler does not leave it out. */
+        private volatile byte[] probe;
+
+        private boolean isShort;
+        private long foundShortNanos;
+
         LoopThread(Runnable loop, String name) {
             super(null, loop, name, 0, false);
+            this.loop = loop;
+        }
+
+        private void requireMemory() {
+            // Each failure has collected the whole heap.
+            if (isShort && System.nanoTime() - foundShortNanos < LOOK_NANOS) {
+                throw new OutOfMemoryError("as a moment ago");
+            }
+            isShort = true;
+            foundShortNanos = System.nanoTime();
+            probe = new byte[PROBE_BYTES];
+            probe = null;
+            isShort = false;
+        }
+    }
+
+    /** The loop that the calling thread drives. */
+    static NativeLoop current() {
+        return (NativeLoop) ((LoopThread) Thread.currentThread()).loop;
+    }
+
+    /**
+     * Before a loop's thread does what may wake virtual threads: without memory the JDK (25) would not return from that,
+     * and the loop could give none back.
+     *
+     * @throws OutOfMemoryError it is a loop's thread, and there is none
+     */
+    static void requireMemory() {
+        if (Thread.currentThread() instanceof LoopThread thread) {
+            thread.requireMemory();
+        }
+    }
+
+    /** False: a loop's thread, and there is no memory to wake one. */
+    static boolean mayWakeVirtual() {
+        try {
+            requireMemory();
+            return true;
+        } catch (OutOfMemoryError none) {
+            return false;
         }
     }
 
@@ -141,7 +192,12 @@ public final class NativeLoop implements Runnable {
      */
     static void lock(ReentrantLock lock) {
         if (!isLoopThread()) {
-            lock.lock();
+            try {
+                lock.lock();
+            } catch (OutOfMemoryError none) {
+                // To queue for it needs memory.
+                lockBriefly(lock);
+            }
             return;
         }
         for (int tries = 0; !lock.tryLock(); tries++) {
@@ -182,34 +238,38 @@ public final class NativeLoop implements Runnable {
         Native.loopWake(id);
     }
 
-    /** This loop's thread will complete its futures, for which there is no memory now. Not twice before it has tried. */
-    void tellLater(ConnectionOutput output) {
-        do {
-            output.nextUntold = untold.get();
-        } while (!untold.compareAndSet(output.nextUntold, output));
-        if (!isCurrent()) {
-            wake();
-        }
+    /** On this loop's thread: there is no memory for it now. Not twice before it was tried again. */
+    void postpone(Postponed what) {
+        what.nextPostponed = postponed;
+        postponed = what;
     }
 
     /** Now and then, and not beyond the first that fails: each try may collect the whole heap. */
-    private void tellUntold() {
-        if (untold.get() == null || System.nanoTime() - triedNanos < TimeUnit.MILLISECONDS.toNanos(LOOK_MS)) {
+    private void tryPostponed() {
+        if (postponed == null || System.nanoTime() - triedNanos < LOOK_NANOS) {
             return;
         }
-        boolean succeeds = true;
-        for (ConnectionOutput next = untold.getAndSet(null); next != null; ) {
-            ConnectionOutput output = next;
-            next = output.nextUntold;
-            output.nextUntold = null;
-            if (succeeds) {
-                succeeds = output.tellAgain();
+        Postponed next = postponed;
+        postponed = null;
+        while (next != null) {
+            Postponed what = next;
+            next = what.nextPostponed;
+            what.nextPostponed = null;
+            if (postponed == null) {
+                what.again();
                 forgetInterrupt();
             } else {
-                tellLater(output);
+                postpone(what);
             }
         }
         triedNanos = System.nanoTime();
+    }
+
+    /** For a loop that has ended: until all was done. */
+    private void finishPostponed() {
+        for (tryPostponed(); postponed != null; tryPostponed()) {
+            LockSupport.parkNanos(LOOK_NANOS);
+        }
     }
 
     @Override
@@ -219,9 +279,7 @@ public final class NativeLoop implements Runnable {
         }
         endConnections();
         runTasks();
-        for (tellUntold(); untold.get() != null; tellUntold()) {
-            LockSupport.parkNanos(TimeUnit.MILLISECONDS.toNanos(LOOK_MS));
-        }
+        finishPostponed();
         try {
             if (!runtime.isStopping()) {
                 runtime.loopLost(thread.getName());
@@ -232,6 +290,7 @@ public final class NativeLoop implements Runnable {
             } finally {
                 // Who adds a task behind this is told that the loop has ended.
                 runTasks();
+                finishPostponed();
             }
         }
     }
@@ -250,8 +309,8 @@ public final class NativeLoop implements Runnable {
     private boolean turn() {
         runTasks();
         hearOfExit();
-        tellUntold();
-        boolean looks = runtime.hasStopping() || untold.get() != null;
+        tryPostponed();
+        boolean looks = runtime.hasStopping() || postponed != null;
         int count = Native.loopPoll(id, looks ? LOOK_MS : -1);
         noteHeard();
         if (count == Status.STOPPED || count == Status.INVALID_HANDLE) {
@@ -336,6 +395,8 @@ public final class NativeLoop implements Runnable {
 
     /** Runs nothing of the program, which may hang: no tasks, no callbacks. */
     private void standIn() {
+        // For a connection of another loop too: the poll overwrites what it is made of.
+        sendGathered();
         hearOfExit();
         boolean hasMore = true;
         while (hasMore) {

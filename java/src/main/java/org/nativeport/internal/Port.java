@@ -226,16 +226,19 @@ public final class Port {
         return Native.release(id) != Status.TIMED_OUT;
     }
 
-    /** On a loop's thread. */
+    /**
+     * On a loop's thread.
+     *
+     * @throws OutOfMemoryError there is no memory to tell it; it may be called again
+     */
     void noteEnded() {
+        // To wake a virtual thread behind this.
+        NativeLoop.requireMemory();
         try {
             runtime.keepAlive(this, false);
         } finally {
-            try {
-                runtime.complete(ended, null);
-            } finally {
-                endedLatch.countDown();
-            }
+            runtime.complete(ended, null);
+            endedLatch.countDown();
         }
     }
 

@@ -174,7 +174,11 @@ public final class RuntimeCore {
         }
     }
 
-    /** What somebody waits for: on this thread rather than not at all. */
+    /**
+     * What somebody waits for: on this thread rather than not at all.
+     *
+     * @throws OutOfMemoryError this is a loop's thread, and there is no memory to wake others; it is to be tried again
+     */
     void callbackOrHere(Runnable task) {
         if (exit.isCurrent()) {
             // The exit must not hang in code of the program, be it that of its executor.
@@ -184,6 +188,7 @@ public final class RuntimeCore {
             return;
         }
         if (!callback(task)) {
+            NativeLoop.requireMemory();
             task.run();
         }
     }
@@ -191,17 +196,26 @@ public final class RuntimeCore {
     /**
      * Completes it on a thread that may wait. On this one if there is no memory for that, or the
      * executor takes no more: whoever waits must not wait for ever.
+     *
+     * @throws OutOfMemoryError this is a loop's thread, and there is no memory; it is to be tried again
      */
     <T> void complete(CompletableFuture<T> future, T value) {
         try {
             callbackOrHere(() -> completeHere(future, value, null));
         } catch (OutOfMemoryError none) {
+            if (NativeLoop.isLoopThread()) {
+                throw none;
+            }
             // Not even for the task.
             completeHere(future, value, null);
         }
     }
 
-    /** With the failure, unless that is null. */
+    /**
+     * With the failure, unless that is null.
+     *
+     * @throws OutOfMemoryError this is a loop's thread, which must not wait for memory; it may be called again
+     */
     static <T> void completeHere(CompletableFuture<T> future, T value, Throwable failure) {
         for (;;) {
             try {
@@ -212,6 +226,9 @@ public final class RuntimeCore {
                 }
                 return;
             } catch (OutOfMemoryError none) {
+                if (NativeLoop.isLoopThread()) {
+                    throw none;
+                }
                 // That dependent is lost; the others follow.
                 continue;
             } catch (StackOverflowError deep) {
@@ -280,20 +297,29 @@ public final class RuntimeCore {
 
     /** One more is stopping. Needs no memory. */
     void noteStopping(Port port) {
-        NativeLoop.lockBriefly(stoppingLock);
-        port.nextStopping = stoppingPort;
-        stoppingPort = port;
-        stoppingLock.unlock();
+        listStopping(port);
         // All of them: some may be held up, or have ended by a defect.
         for (int i = 0; i < loops.size(); i++) {
             loops.get(i).wake();
         }
     }
 
+    private void listStopping(Port port) {
+        NativeLoop.lockBriefly(stoppingLock);
+        port.nextStopping = stoppingPort;
+        stoppingPort = port;
+        stoppingLock.unlock();
+    }
+
     /** On a loop's thread, whichever. */
     void lookAtStopping() {
         for (Port port; hasStopping() && (port = takeStopped()) != null; ) {
-            forget(port);
+            try {
+                forget(port);
+            } catch (OutOfMemoryError none) {
+                listStopping(port);
+                return;
+            }
         }
     }
 
@@ -321,8 +347,9 @@ public final class RuntimeCore {
     }
 
     private void forget(Port port) {
-        if (ports.remove(port.token) != null) {
+        if (ports.containsKey(port.token)) {
             port.noteEnded();
+            ports.remove(port.token);
         }
     }
 
@@ -407,7 +434,9 @@ public final class RuntimeCore {
                 LockSupport.parkNanos(RETRY_NANOS);
             }
         } finally {
-            complete(ended, null);
+            while (!hasToldEnd()) {
+                LockSupport.parkNanos(RETRY_NANOS);
+            }
             try {
                 if (ownExecutor != null) {
                     ownExecutor.shutdown();
@@ -415,6 +444,16 @@ public final class RuntimeCore {
             } finally {
                 endedLatch.countDown();
             }
+        }
+    }
+
+    /** False: there is no memory for it now. */
+    private boolean hasToldEnd() {
+        try {
+            complete(ended, null);
+            return true;
+        } catch (OutOfMemoryError none) {
+            return false;
         }
     }
 
