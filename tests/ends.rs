@@ -1081,6 +1081,8 @@ fn the_process_that_ends() {
     });
     tell_parent(&format!("serves {}", server.address));
     let first = log.opened();
+    // A reset must not overtake it.
+    wait_until("is answered", || first.sent_bytes() == Ok(1));
     match way.as_str() {
         "held up" => {
             first.process_ends(false).unwrap();
