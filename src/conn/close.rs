@@ -3,7 +3,9 @@
 
 use super::end::Cut;
 use super::end::Ending;
+use super::output::Fin;
 use super::shared::Shared;
+use super::state::State;
 use super::{Machine, Phase, Turn, handles};
 use crate::base::canary::{self, Canary};
 use crate::base::fault::Site;
@@ -63,7 +65,7 @@ impl Machine {
                 return;
             }
             if let Some(shared) = &self.out_ref().shared {
-                let _ = shared.state.fail();
+                let _ = shared.change(State::fail);
             }
             // What it has sent meanwhile.
             self.reach().merge_foreign();
@@ -75,14 +77,28 @@ impl Machine {
             self.times.ended_ms = turn.now_ms;
         }
         let Phase::Closing(ending) = &self.phase else { return };
-        let cut = if self.out_ref().is_owed_by_host() { Cut::Reset } else { ending.cut };
+        let cut = ending.cut;
+        let owes = self.out_ref().is_owed_by_host();
         let done = match cut {
+            // What is here still goes, and no orderly end after it.
+            Cut::AfterFlush if owes => {
+                let out = self.out();
+                let is_done = out.queued_bytes() == 0 || out.error.is_some();
+                if is_done {
+                    out.reset_on_close();
+                }
+                is_done
+            }
             Cut::Reset => {
                 self.out().reset_on_close();
                 true
             }
             Cut::Now => {
-                self.out().finish();
+                if owes || self.out_ref().refuses() {
+                    self.out().reset_on_close();
+                } else {
+                    self.out().finish();
+                }
                 true
             }
             Cut::AfterFlush => {
@@ -194,7 +210,8 @@ impl Machine {
         }
         // What the host lent is released here, by code of the host.
         host::guarded(move || drop(left));
-        if unsent_bytes > 0 {
+        // After an orderly end of ours a reset would only take what is under way.
+        if unsent_bytes > 0 && self.out_ref().fin != Fin::Sent {
             self.out().reset_on_close();
         }
         let unsent_bytes = unsent_bytes as u64;

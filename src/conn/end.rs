@@ -1,6 +1,7 @@
 //! The way out: who ends a connection, why, and what is done before it is told.
 
 use super::requests::Verdict;
+use super::state::State;
 use super::{InputEnd, Machine, Phase, Turn};
 use crate::event::{Event, Party, Stage};
 use crate::status::CloseReason;
@@ -104,7 +105,7 @@ impl Machine {
         if !awaits {
             self.out().uncork_all();
             if let Some(shared) = &shared {
-                let _ = shared.state.fail();
+                let _ = shared.change(State::fail);
             }
         }
         if let Some(shared) = &shared {

@@ -262,6 +262,11 @@ impl Output {
         self.process_ends && self.shared.as_ref().is_some_and(|shared| shared.host_owes())
     }
 
+    /// A send was refused, and its host has not heard of room since.
+    pub fn refuses(&self) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.wants_writable.load(Ordering::SeqCst))
+    }
+
     /// Makes the close that follows a reset.
     pub fn reset_on_close(&mut self) {
         // No other thread takes it back.
@@ -398,9 +403,10 @@ impl Output {
         self.corked = 0;
     }
 
-    /// Drops what waits and says how much it was.
+    /// Drops what waits and says how much of that the host had given.
     pub fn discard(&mut self) -> usize {
-        let bytes = self.queued_bytes();
+        // Behind the last of the host's there is only the end of TLS.
+        let bytes = if self.fin == Fin::Notified { 0 } else { self.queued_bytes() };
         if let Some(tls) = &mut self.tls {
             tls.plain = Queue::default();
         }

@@ -31,7 +31,7 @@ use crate::status::{Error, Status};
 use parking_lot::Mutex;
 pub use poll_loop::PollLoop;
 use stats::{PortLabels, Stats, prometheus};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -39,8 +39,9 @@ use std::time::Instant;
 
 /// Loops and everything they share.
 pub struct Runtime {
-    core: Arc<Core>,
+    // In this order: in the child of a fork they are let go as long as the core tells that it is one.
     threads: Threads,
+    core: Arc<Core>,
 }
 
 /// The part of a runtime that its threads hold.
@@ -69,8 +70,8 @@ struct Ports {
     /// Under labels that they keep, so that none of their counters vanishes.
     running: Vec<(PortLabels, Arc<Port>)>,
     ended: Vec<(PortLabels, Stats)>,
-    /// So many labels of its own each section has had.
-    labels_had: HashMap<String, usize>,
+    /// The labels of its own that each section has had.
+    labels_had: HashMap<String, HashSet<String>>,
     /// Of ended ones: accepter threads that may not be gone yet.
     leaving: Vec<Arc<Threads>>,
 }
@@ -78,25 +79,43 @@ struct Ports {
 impl Ports {
     /// What a listener that starts counts under. Counts move to new labels only: who compares scrapes would take
     /// them for events.
-    fn labels_for(&mut self, mut labels: PortLabels) -> PortLabels {
-        let had = self.labels_had.get(&labels.section).copied();
-        if had.is_some_and(|had| had >= LABELS) {
-            labels = labels.of_section();
-        }
+    fn labels_for(&mut self, labels: PortLabels) -> PortLabels {
         let runs = |text: &str| self.running.iter().any(|(other, _)| other.text == text);
         if runs(&labels.text) || self.ended.iter().any(|(o, _)| o.text == labels.text) {
             return labels;
         }
+        let shared = labels.clone().of_section();
+        let had = self.labels_had.get(&labels.section);
+        let is_new = had.is_none();
+        // What has been left does not come back with what others have counted.
+        let is_used_up = had.is_some_and(|had| had.len() >= LABELS || had.contains(&labels.text));
+        let is_with_others = |(other, _): &(PortLabels, Stats)| {
+            other.text == shared.text && other.configured == labels.configured
+        };
+        if self.ended.iter().any(is_with_others) {
+            return shared;
+        }
+        let has_shared = |(other, _): &(PortLabels, Stats)| other.text == shared.text;
+        let others_count_there = runs(&shared.text) || self.ended.iter().any(has_shared);
+        if is_used_up && others_count_there {
+            return shared;
+        }
         let is_full = self.ended.len() >= LABELS;
         let mut idle = self.ended.iter_mut().map(|(other, _)| other).filter(|o| !runs(&o.text));
-        match idle.find(|other| other.configured == labels.configured) {
+        let before =
+            idle.find(|other| other.configured == labels.configured && other.text != shared.text);
+        let labels = if is_used_up { shared.clone() } else { labels };
+        match before {
             // It had another port before: what was counted then goes along.
             Some(before) => *before = labels.clone(),
-            None if is_full && had.is_none() => return PortLabels::others(),
-            None if is_full => return labels.of_section(),
-            None => (),
+            None if is_full && is_new => return PortLabels::others(),
+            None if is_full => return shared,
+            _ => (),
         }
-        *self.labels_had.entry(labels.section.clone()).or_default() += 1;
+        if !is_used_up {
+            let had = self.labels_had.entry(labels.section.clone()).or_default();
+            had.insert(labels.text.clone());
+        }
         labels
     }
 }

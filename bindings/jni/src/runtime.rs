@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// What Java and this library have agreed upon: raised with each change of a native, a record or
 /// a list. `Native.java` has the same number.
-const AGREEMENT: jint = 7;
+const AGREEMENT: jint = 8;
 
 /// `int initialize(int agreement)`: whether the two fit.
 #[unsafe(no_mangle)]

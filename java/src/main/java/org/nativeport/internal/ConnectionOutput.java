@@ -70,6 +70,8 @@ public final class ConnectionOutput implements Runnable {
     private int gatheredFlags;
     /** A stream's write is not over. Under {@code writeLock}. */
     private boolean writing;
+    /** Batches of which a part is taken and the rest waits; under {@code writeLock}. */
+    private int batches;
     /** While the virtual machine exits: the last word to the native on whether something waits here; 0 before. */
     private int saidAtExit;
     /** Bytes on the wire of what the program was told is taken, and is not sent: the connection had ended. */
@@ -189,12 +191,24 @@ public final class ConnectionOutput implements Runnable {
                         addUnsent(new Unsent(frames[taken].clone(), flags, null));
                     }
                 } else {
-                    interrupted |= awaitWritable(Deadline.after(0));
+                    interrupted |= awaitRest(taken);
                 }
             }
         } finally {
             unlockAndTell();
             interruptAgain(interrupted);
+        }
+    }
+
+    /** Waits for room for the rest of a batch; if a part is taken already, the rest is owed until then. */
+    private boolean awaitRest(int taken) throws IOException {
+        int owed = taken > 0 ? 1 : 0;
+        batches += owed;
+        sayAtExit();
+        try {
+            return awaitWritable(Deadline.after(0));
+        } finally {
+            batches -= owed;
         }
     }
 
@@ -658,7 +672,7 @@ public final class ConnectionOutput implements Runnable {
         if (saidAtExit == 0) {
             return;
         }
-        boolean owes = writing || gatheredCount > 0 || !unsent.isEmpty();
+        boolean owes = writing || batches > 0 || gatheredCount > 0 || !unsent.isEmpty();
         int says = owes ? Native.PROCESS_ENDS_OWING : Native.PROCESS_ENDS;
         if (says != saidAtExit) {
             saidAtExit = says;

@@ -20,7 +20,7 @@ import java.util.concurrent.locks.LockSupport;
  */
 final class Native {
     /** What this class and the library have agreed upon. {@code runtime.rs} has the same number. */
-    static final int AGREEMENT = 7;
+    static final int AGREEMENT = 8;
 
     /** Size of {@code words}, in bytes. */
     static final int WORDS = 2048;
