@@ -182,6 +182,8 @@ impl Sink for LogSink {
 /// call can only shorten the time. np_listener_start, if it is running on another thread, answers
 /// NP_ERR_STOPPED. The address is free after np_listener_start has returned.
 ///
+/// When the time has passed, connections whose output is queued are reset, all others end in order.
+///
 /// Thread: any
 /// Blocking: no
 /// Owns: nothing
