@@ -11,7 +11,7 @@
 //! | `accept` | 1. a thread accepts it, judges the limits and deals it to a loop |
 //! | `reactor` | the loops: `turn` gives each connection its visit within a budget, `wheel` fires deadlines, `registration` gives places, `loops` hands newcomers and finished handshakes over, `driven` is for loops that a host polls |
 //! | `tls` | 2. TLS: `identity` (certificates and keys), `acceptor` and `engine` (handshake, records), `failure` (in words), `expiry` (warnings of dates); the only room that names the TLS library |
-//! | `conn` | 3. the machine of one connection: `identify` (first byte), `input`, `requests` (what the host asks: admission and its answer byte, close, pause), `output` and its `queue`, `time` (deadlines), `end`; `handles` finds it by its number and notices a stale one, `shared` has the sends of other threads, `door` is the way to its loop |
+//! | `conn` | 3. the machine of one connection: `identify` (first byte), `input`, `requests` (what the host asks: admission and its answer byte, close, pause), `output` and its `queue`, `time` (deadlines), `end` (why) and `close` (the last steps); `handles` finds it by its number and notices a stale one, `shared` has the sends of other threads, `door` is the way to its loop |
 //! | `frame` | 4. `decode` cuts frames from the stream, `encode` makes them and decides whether to compress, `deflate` does it with states from `compressors` |
 //! | `consumer` | 5. who gets its events: callbacks on the loop, on `workers` (by `mailbox`), by a poll (`round`), or input that waits in an `inbox` |
 //! | `event` | what the host is told: the narrow waist |

@@ -8,7 +8,7 @@ use crate::accept::admit;
 use crate::base::life::Life;
 use crate::base::sync::channel::Receiver;
 use crate::config::Config;
-use crate::conn::door::{Control, Door};
+use crate::conn::door::{Control, Door, Role};
 use crate::conn::handles::{Conn, Table};
 use crate::conn::output::Output;
 use crate::conn::requests::{Op, Reach};
@@ -20,6 +20,7 @@ use crate::net::transport::{Transport, Wire};
 use crate::port::Port;
 use crate::port::commons::Clock;
 use crate::reactor::WAKE;
+use crate::reactor::loops::{Arrival, Part};
 use crate::runtime::Core;
 use crate::status::Status;
 use mio::{Events, Poll};
@@ -160,7 +161,6 @@ struct Scene {
     port: Arc<Port>,
     door: Arc<Door>,
     receiver: Receiver<Control>,
-    poll: Poll,
 }
 
 fn scene() -> Scene {
@@ -179,8 +179,8 @@ fn scene_of(consumer: Consumer) -> Scene {
     core.simulate_start(&port);
     let poll = Poll::new().unwrap();
     let waker = mio::Waker::new(poll.registry(), WAKE).unwrap();
-    let (door, receiver) = Door::new(crate::conn::door::Role::Io, waker);
-    Scene { core, port, door, receiver, poll }
+    let (door, receiver) = Door::new(Role::Io, waker);
+    Scene { core, port, door, receiver }
 }
 
 impl Drop for Scene {
@@ -198,36 +198,35 @@ fn is_woken(poll: &mut Poll) -> bool {
     !events.is_empty()
 }
 
-/// Two threads leave messages while the loop takes them and falls asleep.
+/// One thread leaves messages and one lets connections in, while the loop takes them and falls asleep.
 fn door() {
-    let mut scene = scene();
-    let (door, receiver, poll) = (&scene.door, &scene.receiver, &mut scene.poll);
-    let senders: Vec<_> = (0..2)
-        .map(|_| {
-            let door = door.clone();
-            thread::spawn(move || {
-                door.send(Control::Look);
-                door.send(Control::Look);
-            })
-        })
-        .collect();
+    let (mut poll, entrance, inlet) = Part::new(Role::Io, 0).unwrap().into_parts();
+    let messages = {
+        let door = entrance.door.clone();
+        thread::spawn(move || (0..2).for_each(|_| door.send(Control::Look)))
+    };
+    let arrivals = {
+        let entrance = entrance.clone();
+        thread::spawn(move || (0..2).for_each(|_| entrance.send(Arrival::Accepted(Vec::new()))))
+    };
+    let take = |taken: &mut usize| {
+        while inlet.controls.try_recv().is_ok() || inlet.arrivals.try_recv().is_ok() {
+            *taken += 1;
+        }
+    };
     let mut taken = 0;
     for _ in 0..2 {
-        while receiver.try_recv().is_ok() {
-            taken += 1;
-        }
-        if door.fall_asleep(|| receiver.is_empty()) && !is_woken(poll) {
+        take(&mut taken);
+        if entrance.door.fall_asleep(|| inlet.is_empty()) && !is_woken(&mut poll) {
             // It sleeps from here on; who sends now has to wake it.
-            senders.into_iter().for_each(|sender| sender.join().unwrap());
-            assert!(receiver.is_empty() || is_woken(poll), "it sleeps with a message");
+            [messages, arrivals].into_iter().for_each(|sender| sender.join().unwrap());
+            assert!(inlet.is_empty() || is_woken(&mut poll), "it sleeps with a message");
             return;
         }
-        door.awake();
+        entrance.door.awake();
     }
-    senders.into_iter().for_each(|sender| sender.join().unwrap());
-    while receiver.try_recv().is_ok() {
-        taken += 1;
-    }
+    [messages, arrivals].into_iter().for_each(|sender| sender.join().unwrap());
+    take(&mut taken);
     assert_eq!(taken, 4);
 }
 
@@ -450,7 +449,7 @@ fn mailbox() {
     let handler: Arc<dyn Handler> = reader.clone();
     for number in 0..LETTERS as u8 {
         let data = [number];
-        let put = shared.delivery.put(&shared, &handler, Event::Data(&data));
+        let put = shared.delivery.put(&shared, handler.clone(), Event::Data(&data));
         assert!(matches!(put, Put::Taken));
     }
     let mut waits = !shared.delivery.is_consumed();

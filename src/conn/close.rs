@@ -232,22 +232,16 @@ impl Machine {
             match shared.delivery.closed(shared, handler, &info, part) {
                 Put::Taken | Put::Failed(_) => return,
                 Put::Lost => return self.log_lost_event(),
-                Put::Call(event) => {
-                    self.call_last(event);
+                Put::Call(handler, event) => {
+                    self.call(&*handler, event);
                     if canary::is_on(Canary::DoubleClose) {
-                        self.call_last(Event::Closed(&info));
+                        self.call(&*handler, Event::Closed(&info));
                     }
                 }
             }
         }
         self.port.fault.strike(Site::Closed);
         self.let_go();
-    }
-
-    fn call_last(&mut self, event: Event<'_>) {
-        if let Some(handler) = self.handler.clone() {
-            self.call(&*handler, event);
-        }
     }
 
     /// Takes what is given back at the very end.

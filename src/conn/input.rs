@@ -167,7 +167,6 @@ impl Machine {
         let mut opened = std::mem::take(&mut turn.opened);
         opened.clear();
         opened.extend_from_slice(&std::mem::take(&mut self.opened));
-        self.port.fault.strike(Site::Tls);
         let mut wire = Vec::new();
         let acceptor = self.port.acceptor.clone();
         let out = self.out();
@@ -178,6 +177,7 @@ impl Machine {
             (None, None) => return input.len(),
         };
         let engine = &mut tls.engine;
+        out.port.fault.strike(Site::Tls);
         let result = engine.open(input, &mut opened, &mut wire, &mut turn.work.budget);
         let (handshaking, peer_closed) = (engine.is_handshaking(), engine.peer_closed());
         out.queue_wire(&wire);
@@ -327,6 +327,9 @@ impl Machine {
         }
         self.port.fault.strike(Site::Identify);
         let (handler, admission) = self.port.handlers_for(protocol);
+        // The host is not asked about what it does not see.
+        let admission =
+            admission.filter(|_| !handler.as_ref().is_some_and(|own| own.is_internal()));
         let Some(handler) = handler else {
             let ending = self.ending(CloseReason::NoHandler, Party::Library);
             // No callback reports this end; the log says what is missing.

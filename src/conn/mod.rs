@@ -389,9 +389,9 @@ impl Machine {
         if matches!(event, Event::Frames(_)) {
             self.port.fault.strike(Site::Deliver);
         }
-        match shared.delivery.put(shared, &handler, event) {
+        match shared.delivery.put(shared, handler, event) {
             Put::Taken => {}
-            Put::Call(event) => self.call(&*handler, event),
+            Put::Call(handler, event) => self.call(&*handler, event),
             Put::Failed(reason) => self.fail(reason),
             Put::Lost => self.lost_event(),
         }

@@ -2,7 +2,7 @@
 //! and on one worker at a time, whichever it is.
 //!
 //! A mailbox is handed to the pool when something comes into an empty one; batches travel,
-//! never single frames. Notice waits is bounded by `receiveWindow`: the loop does not read the
+//! never single frames. What waits is bounded by `receiveWindow`: the loop does not read the
 //! socket while it is used up.
 
 use super::{Owner, Parting};
@@ -100,7 +100,7 @@ impl Letter {
         matches!(self.what, Notice::Frames { .. } | Notice::Data(_) | Notice::End)
     }
 
-    /// Notice it counts in the window: a peer may send its bytes one by one.
+    /// What it counts in the window: a peer may send its bytes one by one.
     pub fn bytes(&self) -> usize {
         match &self.what {
             Notice::Frames { bytes, spans } => {
@@ -111,7 +111,7 @@ impl Letter {
         }
     }
 
-    /// Tells it. Notice it holds is given back after that.
+    /// Tells it. What it holds is given back after that.
     pub fn read(self, conn: Conn) {
         // In this order: the handler goes first after a panic too.
         let Letter { what, handler } = self;
@@ -159,7 +159,7 @@ impl Letters {
     }
 }
 
-/// Notice one connection has to tell.
+/// What one connection has to tell.
 #[derive(Default)]
 pub(crate) struct Mailbox {
     state: Mutex<Letters>,
@@ -280,7 +280,7 @@ impl Mailbox {
         self.state.lock().end_is_read
     }
 
-    /// The next letter for the worker that has the mailbox; `None`: it is given back. Notice the
+    /// The next letter for the worker that has the mailbox; `None`: it is given back. What the
     /// host does not want any more is left out: `dropped` gets it, to be dropped by the worker.
     pub fn take(&self, owner: &impl Owner, dropped: &mut Vec<Letter>) -> Option<Letter> {
         let mut state = self.state.lock();

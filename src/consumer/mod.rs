@@ -16,6 +16,7 @@ pub(crate) mod mailbox;
 pub(crate) mod round;
 pub(crate) mod workers;
 
+use crate::base::sync::atomic::AtomicUsize;
 use crate::event::{CloseInfo, Conn, Event, Handler};
 use crate::status::{CloseReason, Status};
 use inbox::{Inbox, Item};
@@ -65,7 +66,7 @@ pub(crate) type Parting = Box<dyn Send>;
 pub(crate) enum Put<'a> {
     Taken,
     /// Its callback is to be called now, on this thread.
-    Call(Event<'a>),
+    Call(Arc<dyn Handler>, Event<'a>),
     /// It cannot be held: its connection ends for this reason.
     Failed(CloseReason),
     /// A defect of ours: there is nobody here to whom it can be given.
@@ -73,15 +74,19 @@ pub(crate) enum Put<'a> {
 }
 
 /// How the events of one connection reach their consumer.
-pub(crate) enum Delivery {
+pub(crate) struct Delivery {
+    way: Way,
+    /// Input waits here until the host takes it; all else goes its way.
+    inbox: Option<Box<Inbox>>,
+}
+
+enum Way {
     /// By callbacks on the loop's thread.
     Callbacks,
     /// By callbacks of workers.
     Mailbox(Box<Mailbox>),
     /// By a poll; the round in which input was told last.
     Round(AtomicU64),
-    /// Input waits until the host takes it; all else goes the other way.
-    Inbox(Box<Inbox>, Box<Delivery>),
 }
 
 impl Delivery {
@@ -89,36 +94,18 @@ impl Delivery {
     pub fn new(consumer: Consumer, handler: &dyn Handler) -> Delivery {
         let way = match consumer {
             // Code of the library itself: whatever the host's threads do.
-            _ if handler.is_internal() => return Delivery::Callbacks,
-            Consumer::Callbacks => Delivery::Callbacks,
-            Consumer::Workers => Delivery::Mailbox(Box::default()),
-            Consumer::Poll => Delivery::Round(AtomicU64::new(0)),
+            _ if handler.is_internal() => Way::Callbacks,
+            Consumer::Callbacks => Way::Callbacks,
+            Consumer::Workers => Way::Mailbox(Box::default()),
+            Consumer::Poll => Way::Round(AtomicU64::new(0)),
         };
-        match handler.wants_inbox() {
-            true => Delivery::Inbox(Box::default(), Box::new(way)),
-            false => way,
-        }
-    }
-
-    fn inbox(&self) -> Option<&Inbox> {
-        match self {
-            Delivery::Inbox(inbox, _) => Some(inbox),
-            _ => None,
-        }
-    }
-
-    /// The way of events that are no input.
-    fn way(&self) -> &Delivery {
-        match self {
-            Delivery::Inbox(_, way) => way,
-            way => way,
-        }
+        Delivery { way, inbox: handler.wants_inbox().then(Box::default) }
     }
 
     fn mailbox(&self) -> Option<&Mailbox> {
-        match self.way() {
-            Delivery::Mailbox(mailbox) => Some(mailbox),
-            _ => None,
+        match &self.way {
+            Way::Mailbox(mailbox) => Some(mailbox),
+            Way::Callbacks | Way::Round(_) => None,
         }
     }
 
@@ -128,34 +115,31 @@ impl Delivery {
     pub fn put<'a>(
         &self,
         owner: &Arc<impl Owner>,
-        handler: &Arc<dyn Handler>,
+        handler: Arc<dyn Handler>,
         event: Event<'a>,
     ) -> Put<'a> {
-        match self {
-            Delivery::Callbacks => Put::Call(event),
-            Delivery::Mailbox(mailbox) => match Letter::of(handler.clone(), event) {
+        let is_input = matches!(event, Event::Frames(_) | Event::Data(_));
+        if is_input && let Some(inbox) = &self.inbox {
+            return inbox.put(&event).map_or_else(Put::Failed, |()| Put::Taken);
+        }
+        match &self.way {
+            Way::Callbacks => Put::Call(handler, event),
+            Way::Mailbox(mailbox) => match Letter::of(handler, event) {
                 Ok(letter) => {
                     mailbox.post(owner, letter);
                     Put::Taken
                 }
                 Err(reason) => Put::Failed(reason),
             },
-            Delivery::Round(told_in) => {
-                if matches!(event, Event::Frames(_) | Event::Data(_)) {
+            Way::Round(told_in) => {
+                if is_input {
                     told_in.store(round::number(), Ordering::Relaxed);
                 }
-                match round::push(owner.conn(), handler.clone(), &event) {
+                match round::push(owner.conn(), handler, &event) {
                     true => Put::Taken,
                     false => Put::Lost,
                 }
             }
-            Delivery::Inbox(inbox, way) => match event {
-                Event::Frames(_) | Event::Data(_) => match inbox.put(&event) {
-                    Ok(()) => Put::Taken,
-                    Err(reason) => Put::Failed(reason),
-                },
-                event => way.put(owner, handler, event),
-            },
         }
     }
 
@@ -168,12 +152,12 @@ impl Delivery {
         payload: Vec<u8>,
         compressed: bool,
     ) -> Option<Vec<u8>> {
-        match self {
-            Delivery::Inbox(inbox, _) => inbox.put_frame(payload, compressed),
-            Delivery::Mailbox(mailbox) => {
+        match (&self.inbox, &self.way) {
+            (Some(inbox), _) => inbox.put_frame(payload, compressed),
+            (None, Way::Mailbox(mailbox)) => {
                 mailbox.post(owner, Letter::frame(handler.clone(), payload, compressed));
             }
-            Delivery::Callbacks | Delivery::Round(_) => return Some(payload),
+            (None, Way::Callbacks | Way::Round(_)) => return Some(payload),
         }
         None
     }
@@ -187,37 +171,37 @@ impl Delivery {
         info: &'a CloseInfo,
         part: impl FnOnce() -> Parting,
     ) -> Put<'a> {
-        match self.way() {
-            Delivery::Mailbox(mailbox) => {
+        match &self.way {
+            Way::Callbacks => Put::Call(handler, Event::Closed(info)),
+            Way::Mailbox(mailbox) => {
                 mailbox.post(owner, Letter::closed(handler, info.clone(), part()));
                 Put::Taken
             }
-            Delivery::Round(_) => match round::push_closed(owner.conn(), handler, info, part()) {
+            Way::Round(_) => match round::push_closed(owner.conn(), handler, info, part()) {
                 true => Put::Taken,
                 false => Put::Lost,
             },
-            Delivery::Callbacks | Delivery::Inbox(..) => Put::Call(Event::Closed(info)),
         }
     }
 
     /// A buffer for further use: another one if events that were put point into this one.
     pub fn spare(&self, buffer: Vec<u8>) -> Vec<u8> {
-        match self.way() {
-            Delivery::Round(_) => round::spare(buffer),
-            _ => buffer,
+        match self.way {
+            Way::Round(_) => round::spare(buffer),
+            Way::Callbacks | Way::Mailbox(_) => buffer,
         }
     }
 
     /// The peer sends nothing more.
     pub fn input_ends(&self) {
-        if let Some(inbox) = self.inbox() {
+        if let Some(inbox) = &self.inbox {
             inbox.end();
         }
     }
 
     /// What has not been taken is not wanted any more.
     pub fn discard(&self) {
-        if let Some(inbox) = self.inbox() {
+        if let Some(inbox) = &self.inbox {
             inbox.discard();
         }
     }
@@ -240,62 +224,51 @@ impl Delivery {
 
     /// More input may be put. `is_over_mark`: output of the connection is at its high-water mark.
     pub fn may_take(&self, window_bytes: usize, is_over_mark: bool) -> bool {
-        match self {
-            Delivery::Callbacks | Delivery::Round(_) => !is_over_mark,
-            Delivery::Mailbox(_) => !is_over_mark && self.waiting_bytes() < window_bytes,
+        match (&self.inbox, &self.way) {
             // What goes there makes nobody send more; its window bounds it.
-            Delivery::Inbox(..) => self.waiting_bytes() < window_bytes,
+            (Some(_), _) => self.waiting_bytes() < window_bytes,
+            (None, Way::Mailbox(_)) => !is_over_mark && self.waiting_bytes() < window_bytes,
+            (None, Way::Callbacks | Way::Round(_)) => !is_over_mark,
         }
     }
 
     /// Input that waits for the host.
     pub fn waiting_bytes(&self) -> usize {
-        match self {
-            Delivery::Callbacks | Delivery::Round(_) => 0,
-            Delivery::Mailbox(mailbox) => mailbox.waiting_bytes.load(Ordering::SeqCst),
-            Delivery::Inbox(inbox, way) => {
-                inbox.waiting_bytes.load(Ordering::SeqCst) + way.waiting_bytes()
-            }
-        }
+        let load = |bytes: &AtomicUsize| bytes.load(Ordering::SeqCst);
+        self.mailbox().map_or(0, |mailbox| load(&mailbox.waiting_bytes))
+            + self.inbox.as_ref().map_or(0, |inbox| load(&inbox.waiting_bytes))
     }
 
     /// Everything that was put has been consumed, as far as this can be told from here. If not, the
     /// connection is touched when it has, unless it [has to look again](Delivery::look_again).
     pub fn is_consumed(&self) -> bool {
-        match self {
-            Delivery::Callbacks => true,
-            Delivery::Mailbox(mailbox) => mailbox.is_consumed(),
-            Delivery::Round(_) => !self.look_again(),
-            Delivery::Inbox(inbox, way) => {
-                // Both: each announces that it is waited for.
-                let way_is = way.is_consumed();
-                inbox.is_consumed() && way_is
-            }
-        }
+        let way_is = match &self.way {
+            Way::Callbacks => true,
+            // It announces that it is waited for, whatever the inbox says.
+            Way::Mailbox(mailbox) => mailbox.is_consumed(),
+            Way::Round(_) => !self.look_again(),
+        };
+        way_is && self.inbox.as_ref().is_none_or(|inbox| inbox.is_consumed())
     }
 
     /// What was put last is with the host, and nobody says when that is done with it.
     pub fn look_again(&self) -> bool {
-        match self.way() {
-            Delivery::Round(told_in) => {
-                let told_in = told_in.load(Ordering::Relaxed);
-                told_in > 0 && told_in == round::number()
-            }
-            _ => false,
-        }
+        let Way::Round(told_in) = &self.way else { return false };
+        let told_in = told_in.load(Ordering::Relaxed);
+        told_in > 0 && told_in == round::number()
     }
 
     /// Input waits that the host takes even after the end.
     pub fn has_untaken(&self) -> bool {
-        self.inbox().is_some_and(|inbox| !inbox.is_empty())
+        self.inbox.as_ref().is_some_and(|inbox| !inbox.is_empty())
     }
 
     /// The host has come to the peer's end, which was put.
     pub fn has_shown_end(&self) -> bool {
-        match self {
-            Delivery::Callbacks | Delivery::Round(_) => true,
-            Delivery::Mailbox(mailbox) => mailbox.has_shown_end(),
-            Delivery::Inbox(inbox, _) => inbox.is_consumed(),
+        match (&self.inbox, &self.way) {
+            (Some(inbox), _) => inbox.is_consumed(),
+            (None, Way::Mailbox(mailbox)) => mailbox.has_shown_end(),
+            (None, Way::Callbacks | Way::Round(_)) => true,
         }
     }
 
@@ -303,12 +276,12 @@ impl Delivery {
 
     /// Input may be taken here, also after the end.
     pub fn keeps_input(&self) -> bool {
-        self.inbox().is_some()
+        self.inbox.is_some()
     }
 
     /// The next frame that waits.
     pub fn frame(&self, owner: &Arc<impl Owner>, timeout_ms: Option<u64>) -> Result<Item, Status> {
-        self.inbox().ok_or(Status::State)?.frame(owner, timeout_ms)
+        self.inbox.as_ref().ok_or(Status::State)?.frame(owner, timeout_ms)
     }
 
     /// The next bytes of a stream that wait.
@@ -318,7 +291,7 @@ impl Delivery {
         buffer: &mut [u8],
         timeout_ms: Option<u64>,
     ) -> Result<usize, Status> {
-        let inbox = self.inbox().ok_or(Status::State)?;
+        let inbox = self.inbox.as_ref().ok_or(Status::State)?;
         if buffer.is_empty() {
             return Err(Status::Argument);
         }
@@ -336,6 +309,6 @@ impl Delivery {
     #[cfg(test)]
     pub fn reserved(&self) -> usize {
         let mailbox = self.mailbox().map_or(0, Mailbox::reserved);
-        mailbox + self.inbox().map_or(0, Inbox::reserved)
+        mailbox + self.inbox.as_ref().map_or(0, |inbox| inbox.reserved())
     }
 }

@@ -330,7 +330,7 @@ fn listen(settings: &PortSettings, address: SocketAddr, dual: bool) -> io::Resul
         set_traffic_class(&socket, settings.dscp << 2)?;
     }
     // No TCP_USER_TIMEOUT: of a peer whose window opens by less than a packet it counts the time without
-    // a full window, however much it reads. `Outbound::note_progress` finds those that acknowledge nothing.
+    // a full window, however much it reads. `Output::note_progress` finds those that acknowledge nothing.
     // Accepted sockets inherit it.
     #[cfg(target_os = "linux")]
     socket.set_tcp_notsent_lowat(UNSENT_BYTES)?;

@@ -129,14 +129,26 @@ pub(crate) fn ahead(loops: &[Arc<Entrance>]) -> usize {
     (AHEAD / living.max(1)).max(AHEAD_OF_EACH)
 }
 
+/// What has come to a loop and was not taken yet.
+pub(crate) struct Inlet {
+    pub controls: Receiver<Control>,
+    pub arrivals: Receiver<Arrival>,
+}
+
+impl Inlet {
+    /// The loop may sleep.
+    pub fn is_empty(&self) -> bool {
+        self.controls.is_empty() && self.arrivals.is_empty()
+    }
+}
+
 /// A loop that nobody drives yet.
 pub(crate) struct Part {
     pub role: Role,
     pub index: usize,
     poll: Poll,
     entrance: Arc<Entrance>,
-    controls: Receiver<Control>,
-    arrivals: Receiver<Arrival>,
+    inlet: Inlet,
 }
 
 impl Part {
@@ -145,7 +157,7 @@ impl Part {
         let waker = Waker::new(poll.registry(), WAKE)?;
         let (door, controls) = Door::new(role, waker);
         let (entrance, arrivals) = Entrance::new(door);
-        Ok(Part { role, index, poll, entrance, controls, arrivals })
+        Ok(Part { role, index, poll, entrance, inlet: Inlet { controls, arrivals } })
     }
 
     pub fn entrance(&self) -> &Arc<Entrance> {
@@ -154,8 +166,14 @@ impl Part {
 
     /// The loop, at its position in the counters of ports.
     pub fn into_loop(self, commons: Arc<Commons>, loops: Arc<Loops>, position: usize) -> Loop {
-        let Part { poll, entrance, controls, arrivals, .. } = self;
-        Loop::new(commons, loops, poll, entrance, controls, arrivals, position)
+        let Part { poll, entrance, inlet, .. } = self;
+        Loop::new(commons, loops, poll, entrance, inlet, position)
+    }
+
+    /// What a loop would have, for a model of it.
+    #[cfg(all(test, shuttle))]
+    pub fn into_parts(self) -> (Poll, Arc<Entrance>, Inlet) {
+        (self.poll, self.entrance, self.inlet)
     }
 }
 
@@ -232,27 +250,27 @@ impl Loops {
         true
     }
 
-    /// Adds one: `make` gets its index among the I/O loops. `None`: they are fixed.
+    /// Adds one. `make` gets its index among the I/O loops; `None`, which must be an error, if they are
+    /// fixed.
     pub fn add<R>(
         &self,
-        make: impl FnOnce(usize) -> Result<(Arc<Entrance>, R), Error>,
-    ) -> Result<Option<R>, Error> {
+        make: impl FnOnce(Option<usize>) -> Result<(Arc<Entrance>, R), Error>,
+    ) -> Result<R, Error> {
         let mut coming = self.coming.lock();
-        if self.io.get().is_some() {
-            return Ok(None);
-        }
-        let (entrance, made) = make(coming.len())?;
+        let index = self.io.get().is_none().then_some(coming.len());
+        let (entrance, made) = make(index)?;
         coming.push(entrance);
-        Ok(Some(made))
+        Ok(made)
     }
 
-    /// Takes one away. False: it is in use.
-    pub fn remove(&self, door: &Arc<Door>) -> bool {
+    /// Takes one away, and says so before another is added. False: it is in use.
+    pub fn remove(&self, door: &Arc<Door>, gone: impl FnOnce()) -> bool {
         let mut coming = self.coming.lock();
         // Only the last one, as positions would move.
         let is_last = coming.last().is_some_and(|last| Arc::ptr_eq(&last.door, door));
         if is_last {
             coming.pop();
+            gone();
         }
         is_last
     }

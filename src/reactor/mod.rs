@@ -21,14 +21,13 @@ mod wheel;
 
 use crate::base::buffers;
 use crate::base::host;
-use crate::base::sync::channel::Receiver;
 use crate::conn::door::{Control, Door};
 use crate::conn::{Machine, Turn};
 use crate::consumer::round::Round;
 use crate::frame::decode::Workspace;
 use crate::port::commons::Commons;
 use absence::Absence;
-use loops::{Arrival, Entrance, Loops};
+use loops::{Entrance, Inlet, Loops};
 use mio::{Events, Poll, Token};
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -72,8 +71,7 @@ pub(crate) struct Loop {
     /// All loops of the runtime.
     loops: Arc<Loops>,
     poll: Poll,
-    controls: Receiver<Control>,
-    arrivals: Receiver<Arrival>,
+    inlet: Inlet,
     entrance: Arc<Entrance>,
     door: Arc<Door>,
     slots: Vec<Option<Box<Slot>>>,
@@ -154,16 +152,14 @@ impl Loop {
         loops: Arc<Loops>,
         poll: Poll,
         entrance: Arc<Entrance>,
-        controls: Receiver<Control>,
-        arrivals: Receiver<Arrival>,
+        inlet: Inlet,
         loop_index: usize,
     ) -> Loop {
         let now_ms = commons.now_ms();
         let door = entrance.door.clone();
         Loop {
             poll,
-            controls,
-            arrivals,
+            inlet,
             slots: Vec::new(),
             free: Vec::new(),
             wheel: Wheel::new(now_ms),
@@ -252,12 +248,13 @@ impl Loop {
         self.absence.looks(self.turn.now_ms);
         self.door.turn_begins(self.turn.now_ms);
         for _ in 0..TURN_MESSAGES {
-            let Ok(control) = self.controls.try_recv() else { break };
-            self.obey(control);
-        }
-        for _ in 0..TURN_MESSAGES {
-            let Ok(arrival) = self.arrivals.try_recv() else { break };
-            self.take_in(arrival);
+            if let Ok(control) = self.inlet.controls.try_recv() {
+                self.obey(control);
+            } else if let Ok(arrival) = self.inlet.arrivals.try_recv() {
+                self.take_in(arrival);
+            } else {
+                break;
+            }
         }
         self.drain_some();
         if self.commons.memory.is_leaving() {
@@ -346,7 +343,7 @@ impl Loop {
             || !self.touched.is_empty()
             || !self.due.is_empty()
             || !self.drains.is_empty()
-            || !self.door.fall_asleep(|| self.controls.is_empty() && self.arrivals.is_empty())
+            || !self.door.fall_asleep(|| self.inlet.is_empty())
             // Looked at after that: who leaves a record does it the other way round.
             || self.gathers() && self.commons.log.has_records()
         {

@@ -216,10 +216,14 @@ impl Core {
         if self.commons.consumer != Consumer::Poll {
             return Err(Error::new(Status::State, "the runtime's events are not polled"));
         }
-        let made = self.loops.add(|index| {
+        self.loops.add(|index| {
             if self.commons.life.is_stopping() {
                 return Err(Error::new(Status::Stopped, "the runtime is stopping"));
             }
+            let Some(index) = index else {
+                let message = "loops are made before the first listener starts";
+                return Err(Error::new(Status::State, message));
+            };
             let part =
                 Part::new(Role::Io, index).map_err(|error| Error::io("making a loop", &error))?;
             let entrance = part.entrance().clone();
@@ -230,19 +234,12 @@ impl Core {
             self.commons.log.wake_for_records(door.clone());
             self.running_loops.fetch_add(1, Ordering::SeqCst);
             Ok((entrance, (door, reactor)))
-        })?;
-        made.ok_or_else(|| {
-            Error::new(Status::State, "loops are made before the first listener starts")
         })
     }
 
     /// Takes a loop away. False: it is in use.
     pub fn remove_loop(&self, door: &Arc<Door>) -> bool {
-        let is_removed = self.loops.remove(door);
-        if is_removed {
-            self.commons.log.forget(door);
-        }
-        is_removed
+        self.loops.remove(door, || self.commons.log.forget(door))
     }
 
     pub fn note_poll_loop(&self, made: &Arc<PollLoop>) {

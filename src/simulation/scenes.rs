@@ -285,6 +285,7 @@ fn a_loop_that_is_held_up_is_told_of_no_more_evicted_ones_than_it_has() {
         scene.knock();
     }
     assert_eq!(door.messages(), 1, "the one that it has had");
+    assert_eq!(first(&scene.port, &scene.core.loops)[0].load(), 51);
     // Who was evicted on the way ends when it comes, and the last one stays.
     (0..200).for_each(|_| scene.round(1));
     assert_eq!(scene.stats().closes[CloseReason::MaxHandshakes.code() as usize], 50);
