@@ -788,6 +788,8 @@ np_status np_runtime_set_log(np_runtime *runtime,
  * call can only shorten the time. np_listener_start, if it is running on another thread, answers
  * NP_ERR_STOPPED. The address is free after np_listener_start has returned.
  *
+ * When the time has passed, connections whose output is queued are reset, all others end in order.
+ *
  * Thread: any
  * Blocking: no
  * Owns: nothing
