@@ -17,7 +17,7 @@ pub struct Group {
     pub numbers: Vec<(String, i64, &'static str)>,
 }
 
-/// Makes a module of constants, and in tests the [`Group`] of them.
+/// Makes a module of constants, and in tests the `Group` of them.
 macro_rules! numbers {
     ($(#[doc = $about:literal])+ $module:ident, $class:literal: $type:ty {
         $($(#[doc = $doc:literal])* $name:ident = $value:expr;)+
@@ -39,7 +39,7 @@ macro_rules! numbers {
     };
 }
 
-/// Makes a struct of numbers that Java reads by their offsets, and in tests the [`Group`] of these.
+/// Makes a struct of numbers that Java reads by their offsets, and in tests the `Group` of these.
 macro_rules! layout {
     ($(#[doc = $about:literal])+ $name:ident { $($(#[doc = $doc:literal])* $field:ident: $type:ty,)+ }) => {
         $(#[doc = $about])+

@@ -36,11 +36,11 @@ final class Native extends NativeNumbers.Argument {
                     ExecutorService.class,
                     IOException.class,
                     LockSupport.class,
-                    NativeNumbers.class,
                     SocketException.class
                 }) {
             Objects.requireNonNull(each);
         }
+        NativeNumbers.closeReason(0);
         connControl(0, ABORT);
         loopWake(0);
         listenerStop(0, 0);

@@ -170,7 +170,8 @@ public class DownCalls {
     private static final class Loop {
         final ByteBuffer input = ByteBuffer.allocateDirect(INPUT);
         final ByteBuffer output =
-                ByteBuffer.allocateDirect(RECORDS * EventRecord.BYTES + ENTRIES * Entry.BYTES + REST).order(ByteOrder.nativeOrder());
+                ByteBuffer.allocateDirect(RECORDS * EventRecord.BYTES + ENTRIES * Entry.BYTES + REST)
+                        .order(ByteOrder.nativeOrder());
         final long runtime;
         final long listener;
         final long id;
