@@ -16,7 +16,7 @@
 #   make fuzz         runs each fuzz target for a time
 #   make bench        compares speed and memory with the yardsticks (bench-quick: roughly)
 #   make bench-java   compares the Java layer with Netty and a classic server (bench-java-quick: roughly)
-#   make header       copies the generated header to include/nativeport.h
+#   make header       writes what is generated: include/nativeport.h and NativeNumbers.java
 #   make screenshot   takes the pictures of the status page
 #   make clean        removes build
 
@@ -103,9 +103,9 @@ install-strip:
 uninstall:
 	@$(INSTALL) --uninstall
 
-# Copies the header that build.rs generates to include/nativeport.h.
+# Copies the header that build.rs generates to include/nativeport.h, and writes the numbers that Java has.
 header:
-	UPDATE_HEADER=1 $(CARGO) test --test capi_header the_committed_header_is_the_generated_one
+	UPDATE_HEADER=1 UPDATE_JAVA=1 $(CARGO) test --test capi_header --test java_numbers the_committed
 
 # Builds the server, shows what it does, leaves it running until Ctrl-C.
 demo:

@@ -1,6 +1,7 @@
 //! The rooms of `src` and the order in which they build on each other: an import that runs against
-//! it fails here, so that no two rooms ever need one another.
+//! it fails here, so that no two rooms ever need one another. The server in C has parts likewise.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -85,4 +86,35 @@ fn each_room_is_in_the_map() {
     for room in ROOMS {
         assert!(docs.contains(&format!("`{room}`")), "src/lib.rs does not say what {room} is");
     }
+}
+
+/// What a file of the server in C includes of its own folder: `x.c` and `x.h` are one part.
+fn included(folder: &Path) -> BTreeMap<String, BTreeSet<String>> {
+    let mut parts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let part = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let text = fs::read_to_string(&path).unwrap();
+        let includes = text.lines().filter_map(|line| line.strip_prefix("#include \""));
+        let others = includes.map(|rest| rest.split('.').next().unwrap().to_owned());
+        parts.entry(part.clone()).or_default().extend(others.filter(|other| *other != part));
+    }
+    parts
+}
+
+#[test]
+fn no_two_parts_of_the_server_in_c_need_one_another() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples-c/serve");
+    let mut parts = included(&folder);
+    let includes: usize = parts.values().map(BTreeSet::len).sum();
+    assert!(includes > 10, "only {includes} includes were found: does this test still read them?");
+    // What needs nothing that is left can be taken away; a circle stays.
+    loop {
+        let left: BTreeSet<String> = parts.keys().cloned().collect();
+        parts.retain(|_, others| others.iter().any(|other| left.contains(other)));
+        if parts.len() == left.len() {
+            break;
+        }
+    }
+    assert!(parts.is_empty(), "a circle is among {parts:?}");
 }

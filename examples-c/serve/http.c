@@ -1,6 +1,7 @@
 /*
  * The way of a request: on_open looks at the first byte, on_data collects the head, answer
- * sends and closes. Every answer ends its connection, so there is one request in each.
+ * asks the site, sends and closes. Every answer ends its connection, so there is one request
+ * in each.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -9,9 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "page.h"
-#include "status.h"
-#include "text.h"
 
 #define MOST_HEAD_BYTES 16384
 #define REQUEST_MS 10000
@@ -23,18 +21,6 @@ enum host_code {
     HEAD_TOO_LARGE = 2,
     INCOMPLETE = 3,
     NO_MEMORY = 4
-};
-
-/* A part of the head, which is not terminated. */
-struct slice {
-    const char *start;
-    size_t len;
-};
-
-struct answer {
-    const char *status;
-    const char *type;
-    struct text body;
 };
 
 /* ---- collecting the head ---- */
@@ -75,7 +61,7 @@ static size_t head_end(const struct text *head, size_t from) {
     return 0;
 }
 
-static void answer(np_conn conn, struct status *status, const struct text *head);
+static void answer(np_conn conn, const struct http_site *site, const struct text *head);
 
 static void on_data(void *user_data, np_conn conn, const uint8_t *data, size_t len) {
     void *pointer = NULL;
@@ -110,7 +96,7 @@ static void on_end(void *user_data, np_conn conn) {
 /* ---- reading the request line ---- */
 
 /* Cuts the text up to the separator off the front of the rest; 0 if there is none. */
-static int cut(struct slice *rest, char separator, struct slice *front) {
+static int cut(struct http_slice *rest, char separator, struct http_slice *front) {
     const char *found = memchr(rest->start, separator, rest->len);
     if (found == NULL)
         return 0;
@@ -121,14 +107,14 @@ static int cut(struct slice *rest, char separator, struct slice *front) {
     return 1;
 }
 
-static int is(struct slice slice, const char *string) {
+int http_is(struct http_slice slice, const char *string) {
     return slice.len == strlen(string) && memcmp(slice.start, string, slice.len) == 0;
 }
 
 /* The path of a target: without query, and without "http://host" if there is one. */
-static struct slice path_of(struct slice target) {
-    struct slice rest = target;
-    struct slice front;
+static struct http_slice path_of(struct http_slice target) {
+    struct http_slice rest = target;
+    struct http_slice front;
     if (cut(&rest, '?', &front))
         target = front;
     rest = target;
@@ -136,33 +122,16 @@ static struct slice path_of(struct slice target) {
         && memcmp(rest.start, "//", 2) == 0) {
         const char *path = memchr(rest.start + 2, '/', rest.len - 2);
         if (path == NULL)
-            return (struct slice){"/", 1};
-        return (struct slice){path, (size_t)(target.start + target.len - path)};
+            return (struct http_slice){"/", 1};
+        return (struct http_slice){path, (size_t)(target.start + target.len - path)};
     }
     return target;
 }
 
 /* ---- answering ---- */
 
-static void choose(struct answer *answer, struct status *status, struct slice method,
-                   struct slice path) {
-    if (!is(method, "GET") && !is(method, "HEAD")) {
-        answer->status = "405 Method Not Allowed\r\nAllow: GET, HEAD";
-    } else if (is(path, "/")) {
-        answer->type = "text/html; charset=utf-8";
-        page_write(&answer->body, status);
-    } else if (is(path, "/status.json")) {
-        answer->type = "application/json";
-        status_json(&answer->body, status);
-    } else if (is(path, "/metrics")) {
-        answer->type = "text/plain; version=0.0.4; charset=utf-8";
-        status_metrics(&answer->body, status);
-    } else {
-        answer->status = "404 Not Found";
-    }
-}
-
-static void send_answer(np_conn conn, struct answer *answer, int without_body) {
+static void send_answer(np_conn conn, const struct http_site *site, struct http_answer *answer,
+                        int without_body) {
     struct text out = {0};
     if (answer->type == NULL) {
         answer->type = "text/plain; charset=utf-8";
@@ -177,11 +146,11 @@ static void send_answer(np_conn conn, struct answer *answer, int without_body) {
                 "Content-Type: %s\r\n"
                 "Content-Length: %zu\r\n"
                 "Cache-Control: no-store\r\n"
-                "Content-Security-Policy: " PAGE_POLICY "\r\n"
+                "Content-Security-Policy: %s\r\n"
                 "X-Content-Type-Options: nosniff\r\n"
                 "Connection: close\r\n"
                 "\r\n",
-                answer->status, answer->type, answer->body.len);
+                answer->status, answer->type, answer->body.len, site->policy);
     if (!without_body)
         text_bytes(&out, answer->body.bytes, answer->body.len);
     if (!out.failed) {
@@ -193,27 +162,29 @@ static void send_answer(np_conn conn, struct answer *answer, int without_body) {
     text_free(&out);
 }
 
-static void answer(np_conn conn, struct status *status, const struct text *head) {
-    struct answer answer = {"200 OK", NULL, {0}};
-    struct slice rest = {head->bytes, head->len};
-    struct slice line = {NULL, 0};
-    struct slice method = {NULL, 0};
-    struct slice target = {NULL, 0};
+static void answer(np_conn conn, const struct http_site *site, const struct text *head) {
+    struct http_answer answer = {"200 OK", NULL, {0}};
+    struct http_slice rest = {head->bytes, head->len};
+    struct http_slice line = {NULL, 0};
+    struct http_slice method = {NULL, 0};
+    struct http_slice target = {NULL, 0};
     (void)cut(&rest, '\n', &line);
     if (line.len > 0 && line.start[line.len - 1] == '\r')
         line.len--;
-    if (cut(&line, ' ', &method) && cut(&line, ' ', &target) && line.len == 8
-        && memcmp(line.start, "HTTP/1.", 7) == 0)
-        choose(&answer, status, method, path_of(target));
-    else
+    if (!cut(&line, ' ', &method) || !cut(&line, ' ', &target) || line.len != 8
+        || memcmp(line.start, "HTTP/1.", 7) != 0)
         answer.status = "400 Bad Request";
-    send_answer(conn, &answer, is(method, "HEAD"));
+    else if (!http_is(method, "GET") && !http_is(method, "HEAD"))
+        answer.status = "405 Method Not Allowed\r\nAllow: GET, HEAD";
+    else
+        site->get(site->user_data, path_of(target), &answer);
+    send_answer(conn, site, &answer, http_is(method, "HEAD"));
     text_free(&answer.body);
 }
 
-np_status http_serve(np_listener *listener, struct status *status, np_error *error) {
+np_status http_serve(np_listener *listener, struct http_site *site, np_error *error) {
     np_handler handler = NP_HANDLER_INIT;
-    handler.user_data = status;
+    handler.user_data = site;
     handler.on_open = on_open;
     handler.on_data = on_data;
     handler.on_end = on_end;

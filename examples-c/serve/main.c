@@ -1,29 +1,53 @@
 /*
- * serve: one port for framed clients, remote applications and the web, plain or TLS.
+ * serve: one port for framed clients, remote applications and the web, plain or TLS. Each file
+ * uses only files below it:
  *
- *     options   the command line
+ *     main      starts the server, and ends it in order
+ *     site      the paths of the web: page for people, json for programs, metrics for Prometheus
+ *     status    the counters at one moment; series is what happened in each of the last minutes
+ *     ports     runtime and listeners; log is what they log
+ *     http      handler of connections from the web
+ *     echo      handler of framed clients and remote applications
  *     settings  the configuration, checked
- *     ports     runtime and listeners; echo and http are their handlers
- *     status    the counters as page, JSON and metrics; series is their last minutes
+ *     options   the command line
  *     signals   SIGTERM and SIGINT
+ *     text      text that grows
  */
 #define _POSIX_C_SOURCE 200809L
 
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "echo.h"
+#include "log.h"
 #include "options.h"
 #include "ports.h"
 #include "settings.h"
 #include "signals.h"
+#include "site.h"
 #include "status.h"
 
 /* Usage, configuration, or an address that cannot be listened on. */
 #define EXIT_WRONG 2
 
+/* First everything is made, then everything started: from the first start on callbacks read
+ * the list of ports. */
+static np_status start(struct ports *ports, const np_config *config, struct http_site *site,
+                       np_error *error) {
+    np_status status = ports_open(ports, config, error);
+    for (uint32_t i = 0; i < ports->count && status == NP_OK; i++) {
+        status = echo_serve(ports->list[i].listener, error);
+        if (status == NP_OK)
+            status = http_serve(ports->list[i].listener, site, error);
+    }
+    /* Not before: what certificates are warned of, the check has told already. */
+    if (status == NP_OK)
+        status = log_to_stderr(ports->runtime, config, error);
+    return status == NP_OK ? ports_listen(ports, error) : status;
+}
+
 /* Lets connections end, and tells how that went. */
-static int drain(struct status *status, uint64_t drain_ms) {
-    np_runtime *runtime = status->ports.runtime;
+static int drain(np_runtime *runtime, uint64_t drain_ms) {
     np_stats before = NP_STATS_INIT;
     np_stats after = NP_STATS_INIT;
     uint64_t cut;
@@ -41,19 +65,25 @@ static int drain(struct status *status, uint64_t drain_ms) {
 }
 
 static int serve(const np_config *config, uint64_t drain_ms) {
+    np_error error = NP_ERROR_INIT;
+    struct ports ports = {0};
     struct status status;
+    struct http_site site = site_of(&status);
+    np_status started;
     int code = EXIT_WRONG;
-    if (status_init(&status) != 0)
+    if (status_init(&status, &ports) != 0)
         return EXIT_WRONG;
-    if (ports_start(&status.ports, config, &status) == 0) {
+    started = start(&ports, config, &site, &error);
+    if (started != NP_OK) {
+        fprintf(stderr, "%s\n", error.message[0] ? error.message : np_status_message(started));
+    } else if (ports_announce(&ports) != 0) {
         code = 1;
-        if (ports_announce(&status.ports) == 0) {
-            while (!signals_wait_a_second())
-                status_sample(&status);
-            code = drain(&status, drain_ms);
-        }
+    } else {
+        while (!signals_wait_a_second())
+            status_sample(&status);
+        code = drain(ports.runtime, drain_ms);
     }
-    ports_free(&status.ports);
+    ports_free(&ports);
     status_free(&status);
     return code;
 }

@@ -5,7 +5,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "page_parts.h"
+#include "page_assets.h"
+#include "page_numbers.h"
 #include "status.h"
 #include "text.h"
 
@@ -13,54 +14,16 @@
 #define PICTURE_HEIGHT 60
 #define HIGHEST 58
 
-/* ---- forms of numbers; the script of page_parts.c has the same ones ---- */
-
-/* 1234567 with narrow blanks: 1 234 567. */
-static void add_count(struct text *html, uint64_t number) {
-    char digits[24];
-    int len = snprintf(digits, sizeof digits, "%" PRIu64, number);
-    for (int i = 0; i < len; i++) {
-        if (i > 0 && (len - i) % 3 == 0)
-            text_add(html, "\xe2\x80\xaf");
-        text_bytes(html, &digits[i], 1);
-    }
-}
-
-/* 1.5 MB. */
-static void add_size(struct text *html, uint64_t bytes) {
-    static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
-    double number = (double)bytes;
-    int unit = 0;
-    for (; number >= 1000 && unit < 4; unit++)
-        number /= 1000;
-    text_format(html, "%.*f %s", unit > 0 ? 1 : 0, number, units[unit]);
-}
-
-/* The two largest units: 3 d 4 h. */
-static void add_duration(struct text *html, uint64_t seconds) {
-    uint64_t days = seconds / 86400;
-    uint64_t hours = seconds / 3600 % 24;
-    uint64_t minutes = seconds / 60 % 60;
-    if (days > 0)
-        text_format(html, "%" PRIu64 " d %" PRIu64 " h", days, hours);
-    else if (hours > 0)
-        text_format(html, "%" PRIu64 " h %" PRIu64 " min", hours, minutes);
-    else if (minutes > 0)
-        text_format(html, "%" PRIu64 " min %" PRIu64 " s", minutes, seconds % 60);
-    else
-        text_format(html, "%" PRIu64 " s", seconds);
-}
-
 /* An element that the script keeps up to date. */
 static void add_live_count(struct text *html, const char *path, uint64_t number) {
     text_format(html, "<span data-count=\"%s\">", path);
-    add_count(html, number);
+    page_count(html, number);
     text_add(html, "</span>");
 }
 
 static void add_live_size(struct text *html, const char *path, uint64_t bytes) {
     text_format(html, "<span data-size=\"%s\">", path);
-    add_size(html, bytes);
+    page_size(html, bytes);
     text_add(html, "</span>");
 }
 
@@ -91,7 +54,7 @@ static void add_head(struct text *html, const struct snapshot *now) {
                 "</style>\n</head>\n<body>\n<header>\n<h1>nativeport</h1>\n"
                 "<p>Version %s, up for <span data-duration=\"uptime_seconds\">",
                 np_version_string());
-    add_duration(html, now->uptime_seconds);
+    page_duration(html, now->uptime_seconds);
     text_add(html, "</span></p>\n<p id=\"lost\">The server does not answer.</p>\n</header>\n");
 }
 
@@ -99,8 +62,8 @@ static void add_ports(struct text *html, const struct status *status) {
     text_add(html,
              "<section>\n<h2>Ports</h2>\n<table>\n<thead><tr><th>Section, address</th>"
              "<th>TLS</th><th>Open</th></tr></thead>\n");
-    for (uint32_t i = 0; i < status->ports.count; i++) {
-        const struct port *port = &status->ports.list[i];
+    for (uint32_t i = 0; i < status->ports->count; i++) {
+        const struct port *port = &status->ports->list[i];
         np_stats stats = NP_STATS_INIT;
         np_address address;
         char path[64];

@@ -5,8 +5,8 @@
 struct status;
 struct text;
 
-/* What a browser may do with our answers: run and show what is in the page itself, and
- * fetch from here. */
+/* Content-Security-Policy: a browser may run and show what is in the page itself, and fetch
+ * from here. */
 #define PAGE_POLICY \
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; " \
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -4,7 +4,6 @@
 
 #include <nativeport.h>
 
-struct status;
 struct text;
 
 struct port {
@@ -13,16 +12,19 @@ struct port {
     const char *tls;  /* "no", "yes", "auto" */
 };
 
-/* Filled before the first port starts and unchanged until no callback runs any more, so
- * that callbacks may read it without a lock. */
+/* Filled by ports_open and unchanged until no callback runs any more, so that callbacks may
+ * read it without a lock. Zero-initialised it has no ports. */
 struct ports {
     np_runtime *runtime;
     struct port *list;
     uint32_t count;
 };
 
-/* Starts all ports, with their handlers. -1 after one line on stderr. */
-int ports_start(struct ports *ports, const np_config *config, struct status *status);
+/* Makes the runtime and its listeners, which do not listen yet and have no handlers. */
+np_status ports_open(struct ports *ports, const np_config *config, np_error *error);
+
+/* From now on there are callbacks. */
+np_status ports_listen(const struct ports *ports, np_error *error);
 
 /* One line for every listening socket, then "ready", on stdout. -1 if it is closed. */
 int ports_announce(const struct ports *ports);

@@ -4,6 +4,13 @@
 
 #include <string.h>
 
+const char *const series_names[SERIES_LINES] = {
+    [FRAMES_RECEIVED] = "frames_received",
+    [FRAMES_SENT] = "frames_sent",
+    [BYTES_RECEIVED] = "bytes_received",
+    [BYTES_SENT] = "bytes_sent",
+};
+
 static double seconds_between(const struct timespec *from, const struct timespec *to) {
     return (double)(to->tv_sec - from->tv_sec) + (double)(to->tv_nsec - from->tv_nsec) / 1e9;
 }

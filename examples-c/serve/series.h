@@ -18,6 +18,9 @@ enum series_line {
     SERIES_LINES
 };
 
+/* As JSON names them. */
+extern const char *const series_names[SERIES_LINES];
+
 /* Rates per second, the newest last. */
 struct series_view {
     uint64_t rates[SERIES_LINES][SERIES_SECONDS];

@@ -3,6 +3,7 @@
 #include "settings.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* --demo: a port for everybody, with or without TLS, and a plain one. */
@@ -89,4 +90,14 @@ np_config *settings_load(const struct options *options) {
         return config;
     np_config_free(config);
     return NULL;
+}
+
+char *settings_value(const np_config *config, const char *section, const char *key) {
+    size_t size = 0;
+    char *value;
+    (void)np_config_get(config, section, key, NULL, 0, &size);
+    value = calloc(size + 1, 1);
+    if (value != NULL)
+        (void)np_config_get(config, section, key, value, size, NULL);
+    return value;
 }

@@ -10,4 +10,7 @@
  * error, which has then been told too. */
 np_config *settings_load(const struct options *options);
 
+/* A value of the configuration, "" if there is none; NULL without memory. To be freed. */
+char *settings_value(const np_config *config, const char *section, const char *key);
+
 #endif

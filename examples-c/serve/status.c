@@ -2,9 +2,7 @@
 
 #include "status.h"
 
-#include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 const struct protocol_name protocol_names[PROTOCOLS] = {
@@ -14,15 +12,9 @@ const struct protocol_name protocol_names[PROTOCOLS] = {
     {NP_PROTOCOL_UNKNOWN, "unknown", "Web and others"},
 };
 
-const char *const series_names[SERIES_LINES] = {
-    [FRAMES_RECEIVED] = "frames_received",
-    [FRAMES_SENT] = "frames_sent",
-    [BYTES_RECEIVED] = "bytes_received",
-    [BYTES_SENT] = "bytes_sent",
-};
-
-int status_init(struct status *status) {
+int status_init(struct status *status, const struct ports *ports) {
     memset(status, 0, sizeof *status);
+    status->ports = ports;
     if (clock_gettime(CLOCK_MONOTONIC, &status->started) == 0 && series_init(&status->series) == 0)
         return 0;
     fprintf(stderr, "serve: the system has no clock or lock to offer\n");
@@ -31,7 +23,7 @@ int status_init(struct status *status) {
 
 void status_sample(struct status *status) {
     np_stats stats = NP_STATS_INIT;
-    if (np_runtime_get_stats(status->ports.runtime, &stats) == NP_OK)
+    if (np_runtime_get_stats(status->ports->runtime, &stats) == NP_OK)
         series_sample(&status->series, &stats);
 }
 
@@ -42,7 +34,7 @@ void status_look(struct status *status, struct snapshot *snapshot) {
     snapshot->uptime_seconds = (uint64_t)(now.tv_sec - status->started.tv_sec);
     snapshot->all.struct_size = sizeof snapshot->all;
     /* It can only fail without its arguments; the page then shows zeros. */
-    (void)np_runtime_get_stats(status->ports.runtime, &snapshot->all);
+    (void)np_runtime_get_stats(status->ports->runtime, &snapshot->all);
     series_view(&status->series, &snapshot->series);
 }
 
@@ -56,128 +48,6 @@ uint64_t status_open(const np_stats *stats) {
 const char *status_reason(int32_t reason) {
     const char *name = np_close_reason_name(reason);
     return strcmp(name, "unknown") == 0 ? NULL : name;
-}
-
-static void add_number(struct text *json, const char *key, uint64_t number, const char *behind) {
-    text_format(json, "\"%s\":%" PRIu64 "%s", key, number, behind);
-}
-
-/* null without TLS. */
-static void add_days_left(struct text *json, int64_t days, const char *behind) {
-    text_add(json, "\"certificate_days_left\":");
-    if (days == NP_NO_CERTIFICATE)
-        text_add(json, "null");
-    else
-        text_format(json, "%" PRId64, days);
-    text_add(json, behind);
-}
-
-static void add_protocols(struct text *json, const char *key, const uint64_t *numbers) {
-    text_format(json, "\"%s\":{", key);
-    for (int i = 0; i < PROTOCOLS; i++)
-        add_number(json, protocol_names[i].key, numbers[protocol_names[i].protocol],
-                   i + 1 < PROTOCOLS ? "," : "}");
-}
-
-static void add_port(struct text *json, const struct port *port) {
-    np_stats stats = NP_STATS_INIT;
-    np_address address;
-    struct text shown = {0};
-    (void)np_listener_get_stats(port->listener, &stats);
-    text_add(json, "{\"section\":");
-    text_json(json, port->section);
-    text_format(json, ",\"tls\":\"%s\",\"addresses\":[", port->tls);
-    for (uint32_t i = 0; np_listener_get_address(port->listener, i, &address) == NP_OK; i++) {
-        shown.len = 0;
-        ports_address(&shown, &address);
-        text_format(json, "%s\"%.*s\"", i > 0 ? "," : "", (int)shown.len, shown.bytes);
-    }
-    text_free(&shown);
-    text_add(json, "],");
-    add_number(json, "accepted", stats.accepted, ",");
-    add_number(json, "unidentified", stats.unidentified, ",");
-    add_days_left(json, stats.certificate_days_left, ",");
-    add_number(json, "open", status_open(&stats), "}");
-}
-
-static void add_closes(struct text *json, const np_stats *stats) {
-    const char *between = "";
-    text_add(json, "\"closes\":{");
-    for (int32_t reason = 0; reason < NP_STATS_REASONS; reason++) {
-        const char *name = status_reason(reason);
-        if (name == NULL)
-            continue;
-        text_add(json, between);
-        add_number(json, name, stats->closes[reason], "");
-        between = ",";
-    }
-    text_add(json, "}");
-}
-
-static void add_rates(struct text *json, const struct series_view *series) {
-    text_add(json, "\"per_second\":{");
-    for (int line = 0; line < SERIES_LINES; line++)
-        add_number(json, series_names[line], series->rates[line][SERIES_SECONDS - 1],
-                   line + 1 < SERIES_LINES ? "," : "},");
-    text_add(json, "\"history\":{");
-    for (int line = 0; line < SERIES_LINES; line++) {
-        text_format(json, "\"%s\":[", series_names[line]);
-        for (int second = 0; second < SERIES_SECONDS; second++)
-            text_format(json, "%s%" PRIu64, second > 0 ? "," : "",
-                        series->rates[line][second]);
-        text_add(json, line + 1 < SERIES_LINES ? "]," : "]}");
-    }
-}
-
-void status_json(struct text *json, struct status *status) {
-    struct snapshot now;
-    status_look(status, &now);
-    text_format(json, "{\"version\":\"%s\",", np_version_string());
-    add_number(json, "uptime_seconds", now.uptime_seconds, ",\"ports\":[");
-    for (uint32_t i = 0; i < status->ports.count; i++) {
-        text_add(json, i > 0 ? "," : "");
-        add_port(json, &status->ports.list[i]);
-    }
-    text_add(json, "],");
-    add_number(json, "accepted", now.all.accepted, ",");
-    add_number(json, "unidentified", now.all.unidentified, ",");
-    add_protocols(json, "open", now.all.open);
-    text_add(json, ",");
-    add_protocols(json, "opened", now.all.opened);
-    text_add(json, ",\"total\":{");
-    add_number(json, series_names[FRAMES_RECEIVED], now.all.frames_in, ",");
-    add_number(json, series_names[FRAMES_SENT], now.all.frames_out, ",");
-    add_number(json, series_names[BYTES_RECEIVED], now.all.bytes_in, ",");
-    add_number(json, series_names[BYTES_SENT], now.all.bytes_out, ",");
-    add_number(json, "bytes_unsent", now.all.bytes_unsent, "},");
-    add_number(json, "memory_bytes", now.all.memory_bytes, ",");
-    add_days_left(json, now.all.certificate_days_left, ",");
-    add_closes(json, &now.all);
-    text_add(json, ",");
-    add_rates(json, &now.series);
-    text_add(json, "}\n");
-}
-
-void status_metrics(struct text *metrics, struct status *status) {
-    size_t size = 16384;
-    size_t needed = 0;
-    for (;;) {
-        char *buffer = malloc(size);
-        np_status answer = NP_ERR_MEMORY_LIMIT;
-        if (buffer != NULL)
-            answer = np_stats_prometheus(status->ports.runtime, buffer, size, &needed);
-        if (answer == NP_OK)
-            text_add(metrics, buffer);
-        free(buffer);
-        if (answer == NP_OK)
-            return;
-        if (answer != NP_ERR_BUFFER_TOO_SMALL) {
-            metrics->failed = 1;
-            return;
-        }
-        /* Numbers may get longer until the next call. */
-        size = needed + 1024;
-    }
 }
 
 void status_free(struct status *status) {

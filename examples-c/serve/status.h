@@ -1,4 +1,4 @@
-/* The server's state: one look at all counters, and that look as JSON. */
+/* The server's state: one look at all counters. */
 #ifndef SERVE_STATUS_H
 #define SERVE_STATUS_H
 
@@ -7,15 +7,14 @@
 
 #include "ports.h"
 #include "series.h"
-#include "text.h"
 
 struct status {
-    struct ports ports;
+    const struct ports *ports;
     struct series series;
     struct timespec started;
 };
 
-/* What the page and its JSON show. */
+/* What the page and the JSON show. */
 struct snapshot {
     uint64_t uptime_seconds;
     np_stats all;
@@ -31,20 +30,14 @@ struct protocol_name {
 
 #define PROTOCOLS 4
 extern const struct protocol_name protocol_names[PROTOCOLS];
-extern const char *const series_names[SERIES_LINES];
 
-/* 0, or -1 after one line on stderr. */
-int status_init(struct status *status);
+/* 0, or -1 after one line on stderr. The ports need not be open yet. */
+int status_init(struct status *status, const struct ports *ports);
 
 /* Once a second. */
 void status_sample(struct status *status);
 
 void status_look(struct status *status, struct snapshot *snapshot);
-
-void status_json(struct text *json, struct status *status);
-
-/* Prometheus' text format. */
-void status_metrics(struct text *metrics, struct status *status);
 
 /* Connections open at this moment. */
 uint64_t status_open(const np_stats *stats);

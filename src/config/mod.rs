@@ -42,6 +42,7 @@ pub use settings::{
     AccepterPriority, AlpnMismatch, CallbackThreads, Compression, KeyPermissions, LogLevel,
     PortSettings, RuntimeSettings, Settings, SslMode, TlsSettings, TlsVersion,
 };
+pub use source::MOST_BYTES;
 
 use crate::status::{Error, Status};
 use document::Document;

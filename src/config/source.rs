@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 /// Between two reads of a device that is ready and gives nothing.
 const NEVER_READY: Duration = Duration::from_millis(10);
 /// A larger text is no configuration.
-pub(super) const MOST_BYTES: usize = 8 << 20;
+pub const MOST_BYTES: usize = 8 << 20;
 
 /// How long a pipe may take from its first byte to its end.
 pub(super) const PIPE_WAIT: Duration = Duration::from_secs(5);

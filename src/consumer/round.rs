@@ -56,7 +56,7 @@ pub enum What {
         /// The first byte itself.
         first_byte: u8,
     },
-    /// Whole frames: so many of [`Batch::frames`], from the first on.
+    /// Whole frames: so many of the frames of the round, from the first on.
     Frames {
         /// Index of the first.
         first: usize,

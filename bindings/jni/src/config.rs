@@ -2,10 +2,10 @@
 //! object to keep, and is read afresh by each native that needs it.
 //!
 //! An operation is a byte and three texts, each with its length as a big-endian number of 4
-//! bytes before it: 1 = a file (name, text, folder for relative paths), 2 = a further port
-//! (name), 3 = a value (section, key, value; an empty section is the port added last).
+//! bytes before it; `numbers::operation` says which operations there are, and their texts.
 
 use crate::guard::{Answer, Failure, answer, bytes, text};
+use crate::numbers::{native, operation, tls_mode};
 use jni::objects::{JByteArray, JClass};
 use jni::sys::jint;
 use jni::{Env, EnvUnowned};
@@ -13,17 +13,6 @@ use nativeport::config::{CallbackThreads, Config, Finding, Severity, SslMode};
 use nativeport::status::{Error, Status};
 use std::path::PathBuf;
 use zeroize::Zeroizing;
-
-const FILE: u8 = 1;
-const PORT: u8 = 2;
-const VALUE: u8 = 3;
-
-/// What is wrong or doubtful.
-const CHECK: jint = 1;
-/// The effective value of a key.
-const GET: jint = 2;
-/// The ports, and what Java itself needs of them and of the runtime.
-const LAYOUT: jint = 3;
 
 /// Reads a configuration. Its bytes are wiped.
 pub fn of(env: &Env<'_>, operations: &JByteArray<'_>) -> Result<Config, Failure> {
@@ -36,14 +25,14 @@ fn read(operations: &[u8]) -> Result<Config, Error> {
     let mut last_port = String::new();
     while let Some(kind) = rest.byte() {
         let [first, second, third] = [rest.bytes()?, rest.bytes()?, rest.bytes()?];
-        match kind {
-            FILE => {
+        match i32::from(kind) {
+            operation::FILE => {
                 let folder = utf8(third)?;
                 let folder = (!folder.is_empty()).then(|| PathBuf::from(folder));
                 config.load_text(second, utf8(first)?, folder)?;
             }
-            PORT => last_port = config.add_port(utf8(first)?)?,
-            VALUE => {
+            operation::PORT => last_port = config.add_port(utf8(first)?)?,
+            operation::VALUE => {
                 let section = if first.is_empty() { &last_port } else { utf8(first)? };
                 config.set(section, utf8(second)?, utf8(third)?)?;
             }
@@ -94,12 +83,14 @@ pub extern "system" fn Java_org_nativeport_internal_Native_inspect<'local>(
         let config = of(env, &config)?;
         let mut answer = Answer::of(Status::Ok);
         match what {
-            CHECK => config.check().iter().for_each(|finding| tell(&mut answer, finding)),
-            GET => match config.get(&text(env, &section)?, &text(env, &key)?) {
+            native::INSPECT_CHECK => {
+                config.check().iter().for_each(|finding| tell(&mut answer, finding))
+            }
+            native::INSPECT_GET => match config.get(&text(env, &section)?, &text(env, &key)?) {
                 Some(value) => answer.text(&value),
                 None => return Err(Status::NotFound.into()),
             },
-            LAYOUT => layout(&mut answer, &config),
+            native::INSPECT_LAYOUT => layout(&mut answer, &config),
             _ => return Err(Failure::from(Status::Argument)),
         }
         Ok(answer.0)
@@ -127,9 +118,9 @@ fn layout(answer: &mut Answer, config: &Config) {
         answer.int(port.port.into());
         answer.int(port.map_to_port.into());
         answer.int(match (&port.tls, port.ssl) {
-            (None, _) => 0,
-            (Some(_), SslMode::Required) => 1,
-            (Some(_), SslMode::Auto) => 2,
+            (None, _) => tls_mode::PLAIN,
+            (Some(_), SslMode::Required) => tls_mode::TLS,
+            (Some(_), SslMode::Auto) => tls_mode::AUTO,
         });
         answer.int(port.accepter_threads as i32);
         answer.long(port.receive_window_bytes);

@@ -1,6 +1,7 @@
 //! Connections, by their handle: what is sent and what is asked for. Any number may be tried.
 
 use crate::guard::{Region, bytes, cold, hot};
+use crate::numbers::native;
 use jni::EnvUnowned;
 use jni::objects::{JByteArray, JClass};
 use jni::sys::{JNIEnv, jbyteArray, jclass, jint, jintArray, jlong};
@@ -8,29 +9,13 @@ use nativeport::handles::{Conn, SendFlags, SocketOption};
 use nativeport::status::Status;
 use std::mem::MaybeUninit;
 
-/// Send it raw even if the port compresses.
-const NO_COMPRESS: jint = 1;
-
 /// Up to here the core copies what is sent; larger payloads change hands, in bytes.
 const COPIED: usize = 4096;
-
-const ADMIT: jint = 1;
-const PAUSE: jint = 2;
-const RESUME: jint = 3;
-const SHUTDOWN: jint = 4;
-const CLOSE: jint = 5;
-const ABORT: jint = 6;
-const PROCESS_ENDS: jint = 7;
-const CLOSE_FIRST: jint = 8;
-const PROCESS_ENDS_OWING: jint = 9;
-
-const UNSENT: jint = 1;
-const SENT: jint = 2;
 
 /// What Java's flags say.
 pub fn send_flags(flags: jint) -> Result<SendFlags, Status> {
     match flags {
-        0 | NO_COMPRESS => Ok(SendFlags { no_compress: flags == NO_COMPRESS }),
+        0 | native::SEND_RAW => Ok(SendFlags { no_compress: flags == native::SEND_RAW }),
         _ => Err(Status::Argument),
     }
 }
@@ -172,15 +157,15 @@ pub unsafe extern "system" fn Java_org_nativeport_internal_Native_connControl(
     hot(|| {
         let conn = Conn::from_raw(conn as u64);
         match what {
-            ADMIT => conn.admit(),
-            PAUSE => conn.pause_reading(),
-            RESUME => conn.resume_reading(),
-            SHUTDOWN => conn.shutdown(),
-            CLOSE => conn.close(0),
-            CLOSE_FIRST => conn.close_first(0),
-            ABORT => conn.abort(0),
-            PROCESS_ENDS => conn.process_ends(false),
-            PROCESS_ENDS_OWING => conn.process_ends(true),
+            native::ADMIT => conn.admit(),
+            native::PAUSE => conn.pause_reading(),
+            native::RESUME => conn.resume_reading(),
+            native::SHUTDOWN => conn.shutdown(),
+            native::CLOSE => conn.close(0),
+            native::CLOSE_FIRST => conn.close_first(0),
+            native::ABORT => conn.abort(0),
+            native::PROCESS_ENDS => conn.process_ends(false),
+            native::PROCESS_ENDS_OWING => conn.process_ends(true),
             _ => Err(Status::Argument),
         }?;
         Ok(0)
@@ -198,8 +183,8 @@ pub extern "system" fn Java_org_nativeport_internal_Native_connCount<'local>(
     cold(env, None, |_| {
         let conn = Conn::from_raw(conn as u64);
         match what {
-            UNSENT => Ok(conn.unsent_bytes()? as jlong),
-            SENT => Ok(conn.sent_bytes()? as jlong),
+            native::UNSENT => Ok(conn.unsent_bytes()? as jlong),
+            native::SENT => Ok(conn.sent_bytes()? as jlong),
             _ => Err(Status::Argument.into()),
         }
     })
@@ -219,11 +204,11 @@ pub extern "system" fn Java_org_nativeport_internal_Native_connOption<'local>(
     let answer = cold(env, Some(words), |_| {
         let conn = Conn::from_raw(conn as u64);
         let option = match option {
-            1 => SocketOption::NoDelay,
-            2 => SocketOption::KeepAlive,
-            3 => SocketOption::SendBuffer,
-            4 => SocketOption::ReceiveBuffer,
-            5 => SocketOption::TrafficClass,
+            native::NO_DELAY => SocketOption::NoDelay,
+            native::KEEP_ALIVE => SocketOption::KeepAlive,
+            native::SEND_BUFFER => SocketOption::SendBuffer,
+            native::RECEIVE_BUFFER => SocketOption::ReceiveBuffer,
+            native::TRAFFIC_CLASS => SocketOption::TrafficClass,
             _ => return Err(Status::Argument.into()),
         };
         if let Ok(value) = u32::try_from(value) {

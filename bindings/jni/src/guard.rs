@@ -4,6 +4,7 @@
 //! Hot natives (poll, send, fetch) use the raw table of the virtual machine, which costs a sixth
 //! of a call through the wrapper; cold ones use the wrapper.
 
+use crate::numbers::words;
 use jni::objects::JByteArray;
 use jni::sys::{JNIEnv, jbyteArray, jint, jlong};
 use jni::{Env, EnvUnowned, Outcome};
@@ -45,8 +46,7 @@ pub fn hot(body: impl FnOnce() -> Result<jint, Status>) -> jint {
     }
 }
 
-/// Runs a cold native. Words of an error go to `words`: `errno` and the TLS alert as big-endian
-/// numbers of 4 bytes, then text in UTF-8 that a 0 ends.
+/// Runs a cold native. Words of an error go to `array`, as `numbers::words` says.
 pub fn cold<'local>(
     mut env: EnvUnowned<'local>,
     words: Option<JByteArray<'local>>,
@@ -92,16 +92,17 @@ pub fn answer<'local>(
     }
 }
 
-fn tell(env: &Env<'_>, words: &JByteArray<'_>, error: &Error) -> Result<(), Failure> {
-    let mut bytes = error.os_error.to_be_bytes().to_vec();
-    bytes.extend(error.tls_alert.to_be_bytes());
+fn tell(env: &Env<'_>, array: &JByteArray<'_>, error: &Error) -> Result<(), Failure> {
+    let mut bytes = vec![0; words::TEXT];
+    bytes[words::OS_ERROR..][..4].copy_from_slice(&error.os_error.to_be_bytes());
+    bytes[words::TLS_ALERT..][..4].copy_from_slice(&error.tls_alert.to_be_bytes());
     bytes.extend(error.message.bytes().filter(|byte| *byte != 0));
-    let room = words.len(env)?;
+    let room = array.len(env)?;
     bytes.truncate(room.saturating_sub(1));
     bytes.resize(bytes.len() + usize::from(room > 0), 0);
     // Java's bytes have a sign.
     let signed: Vec<i8> = bytes.iter().map(|byte| *byte as i8).collect();
-    words.set_region(env, 0, &signed)?;
+    array.set_region(env, 0, &signed)?;
     Ok(())
 }
 

@@ -14,14 +14,15 @@
 //! | `loops` | `loopNew`, `loopPoll`, `loopWake`, `fetch`, `sendPolled` |
 //! | `conn` | `sendFrame`, `sendFrames`, `sendBytes`, `connControl`, `connRefuse` |
 //!
-//! `objects` is the table from numbers to what they stand for, `polled` a loop with its buffers,
-//! `guard` what stands around each native.
+//! `objects` is the table from numbers to what they stand for, `polled` a loop with its buffers, `guard`
+//! what stands around each native. Java has the constants of `numbers` too.
 
 mod config;
 mod conn;
 mod guard;
 mod listener;
 mod loops;
+mod numbers;
 mod objects;
 mod polled;
 mod runtime;

@@ -2,6 +2,7 @@
 
 use crate::config;
 use crate::guard::{Answer, answer, cold, hot};
+use crate::numbers::native;
 use crate::objects::{self, Object};
 use jni::EnvUnowned;
 use jni::objects::{JByteArray, JClass};
@@ -12,9 +13,6 @@ use nativeport::listener::Listener;
 use nativeport::status::Status;
 use std::net::SocketAddr;
 use std::sync::Arc;
-
-/// In `handled`, above one bit for each protocol: Java decides about admission.
-const ADMISSION: jint = 16;
 
 /// What stands for Java in the core: a number.
 struct Token(usize);
@@ -59,7 +57,7 @@ pub extern "system" fn Java_org_nativeport_internal_Native_listenerNew<'local>(
                 listener.on(protocol, handler.clone())?;
             }
         }
-        if handled & ADMISSION != 0 {
+        if handled & native::HANDLES_ADMISSION != 0 {
             listener.on_admit(handler)?;
         }
         Ok(objects::enter(Object::Listener(Arc::new(listener))))

@@ -4,17 +4,17 @@
 //! what a poll tells, in this order, numbers in the machine's byte order:
 //!
 //! ```text
-//! record × records   kind i32 │ protocol u8, first byte u8, 0 u16 │ connection i64 │
-//!                    token i32 │ count i32 │ first i32 │ extra i32             (32 bytes)
-//! entry × entries    offset i32 │ length i32 │ flags i32 │ 0 i32               (16 bytes)
-//! the rest           facts of connections, texts, payloads from elsewhere
+//! EventRecord × records
+//! Entry × entries
+//! the rest: facts of connections, texts, payloads from elsewhere
 //! ```
 //!
 //! A record of frames or data has `count` entries from `first` on. An entry's offset counts in
-//! the read buffer, or with [`ENTRY_HERE`] in this one; with [`ENTRY_ELSEWHERE`] the payload is
-//! copied by `fetch`. `extra` is an offset in this buffer where a kind has more to say. All of
-//! it is valid until the next poll.
+//! the read buffer, or with [`entry_flag::HERE`] in this one; with [`entry_flag::ELSEWHERE`] the
+//! payload is copied by `fetch`. `extra` is an offset in this buffer where a kind has more to say.
+//! All of it is valid until the next poll.
 
+use crate::numbers::{CloseRecord, Entry, EventRecord, LogRecord, entry_flag, event_kind};
 use jni::objects::JByteBuffer;
 use jni::refs::Global;
 use nativeport::event::{CloseInfo, Protocol};
@@ -29,28 +29,8 @@ use std::net::SocketAddr;
 use std::ptr::{copy_nonoverlapping, with_exposed_provenance};
 use std::sync::Arc;
 
-/// Bytes of a record.
-pub const RECORD: usize = 32;
-/// Bytes of an entry.
-pub const ENTRY: usize = 16;
 /// The least that must be left for the rest, in bytes: the facts of one connection and a text.
 pub const REST: usize = 65536;
-
-const ADMIT: i32 = 1;
-const OPEN: i32 = 2;
-const FRAMES: i32 = 3;
-const DATA: i32 = 4;
-const END: i32 = 5;
-const WRITABLE: i32 = 6;
-const CLOSED: i32 = 7;
-const LOG: i32 = 8;
-
-/// The payload came compressed.
-const ENTRY_COMPRESSED: i32 = 1;
-/// The payload lies in the buffer of records.
-const ENTRY_HERE: i32 = 2;
-/// The payload has to be fetched.
-const ENTRY_ELSEWHERE: i32 = 4;
 
 /// Payloads up to this size are copied behind the records, which saves Java a call, in bytes.
 const COPIED: usize = 4096;
@@ -120,8 +100,8 @@ impl Polled {
     ) -> Result<Polled, Error> {
         let [input, output] = memory;
         let needed = records
-            .checked_mul(RECORD)
-            .and_then(|bytes| bytes.checked_add(entries.checked_mul(ENTRY)?))
+            .checked_mul(EventRecord::BYTES)
+            .and_then(|bytes| bytes.checked_add(entries.checked_mul(Entry::BYTES)?))
             .and_then(|bytes| bytes.checked_add(REST));
         if records == 0 || entries == 0 || needed.is_none_or(|needed| needed > output.len) {
             return Err(Error::new(Status::Argument, "the buffer of records is too small"));
@@ -216,22 +196,23 @@ impl Told {
     /// Writes records of the events that wait, as many as fit, and gives how many.
     fn tell(&mut self, records: usize) -> usize {
         self.places.clear();
-        self.free = records * RECORD + self.entries * ENTRY;
+        self.free = records * EventRecord::BYTES + self.entries * Entry::BYTES;
         let mut count = 0;
         while count < records
             && let Some(event) = self.waiting.pop_front()
         {
             let conn = event.conn;
             let token = event.handler.as_ref().map_or(0, |handler| handler.token());
-            let mut record = Record { conn: conn.raw(), token: token as i32, ..Record::default() };
+            let mut record =
+                EventRecord { conn: conn.raw(), token: token as i32, ..EventRecord::default() };
             match event.what {
                 What::Admit { protocol, first_byte } | What::Opened { protocol, first_byte } => {
                     if self.room(records) < FACTS {
                         self.waiting.push_front(event);
                         break;
                     }
-                    record.kind =
-                        if matches!(event.what, What::Admit { .. }) { ADMIT } else { OPEN };
+                    let is_admission = matches!(event.what, What::Admit { .. });
+                    record.kind = if is_admission { event_kind::ADMIT } else { event_kind::OPEN };
                     (record.protocol, record.first_byte) = (protocol as u8, first_byte);
                     record.extra = self.put(|facts| tell_facts(facts, conn, protocol));
                 }
@@ -245,11 +226,11 @@ impl Told {
                     if fit == 0 {
                         break;
                     }
-                    record.kind = FRAMES;
+                    record.kind = event_kind::FRAMES;
                     (record.first, record.count) = (self.places.len() as i32, fit as i32);
                     for index in first..first + fit {
                         let PolledFrame { data, compressed } = self.frames[index];
-                        self.entry(records, data, i32::from(compressed) * ENTRY_COMPRESSED);
+                        self.entry(records, data, i32::from(compressed) * entry_flag::COMPRESSED);
                     }
                 }
                 What::Data(place) => {
@@ -257,18 +238,18 @@ impl Told {
                         self.waiting.push_front(event);
                         break;
                     }
-                    record.kind = DATA;
+                    record.kind = event_kind::DATA;
                     (record.first, record.count) = (self.places.len() as i32, 1);
                     self.entry(records, place, 0);
                 }
-                What::End => record.kind = END,
-                What::Writable => record.kind = WRITABLE,
+                What::End => record.kind = event_kind::END,
+                What::Writable => record.kind = event_kind::WRITABLE,
                 What::Closed(ref info) => {
                     if self.room(records) < FACTS + TEXT {
                         self.waiting.push_front(event);
                         break;
                     }
-                    record.kind = CLOSED;
+                    record.kind = event_kind::CLOSED;
                     record.extra = self.put(|out| tell_close(out, info));
                 }
                 What::Log(ref line) => {
@@ -276,11 +257,11 @@ impl Told {
                         self.waiting.push_front(event);
                         break;
                     }
-                    record.kind = LOG;
+                    record.kind = event_kind::LOG;
                     record.extra = self.put(|out| tell_log(out, line));
                 }
             }
-            self.write(count * RECORD, &record.bytes());
+            self.write(count * EventRecord::BYTES, &record.bytes());
             count += 1;
         }
         count
@@ -299,7 +280,7 @@ impl Told {
             offset = place.address - start;
         } else if place.len <= COPIED && place.len + FACTS + TEXT <= self.room(records) {
             offset = self.free;
-            flags |= ENTRY_HERE;
+            flags |= entry_flag::HERE;
             // SAFETY: the place is of this round, the room was checked, and they are apart.
             unsafe {
                 let to = self.output.pointer.add(self.free);
@@ -307,14 +288,12 @@ impl Told {
             }
             self.free += place.len;
         } else {
-            flags |= ENTRY_ELSEWHERE;
+            flags |= entry_flag::ELSEWHERE;
         }
-        let mut bytes = [0; ENTRY];
-        bytes[..4].copy_from_slice(&(offset as i32).to_ne_bytes());
-        bytes[4..8].copy_from_slice(&(place.len as i32).to_ne_bytes());
-        bytes[8..12].copy_from_slice(&flags.to_ne_bytes());
-        let at = records * RECORD + self.places.len() * ENTRY;
-        self.write(at, &bytes);
+        let (offset, length) = (offset as i32, place.len as i32);
+        let entry = Entry { offset, length, flags, ..Entry::default() };
+        let at = records * EventRecord::BYTES + self.places.len() * Entry::BYTES;
+        self.write(at, &entry.bytes());
         self.places.push(place);
     }
 
@@ -332,33 +311,6 @@ impl Told {
     fn write(&mut self, at: usize, bytes: &[u8]) {
         let end = at + bytes.len();
         self.output.as_mut()[at..end].copy_from_slice(bytes);
-    }
-}
-
-/// A record before it is written.
-#[derive(Default)]
-struct Record {
-    kind: i32,
-    protocol: u8,
-    first_byte: u8,
-    conn: u64,
-    token: i32,
-    count: i32,
-    first: i32,
-    extra: i32,
-}
-
-impl Record {
-    fn bytes(&self) -> [u8; RECORD] {
-        let mut bytes = [0; RECORD];
-        bytes[..4].copy_from_slice(&self.kind.to_ne_bytes());
-        (bytes[4], bytes[5]) = (self.protocol, self.first_byte);
-        bytes[8..16].copy_from_slice(&self.conn.to_ne_bytes());
-        bytes[16..20].copy_from_slice(&self.token.to_ne_bytes());
-        bytes[20..24].copy_from_slice(&self.count.to_ne_bytes());
-        bytes[24..28].copy_from_slice(&self.first.to_ne_bytes());
-        bytes[28..].copy_from_slice(&self.extra.to_ne_bytes());
-        bytes
     }
 }
 
@@ -390,16 +342,22 @@ fn tell_facts(out: &mut Vec<u8>, conn: Conn, protocol: Protocol) {
 }
 
 fn tell_close(out: &mut Vec<u8>, info: &CloseInfo) {
-    let ints = [info.reason.code(), info.by as i32, info.os_error, info.tls_alert];
-    ints.iter().for_each(|int| out.extend(int.to_ne_bytes()));
-    for long in [info.bytes_in, info.bytes_out, info.unsent_bytes, info.duration_ms] {
-        number(out, long);
-    }
+    let record = CloseRecord {
+        reason: info.reason.code(),
+        by: info.by as i32,
+        os_error: info.os_error,
+        tls_alert: info.tls_alert,
+        bytes_in: info.bytes_in,
+        bytes_out: info.bytes_out,
+        unsent_bytes: info.unsent_bytes,
+        duration_ms: info.duration_ms,
+    };
+    out.extend(record.bytes());
     text(out, &info.text, TEXT);
 }
 
 fn tell_log(out: &mut Vec<u8>, line: &OwnedRecord) {
-    out.extend((line.level as i32).to_ne_bytes());
+    out.extend(LogRecord { level: line.level as i32 }.bytes());
     text(out, line.stage, 100);
     text(out, &line.text, TEXT);
 }

@@ -2,19 +2,15 @@
 
 use crate::config;
 use crate::guard::{Answer, Failure, answer, cold, hot};
+use crate::numbers::{self, log_level, native};
 use crate::objects::{self, Object};
 use jni::EnvUnowned;
 use jni::objects::{JByteArray, JClass, JLongArray};
 use jni::sys::{jint, jlong};
 use nativeport::log::Level;
 use nativeport::runtime::{Consumer, Runtime};
-use nativeport::stats::{CLOSE_REASONS, Stats};
 use nativeport::status::Status;
 use std::sync::Arc;
-
-/// What Java and this library have agreed upon: raised with each change of a native, a record or
-/// a list. `Native.java` has the same number.
-const AGREEMENT: jint = 8;
 
 /// `int initialize(int agreement)`: whether the two fit.
 #[unsafe(no_mangle)]
@@ -23,7 +19,7 @@ pub extern "system" fn Java_org_nativeport_internal_Native_initialize<'local>(
     _class: JClass<'local>,
     agreement: jint,
 ) -> jint {
-    hot(|| if agreement == AGREEMENT { Ok(0) } else { Err(Status::Unsupported) })
+    hot(|| if agreement == native::AGREEMENT { Ok(0) } else { Err(Status::Unsupported) })
 }
 
 /// `long runtimeNew(byte[] config, byte[] words)`: its number.
@@ -66,11 +62,11 @@ pub extern "system" fn Java_org_nativeport_internal_Native_runtimeLog<'local>(
 ) -> jint {
     hot(|| {
         let level = match level {
-            0 => Level::Off,
-            1 => Level::Error,
-            2 => Level::Warn,
-            3 => Level::Info,
-            4 => Level::Debug,
+            log_level::OFF => Level::Off,
+            log_level::ERROR => Level::Error,
+            log_level::WARN => Level::Warn,
+            log_level::INFO => Level::Info,
+            log_level::DEBUG => Level::Debug,
             _ => return Err(Status::Argument),
         };
         objects::runtime(runtime)?.set_log(level, None).map_err(|error| error.status)?;
@@ -96,36 +92,12 @@ pub extern "system" fn Java_org_nativeport_internal_Native_stats<'local>(
         if counters.is_null() {
             return Err(Failure::from(Status::Argument));
         }
-        let values: Vec<jlong> = in_order(&stats).map(|value| value as jlong).collect();
+        let values: Vec<jlong> = numbers::counters(&stats).map(|value| value as jlong).collect();
         let room = counters.len(env)?.min(values.len());
         counters.set_region(env, 0, &values[..room])?;
         Ok(values.len() as jlong)
     });
     answer as jint
-}
-
-/// The order in which Java reads them.
-fn in_order(stats: &Stats) -> impl Iterator<Item = u64> {
-    // The smallest number stands for none.
-    let certificate_days_left = stats.certificate_days_left.unwrap_or(i64::MIN);
-    let single = [
-        stats.accepted,
-        stats.unidentified,
-        stats.frames_in,
-        stats.frames_out,
-        stats.bytes_in,
-        stats.bytes_out,
-        stats.memory_bytes,
-        stats.log_dropped,
-        stats.loops_held_up,
-        stats.slow_turns,
-        stats.connections,
-        stats.accept_errors,
-        stats.bytes_unsent,
-        certificate_days_left.cast_unsigned(),
-    ];
-    let closes: [u64; CLOSE_REASONS] = stats.closes;
-    single.into_iter().chain(stats.open).chain(stats.opened).chain(closes)
 }
 
 /// `byte[] prometheus(long runtime)`: a status, then a text.

@@ -7,6 +7,7 @@ import java.util.List;
 import java.util.Set;
 import org.nativeport.internal.Counters;
 import org.nativeport.internal.Layout;
+import org.nativeport.internal.NativeNumbers;
 import org.nativeport.internal.Port;
 import org.nativeport.internal.PortLayout;
 import org.nativeport.internal.RuntimeCore;
@@ -90,7 +91,7 @@ public final class NativeServerSocket implements ServerSocketInterface2 {
 
     @Override
     public TlsMode getTlsMode() {
-        return TlsMode.values()[layout.tls()];
+        return NativeNumbers.tlsMode(layout.tls());
     }
 
     @Override

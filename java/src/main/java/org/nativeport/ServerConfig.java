@@ -12,6 +12,7 @@ import java.util.Objects;
 import java.util.Optional;
 import org.nativeport.internal.Layout;
 import org.nativeport.internal.Library;
+import org.nativeport.internal.NativeNumbers.Operation;
 import org.nativeport.internal.PortLayout;
 
 /**
@@ -31,11 +32,6 @@ import org.nativeport.internal.PortLayout;
  * it is loaded.
  */
 public final class ServerConfig {
-    private static final int FILE = 1;
-    private static final int PORT = 2;
-    private static final int VALUE = 3;
-    private static final int MOST_BYTES = 8 << 20;
-
     private final byte[] operations;
 
     private ServerConfig(byte[] operations) {
@@ -118,7 +114,7 @@ public final class ServerConfig {
             String folder = Files.isRegularFile(file) ? file.toAbsolutePath().getParent().toString() : "";
             try (InputStream in = Files.newInputStream(file)) {
                 byte[] text = read(in);
-                return add(FILE, bytes(file.toString()), text, bytes(folder));
+                return add(Operation.FILE, bytes(file.toString()), text, bytes(folder));
             }
         }
 
@@ -128,7 +124,7 @@ public final class ServerConfig {
          * @param name the file's name in messages
          */
         public Builder parse(String text, String name) {
-            return add(FILE, bytes(name), bytes(text), new byte[0]);
+            return add(Operation.FILE, bytes(name), bytes(text), new byte[0]);
         }
 
         /**
@@ -137,7 +133,7 @@ public final class ServerConfig {
          * @param name {@code "web"} makes {@code [Port.web]}, an empty one a further {@code [Port]}
          */
         public Builder addPort(String name) {
-            return add(PORT, bytes(name), new byte[0], new byte[0]);
+            return add(Operation.PORT, bytes(name), new byte[0], new byte[0]);
         }
 
         /**
@@ -145,7 +141,7 @@ public final class ServerConfig {
          * one was added, the configuration cannot be read at all: ports of files are named in {@link #set}.
          */
         public Builder setPort(String key, String value) {
-            return add(VALUE, new byte[0], bytes(key), bytes(value));
+            return add(Operation.VALUE, new byte[0], bytes(key), bytes(value));
         }
 
         /**
@@ -158,7 +154,7 @@ public final class ServerConfig {
             if (section.isBlank()) {
                 throw new IllegalArgumentException("the name of the section is empty");
             }
-            return add(VALUE, bytes(section), bytes(key), bytes(value));
+            return add(Operation.VALUE, bytes(section), bytes(key), bytes(value));
         }
 
         /** The configuration as it is now. */
@@ -183,8 +179,9 @@ public final class ServerConfig {
             try {
                 // One byte more than the library takes: it says so.
                 int count;
-                while (text.length <= MOST_BYTES
-                        && (count = in.read(part, 0, Math.min(part.length, MOST_BYTES + 1 - text.length))) >= 0) {
+                int most = Operation.MOST_BYTES + 1;
+                while (text.length < most
+                        && (count = in.read(part, 0, Math.min(part.length, most - text.length))) >= 0) {
                     text.add(part, count);
                 }
                 return text.copy();

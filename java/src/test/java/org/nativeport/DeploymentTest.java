@@ -106,11 +106,13 @@ class DeploymentTest {
 
     @Test
     void relocatedClassesAreToldToBeExcluded(@TempDir Path folder) throws Exception {
-        Path sources = Files.createDirectories(folder.resolve("shaded/org/nativeport/internal"));
-        try (Stream<Path> files = Files.list(Path.of("src/main/java/org/nativeport/internal"))) {
-            for (Path file : files.toList()) {
+        Path main = Path.of("src/main/java");
+        try (Stream<Path> files = Files.walk(main.resolve("org"))) {
+            for (Path file : files.filter(Files::isRegularFile).toList()) {
                 String moved = Files.readString(file).replace("org.nativeport", "shaded.org.nativeport");
-                Files.writeString(sources.resolve(file.getFileName()), moved);
+                Path source = folder.resolve("shaded").resolve(main.relativize(file));
+                Files.createDirectories(source.getParent());
+                Files.writeString(source, moved);
             }
         }
         Path program = folder.resolve("Program.java");

@@ -7,51 +7,49 @@ import java.net.SocketException;
 import java.util.Locale;
 import javax.net.ssl.SSLException;
 import org.nativeport.CloseInfo;
+import org.nativeport.internal.NativeNumbers.CloseNumber;
 
-/**
- * Why a connection ended: the names and numbers of {@code src/status.rs}, which never change, and
- * what they mean for somebody who reads.
- */
+/** Why a connection ended, and what that means for somebody who reads. Names and numbers never change. */
 public enum CloseReason {
-    PEER_CLOSED(1),
-    PEER_RESET(2),
-    HOST_CLOSED(3),
-    HOST_ABORTED(4),
-    HOST_DEADLINE(5),
-    ADMISSION_REFUSED(6),
-    ADMISSION_TIMEOUT(7),
-    NO_HANDLER(8),
-    CLOSED_BEFORE_IDENTIFIED(9),
-    READ_TIMEOUT(10),
-    HANDSHAKE_TIMEOUT(11),
-    FRAME_TIMEOUT(12),
-    IDLE_TIMEOUT(13),
-    WRITE_TIMEOUT(14),
-    CLOSE_TIMEOUT(15),
-    TLS_ON_PLAIN_PORT(20),
-    TLS_FAILED(21),
-    TLS_TRUNCATED(22),
-    TLS_NO_DATA(23),
-    FRAME_TOO_LARGE(30),
-    TRUNCATED(31),
-    DEFLATE_CORRUPT(32),
-    DEFLATE_EMPTY(33),
-    DEFLATE_TRAILING(34),
-    INFLATED_TOO_LARGE(35),
-    COMPRESSION_REFUSED(36),
-    MAX_CONNECTIONS(40),
-    MAX_CONNECTIONS_PER_ADDRESS(41),
-    MAX_HANDSHAKES(42),
-    MAX_HANDSHAKES_PER_ADDRESS(43),
-    NO_DESCRIPTORS(44),
-    MEMORY_LIMIT(45),
-    ADDRESS_OVER_SHARE(46),
-    STOPPED(50),
-    DRAIN_DEADLINE(51),
-    IO_ERROR(60),
-    KEEP_ALIVE(61),
-    CALLBACK_PANIC(70),
-    INTERNAL(71);
+    PEER_CLOSED(CloseNumber.PEER_CLOSED),
+    PEER_RESET(CloseNumber.PEER_RESET),
+    HOST_CLOSED(CloseNumber.HOST_CLOSED),
+    HOST_ABORTED(CloseNumber.HOST_ABORTED),
+    HOST_DEADLINE(CloseNumber.HOST_DEADLINE),
+    ADMISSION_REFUSED(CloseNumber.ADMISSION_REFUSED),
+    ADMISSION_TIMEOUT(CloseNumber.ADMISSION_TIMEOUT),
+    NO_HANDLER(CloseNumber.NO_HANDLER),
+    CLOSED_BEFORE_IDENTIFIED(CloseNumber.CLOSED_BEFORE_IDENTIFIED),
+    READ_TIMEOUT(CloseNumber.READ_TIMEOUT),
+    HANDSHAKE_TIMEOUT(CloseNumber.HANDSHAKE_TIMEOUT),
+    FRAME_TIMEOUT(CloseNumber.FRAME_TIMEOUT),
+    IDLE_TIMEOUT(CloseNumber.IDLE_TIMEOUT),
+    WRITE_TIMEOUT(CloseNumber.WRITE_TIMEOUT),
+    CLOSE_TIMEOUT(CloseNumber.CLOSE_TIMEOUT),
+    TLS_ON_PLAIN_PORT(CloseNumber.TLS_ON_PLAIN_PORT),
+    TLS_FAILED(CloseNumber.TLS_FAILED),
+    TLS_TRUNCATED(CloseNumber.TLS_TRUNCATED),
+    TLS_NO_DATA(CloseNumber.TLS_NO_DATA),
+    FRAME_TOO_LARGE(CloseNumber.FRAME_TOO_LARGE),
+    TRUNCATED(CloseNumber.TRUNCATED),
+    DEFLATE_CORRUPT(CloseNumber.DEFLATE_CORRUPT),
+    DEFLATE_EMPTY(CloseNumber.DEFLATE_EMPTY),
+    DEFLATE_TRAILING(CloseNumber.DEFLATE_TRAILING),
+    INFLATED_TOO_LARGE(CloseNumber.INFLATED_TOO_LARGE),
+    COMPRESSION_REFUSED(CloseNumber.COMPRESSION_REFUSED),
+    MAX_CONNECTIONS(CloseNumber.MAX_CONNECTIONS),
+    MAX_CONNECTIONS_PER_ADDRESS(CloseNumber.MAX_CONNECTIONS_PER_ADDRESS),
+    MAX_HANDSHAKES(CloseNumber.MAX_HANDSHAKES),
+    MAX_HANDSHAKES_PER_ADDRESS(CloseNumber.MAX_HANDSHAKES_PER_ADDRESS),
+    NO_DESCRIPTORS(CloseNumber.NO_DESCRIPTORS),
+    MEMORY_LIMIT(CloseNumber.MEMORY_LIMIT),
+    ADDRESS_OVER_SHARE(CloseNumber.ADDRESS_OVER_SHARE),
+    STOPPED(CloseNumber.STOPPED),
+    DRAIN_DEADLINE(CloseNumber.DRAIN_DEADLINE),
+    IO_ERROR(CloseNumber.IO_ERROR),
+    KEEP_ALIVE(CloseNumber.KEEP_ALIVE),
+    CALLBACK_PANIC(CloseNumber.CALLBACK_PANIC),
+    INTERNAL(CloseNumber.INTERNAL);
 
     /** The stable number. */
     public final int number;
@@ -67,12 +65,8 @@ public enum CloseReason {
 
     /** The stable name for a number; a number that is not known here stands for itself. */
     static String word(int number) {
-        for (CloseReason reason : values()) {
-            if (reason.number == number) {
-                return reason.word();
-            }
-        }
-        return Integer.toString(number);
+        CloseReason reason = NativeNumbers.closeReason(number);
+        return reason == null ? Integer.toString(number) : reason.word();
     }
 
     /**
@@ -84,26 +78,25 @@ public enum CloseReason {
             return new SocketException("Socket closed");
         }
         String text = "connection ended: " + describe(info);
-        for (CloseReason reason : values()) {
-            if (reason.number == info.reasonNumber()) {
-                return switch (reason) {
-                    case PEER_CLOSED -> null;
-                    case PEER_RESET -> new SocketException("Connection reset");
-                    case HOST_CLOSED, HOST_ABORTED -> new SocketException("Socket closed");
-                    case TRUNCATED -> new EOFException(text);
-                    case TLS_FAILED, TLS_TRUNCATED, TLS_NO_DATA -> new SSLException(text);
-                    case FRAME_TOO_LARGE,
-                            DEFLATE_CORRUPT,
-                            DEFLATE_EMPTY,
-                            DEFLATE_TRAILING,
-                            INFLATED_TOO_LARGE,
-                            COMPRESSION_REFUSED ->
-                            new ProtocolException(text);
-                    default -> new SocketException(text);
-                };
-            }
+        CloseReason reason = NativeNumbers.closeReason(info.reasonNumber());
+        if (reason == null) {
+            return new SocketException(text);
         }
-        return new SocketException(text);
+        return switch (reason) {
+            case PEER_CLOSED -> null;
+            case PEER_RESET -> new SocketException("Connection reset");
+            case HOST_CLOSED, HOST_ABORTED -> new SocketException("Socket closed");
+            case TRUNCATED -> new EOFException(text);
+            case TLS_FAILED, TLS_TRUNCATED, TLS_NO_DATA -> new SSLException(text);
+            case FRAME_TOO_LARGE,
+                    DEFLATE_CORRUPT,
+                    DEFLATE_EMPTY,
+                    DEFLATE_TRAILING,
+                    INFLATED_TOO_LARGE,
+                    COMPRESSION_REFUSED ->
+                    new ProtocolException(text);
+            default -> new SocketException(text);
+        };
     }
 
     /** What somebody gets who writes to a connection that ended like this. */

@@ -4,6 +4,7 @@ import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
 import java.util.concurrent.ArrayBlockingQueue;
 import java.util.concurrent.atomic.AtomicLong;
+import org.nativeport.internal.NativeNumbers.LogLevel;
 
 /**
  * Gives lines of the log to {@link System.Logger} on a thread of its own, so that a log that
@@ -12,11 +13,6 @@ import java.util.concurrent.atomic.AtomicLong;
 final class LogThread implements Runnable {
     private static final int QUEUE = 1024;
     private static final Line END = new Line(Level.OFF, "", null);
-    /** Native levels: a line for each connection is INFO there, and too much for that here. */
-    private static final Level[] LEVELS = {
-        Level.OFF, Level.ERROR, Level.WARNING, Level.DEBUG, Level.TRACE
-    };
-
     private record Line(Level level, String text, Throwable cause) {}
 
     private final Logger logger = System.getLogger("org.nativeport");
@@ -32,19 +28,29 @@ final class LogThread implements Runnable {
 
     /** The native number of the most talkative level that the logger wants. */
     int level() {
-        int wanted = 0;
-        for (int i = 1; i < LEVELS.length; i++) {
-            if (logger.isLoggable(LEVELS[i])) {
-                wanted = i;
+        int wanted = LogLevel.OFF;
+        for (int number = LogLevel.ERROR; number <= LogLevel.DEBUG; number++) {
+            if (logger.isLoggable(level(number))) {
+                wanted = number;
             }
         }
         return wanted;
     }
 
+    /** A line for each connection is INFO in the library, and too much for that here. */
+    private static Level level(int number) {
+        return switch (number) {
+            case LogLevel.ERROR -> Level.ERROR;
+            case LogLevel.WARN -> Level.WARNING;
+            case LogLevel.INFO -> Level.DEBUG;
+            default -> Level.TRACE;
+        };
+    }
+
     /** A line of the native library. Never waits. */
     void record(int level, String stage, long conn, String text) {
         String about = conn == 0 ? "" : " [" + Long.toHexString(conn) + "]";
-        add(new Line(LEVELS[level], stage + about + ": " + text, null));
+        add(new Line(level(level), stage + about + ": " + text, null));
     }
 
     /** A line of this layer. Never waits. */

@@ -18,50 +18,9 @@ import java.util.concurrent.locks.LockSupport;
  *
  * <p>The library is loaded when this class is first used; ask {@link Library} before.
  */
-final class Native {
-    /** What this class and the library have agreed upon. {@code runtime.rs} has the same number. */
-    static final int AGREEMENT = 8;
-
+final class Native extends NativeNumbers.Argument {
     /** Size of {@code words}, in bytes. */
     static final int WORDS = 2048;
-
-    static final int INSPECT_CHECK = 1;
-    static final int INSPECT_GET = 2;
-    static final int INSPECT_LAYOUT = 3;
-
-    static final int ADMIT = 1;
-    static final int PAUSE = 2;
-    static final int RESUME = 3;
-    static final int SHUTDOWN = 4;
-    /** Behind the peer's end. */
-    static final int CLOSE = 5;
-    static final int ABORT = 6;
-    /** And nothing waits here for the peer. */
-    static final int PROCESS_ENDS = 7;
-
-    /** By a program that has not come to the peer's end, and so is the first to end it. */
-    static final int CLOSE_FIRST = 8;
-
-    /** As {@link #PROCESS_ENDS}, and something waits here for the peer. */
-    static final int PROCESS_ENDS_OWING = 9;
-
-    /** Bytes that were taken for sending and are not with the operating system yet. */
-    static final int UNSENT = 1;
-
-    /** Bytes that are. */
-    static final int SENT = 2;
-
-    static final int NO_DELAY = 1;
-    static final int KEEP_ALIVE = 2;
-    static final int SEND_BUFFER = 3;
-    static final int RECEIVE_BUFFER = 4;
-    static final int TRAFFIC_CLASS = 5;
-
-    /** In {@code handled}, above one bit for each protocol: admission is decided here. */
-    static final int HANDLES_ADMISSION = 16;
-
-    /** Send it raw even if the port compresses. */
-    static final int SEND_RAW = 1;
 
     private Native() {}
 
@@ -81,6 +40,7 @@ final class Native {
                 }) {
             Objects.requireNonNull(each);
         }
+        NativeNumbers.closeReason(0);
         connControl(0, ABORT);
         loopWake(0);
         listenerStop(0, 0);

@@ -22,10 +22,16 @@ import org.nativeport.ConnectionInfo;
 import org.nativeport.FrameView;
 import org.nativeport.Protocol;
 import org.nativeport.TlsInfo;
+import org.nativeport.internal.NativeNumbers.CloseRecord;
+import org.nativeport.internal.NativeNumbers.Entry;
+import org.nativeport.internal.NativeNumbers.EntryFlag;
+import org.nativeport.internal.NativeNumbers.EventKind;
+import org.nativeport.internal.NativeNumbers.EventRecord;
+import org.nativeport.internal.NativeNumbers.LogRecord;
 
 /**
  * A loop and the thread that drives it: it polls, and hands what happened to the connections. The
- * layout of what a poll tells is described in {@code bindings/jni/src/polled.rs}; this is its only
+ * order of what a poll tells is described in {@code bindings/jni/src/polled.rs}; this is its only
  * reader.
  *
  * <p>The thread never waits but in the poll. An exception of the host's code ends a connection,
@@ -34,23 +40,8 @@ import org.nativeport.TlsInfo;
 public final class NativeLoop implements Runnable {
     private static final int RECORDS = 1024;
     private static final int ENTRIES = 8192;
-    private static final int RECORD = 32;
-    private static final int ENTRY = 16;
     private static final int REST = 262144;
-    private static final int ENTRIES_AT = RECORDS * RECORD;
-
-    private static final int ADMIT = 1;
-    private static final int OPEN = 2;
-    private static final int FRAMES = 3;
-    private static final int DATA = 4;
-    private static final int END = 5;
-    private static final int WRITABLE = 6;
-    private static final int CLOSED = 7;
-    private static final int LOG = 8;
-
-    private static final int COMPRESSED = 1;
-    private static final int HERE = 2;
-    private static final int ELSEWHERE = 4;
+    private static final int ENTRIES_AT = RECORDS * EventRecord.BYTES;
 
     /** How often a loop looks whether a stopping listener has ended, or there is memory again. */
     private static final long LOOK_MS = 20;
@@ -109,7 +100,7 @@ public final class NativeLoop implements Runnable {
         thread.setDaemon(true);
         this.input = ByteBuffer.allocateDirect(bufferSize);
         this.output =
-                ByteBuffer.allocateDirect(ENTRIES_AT + ENTRIES * ENTRY + REST)
+                ByteBuffer.allocateDirect(ENTRIES_AT + ENTRIES * Entry.BYTES + REST)
                         .order(ByteOrder.nativeOrder());
         byte[] words = new byte[Native.WORDS];
         long made = Native.loopNew(runtime.id, input, output, RECORDS, ENTRIES, words);
@@ -324,10 +315,10 @@ public final class NativeLoop implements Runnable {
         }
         for (int i = 0; i < count; i++) {
             try {
-                handle(i * RECORD);
+                handle(i * EventRecord.BYTES);
             } catch (Throwable failure) {
                 // Memory, most likely: one connection pays for it, the loop goes on.
-                recordFailed(i * RECORD, failure);
+                recordFailed(i * EventRecord.BYTES, failure);
             }
             forgetInterrupt();
         }
@@ -405,9 +396,9 @@ public final class NativeLoop implements Runnable {
             int count = Native.loopPoll(id, 0);
             noteHeard();
             for (int i = 0; i < count; i++) {
-                if (output.getInt(i * RECORD) == WRITABLE) {
+                if (output.getInt(i * EventRecord.BYTES + EventRecord.KIND) == EventKind.WRITABLE) {
                     hasMore = true;
-                    sendMore(i * RECORD);
+                    sendMore(i * EventRecord.BYTES);
                 }
             }
         }
@@ -460,12 +451,12 @@ public final class NativeLoop implements Runnable {
 
     private void recordFailed(int at, Throwable failure) {
         try {
-            if (output.getInt(at) == LOG) {
+            if (output.getInt(at + EventRecord.KIND) == EventKind.LOG) {
                 // No event of the connection that it is about.
                 runtime.log.lose();
                 return;
             }
-            long conn = output.getLong(at + 8);
+            long conn = output.getLong(at + EventRecord.CONN);
             NativeConnection connection = find(conn);
             if (connection == null) {
                 Native.connControl(conn, Native.ABORT);
@@ -481,36 +472,39 @@ public final class NativeLoop implements Runnable {
     }
 
     private void handle(int at) {
-        int kind = output.getInt(at);
-        long conn = output.getLong(at + 8);
+        int kind = output.getInt(at + EventRecord.KIND);
+        long conn = output.getLong(at + EventRecord.CONN);
         switch (kind) {
-            case FRAMES -> frames(find(conn), output.getInt(at + 24), output.getInt(at + 20));
-            case DATA -> {
+            case EventKind.FRAMES -> {
+                int first = output.getInt(at + EventRecord.FIRST);
+                frames(find(conn), first, output.getInt(at + EventRecord.COUNT));
+            }
+            case EventKind.DATA -> {
                 NativeConnection connection = find(conn);
                 if (connection != null) {
-                    connection.input().receive(copy(output.getInt(at + 24)));
+                    connection.input().receive(copy(output.getInt(at + EventRecord.FIRST)));
                     connection.input().wakeReader();
                 }
             }
-            case WRITABLE -> {
+            case EventKind.WRITABLE -> {
                 NativeConnection connection = find(conn);
                 if (connection != null) {
                     connection.output().becomeWritable();
                 }
             }
-            case END -> {
+            case EventKind.END -> {
                 NativeConnection connection = find(conn);
                 if (connection != null) {
                     connection.input().end();
                 }
             }
-            case ADMIT -> {
+            case EventKind.ADMIT -> {
                 NativeConnection connection = enter(at, conn);
                 if (connection != null) {
                     connection.port.arrivals().admit(connection);
                 }
             }
-            case OPEN -> {
+            case EventKind.OPEN -> {
                 NativeConnection connection = find(conn);
                 if (connection == null) {
                     connection = enter(at, conn);
@@ -519,8 +513,8 @@ public final class NativeLoop implements Runnable {
                     connection.port.opened(connection);
                 }
             }
-            case CLOSED -> closed(at, conn);
-            case LOG -> log(output.getInt(at + 28), conn);
+            case EventKind.CLOSED -> closed(at, conn);
+            case EventKind.LOG -> log(output.getInt(at + EventRecord.EXTRA), conn);
             default -> throw new IllegalStateException("unknown event " + kind);
         }
     }
@@ -537,17 +531,17 @@ public final class NativeLoop implements Runnable {
     }
 
     private NativeConnection enter(int at, long conn) {
-        Port port = runtime.port(output.getInt(at + 16));
+        Port port = runtime.port(output.getInt(at + EventRecord.TOKEN));
         if (port == null) {
             Native.connControl(conn, Native.ABORT);
             return null;
         }
-        facts.read(output.getInt(at + 28));
+        facts.read(output.getInt(at + EventRecord.EXTRA));
         ConnectionInfo info =
                 new ConnectionInfo(
                         conn,
-                        Protocol.values()[output.get(at + 4) - 1],
-                        output.get(at + 5) & 0xff,
+                        NativeNumbers.protocol(output.get(at + EventRecord.PROTOCOL)),
+                        output.get(at + EventRecord.FIRST_BYTE) & 0xff,
                         facts.remote,
                         facts.local,
                         port.name(),
@@ -571,7 +565,7 @@ public final class NativeLoop implements Runnable {
         }
         CloseInfo info;
         try {
-            info = closeInfo(connection, output.getInt(at + 28));
+            info = closeInfo(connection, output.getInt(at + EventRecord.EXTRA));
         } catch (OutOfMemoryError none) {
             // Whoever waits must not wait for ever.
             info = UNTOLD;
@@ -586,18 +580,18 @@ public final class NativeLoop implements Runnable {
     }
 
     private CloseInfo closeInfo(NativeConnection connection, int extra) {
-        int reason = output.getInt(extra);
+        int reason = output.getInt(extra + CloseRecord.REASON);
         return new CloseInfo(
                 CloseReason.word(reason),
                 reason,
-                CloseInfo.Party.values()[output.getInt(extra + 4) - 1],
-                output.getInt(extra + 8),
-                output.getInt(extra + 12),
-                output.getLong(extra + 16),
-                output.getLong(extra + 24),
-                output.getLong(extra + 32) + connection.output().owedBytes(),
-                Duration.ofMillis(output.getLong(extra + 40)),
-                text(extra + 48));
+                NativeNumbers.party(output.getInt(extra + CloseRecord.BY)),
+                output.getInt(extra + CloseRecord.OS_ERROR),
+                output.getInt(extra + CloseRecord.TLS_ALERT),
+                output.getLong(extra + CloseRecord.BYTES_IN),
+                output.getLong(extra + CloseRecord.BYTES_OUT),
+                output.getLong(extra + CloseRecord.UNSENT_BYTES) + connection.output().owedBytes(),
+                Duration.ofMillis(output.getLong(extra + CloseRecord.DURATION_MS)),
+                text(extra + CloseRecord.BYTES));
     }
 
     private String text(int at) {
@@ -607,10 +601,11 @@ public final class NativeLoop implements Runnable {
     }
 
     private void log(int at, long conn) {
-        int level = output.getInt(at);
-        String stage = text(at + 4);
-        int stageBytes = output.getShort(at + 4) & 0xffff;
-        runtime.log.record(level, stage, conn, text(at + 6 + stageBytes));
+        int level = output.getInt(at + LogRecord.LEVEL);
+        int texts = at + LogRecord.BYTES;
+        String stage = text(texts);
+        int stageBytes = output.getShort(texts) & 0xffff;
+        runtime.log.record(level, stage, conn, text(texts + 2 + stageBytes));
     }
 
     /** Reads the facts of a connection. */
@@ -724,28 +719,28 @@ public final class NativeLoop implements Runnable {
 
     /** Size of an entry's payload in bytes. */
     int length(int entry) {
-        return output.getInt(ENTRIES_AT + entry * ENTRY + 4);
+        return output.getInt(ENTRIES_AT + entry * Entry.BYTES + Entry.LENGTH);
     }
 
     /** A copy of an entry's payload. */
     byte[] copy(int entry) {
-        int at = ENTRIES_AT + entry * ENTRY;
-        byte[] bytes = new byte[output.getInt(at + 4)];
+        int at = ENTRIES_AT + entry * Entry.BYTES;
+        byte[] bytes = new byte[output.getInt(at + Entry.LENGTH)];
         copy(entry, at, bytes);
         return bytes;
     }
 
     private void copy(int entry, int at, byte[] bytes) {
-        int flags = output.getInt(at + 8);
-        int length = output.getInt(at + 4);
-        if ((flags & ELSEWHERE) != 0) {
+        int flags = output.getInt(at + Entry.FLAGS);
+        int length = output.getInt(at + Entry.LENGTH);
+        if ((flags & EntryFlag.ELSEWHERE) != 0) {
             int status = Native.fetch(id, entry, bytes, 0, length);
             if (status < 0) {
                 throw new IllegalStateException("a payload could not be fetched: " + status);
             }
         } else {
-            ByteBuffer from = (flags & HERE) != 0 ? output : input;
-            from.get(output.getInt(at), bytes, 0, length);
+            ByteBuffer from = (flags & EntryFlag.HERE) != 0 ? output : input;
+            from.get(output.getInt(at + Entry.OFFSET), bytes, 0, length);
         }
     }
 
@@ -774,17 +769,17 @@ public final class NativeLoop implements Runnable {
 
         Frame over(int index) {
             ByteBuffer output = loop.output;
-            int at = ENTRIES_AT + index * ENTRY;
-            int flags = output.getInt(at + 8);
+            int at = ENTRIES_AT + index * Entry.BYTES;
+            int flags = output.getInt(at + Entry.FLAGS);
             entry = index;
-            length = output.getInt(at + 4);
-            compressed = (flags & COMPRESSED) != 0;
-            if ((flags & ELSEWHERE) != 0) {
+            length = output.getInt(at + Entry.LENGTH);
+            compressed = (flags & EntryFlag.COMPRESSED) != 0;
+            if ((flags & EntryFlag.ELSEWHERE) != 0) {
                 buffer = null;
                 offset = 0;
             } else {
-                buffer = (flags & HERE) != 0 ? output : loop.input;
-                offset = output.getInt(at);
+                buffer = (flags & EntryFlag.HERE) != 0 ? output : loop.input;
+                offset = output.getInt(at + Entry.OFFSET);
             }
             return this;
         }
@@ -826,7 +821,7 @@ public final class NativeLoop implements Runnable {
             if (fetched.capacity() < length) {
                 fetched = ByteBuffer.allocate(length);
             }
-            loop.copy(entry, ENTRIES_AT + entry * ENTRY, fetched.array());
+            loop.copy(entry, ENTRIES_AT + entry * Entry.BYTES, fetched.array());
             buffer = fetched;
         }
 

@@ -66,7 +66,7 @@ public final class Port {
     static int handled(java.util.Set<Protocol> protocols, boolean admission) {
         int bits = admission ? Native.HANDLES_ADMISSION : 0;
         for (Protocol protocol : protocols) {
-            bits |= 1 << protocol.ordinal();
+            bits |= 1 << NativeNumbers.index(protocol);
         }
         return bits;
     }

@@ -7,7 +7,7 @@ package org.nativeport.internal;
  * @param written its name as the file writes it
  * @param port number to bind, 0 for any
  * @param mapToPort number that the outside world uses
- * @param tls 0 plain, 1 TLS, 2 either
+ * @param tls number of a mode of TLS
  * @param accepterThreads threads that accept
  * @param receiveWindow bytes that may wait for a reader
  */

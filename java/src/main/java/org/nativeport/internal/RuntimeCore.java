@@ -25,9 +25,6 @@ import org.nativeport.Protocol;
  * listener is started one that keeps the virtual machine alive. When it has ended, all of them have been told to.
  */
 public final class RuntimeCore {
-    /** Counters that the native has: 12 single ones, 4 + 4 by protocol, and by close reason. */
-    private static final int COUNTERS = 21 + 128;
-
     final long id;
     /** How long the end of a runtime waits before it tries again what there was no memory for. */
     private static final long RETRY_NANOS = TimeUnit.MILLISECONDS.toNanos(20);
@@ -552,7 +549,7 @@ public final class RuntimeCore {
     // --------------------------------------------------------------- counters
 
     long[] counters(long object) {
-        long[] counters = new long[COUNTERS];
+        long[] counters = new long[NativeNumbers.Counter.ALL];
         int count = Native.stats(object, counters);
         if (count < 0) {
             throw new IllegalStateException("it has ended");

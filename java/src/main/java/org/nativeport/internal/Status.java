@@ -6,34 +6,10 @@ import java.net.SocketException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import javax.net.ssl.SSLException;
+import org.nativeport.internal.NativeNumbers.Words;
 
-/**
- * What natives answer below 0: the numbers of {@code src/status.rs}, which never change, and the
- * exceptions they become here.
- */
-final class Status {
-    static final int OK = 0;
-    static final int ARGUMENT = -101;
-    static final int INVALID_HANDLE = -102;
-    static final int TOO_LARGE = -103;
-    static final int NOT_FOUND = -104;
-    static final int UNSUPPORTED = -105;
-    static final int CLOSED = -201;
-    static final int STATE = -202;
-    static final int WOULD_BLOCK = -204;
-    static final int TIMED_OUT = -205;
-    static final int STOPPED = -206;
-    static final int ADDRESS_IN_USE = -302;
-    static final int ADDRESS_NOT_AVAILABLE = -303;
-    static final int TLS = -401;
-    static final int CERTIFICATE = -402;
-    static final int FRAME_TOO_LARGE = -501;
-    static final int CONFIG = -601;
-    static final int CONFIG_FILE = -602;
-    static final int PANIC = -701;
-    static final int MEMORY_LIMIT = -702;
-    static final int INTERNAL = -703;
-
+/** What natives answer below 0, and the exceptions it becomes here. */
+final class Status extends NativeNumbers.Result {
     private Status() {}
 
     /**
@@ -44,12 +20,12 @@ final class Status {
      * @throws IllegalStateException the call does not fit the present state, or a defect
      */
     static IOException exception(long status, byte[] words) {
-        int end = 8;
+        int end = Words.TEXT;
         while (end < words.length && words[end] != 0) {
             end++;
         }
-        String text = new String(words, 8, end - 8, StandardCharsets.UTF_8);
-        int osError = ByteBuffer.wrap(words).getInt();
+        String text = new String(words, Words.TEXT, end - Words.TEXT, StandardCharsets.UTF_8);
+        int osError = ByteBuffer.wrap(words).getInt(Words.OS_ERROR);
         return exception(status, text, osError);
     }
 

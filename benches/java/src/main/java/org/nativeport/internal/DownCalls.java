@@ -8,6 +8,8 @@ import java.nio.channels.ServerSocketChannel;
 import java.nio.channels.SocketChannel;
 import java.nio.charset.StandardCharsets;
 import java.util.concurrent.TimeUnit;
+import org.nativeport.internal.NativeNumbers.Entry;
+import org.nativeport.internal.NativeNumbers.EventRecord;
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.BenchmarkMode;
 import org.openjdk.jmh.annotations.Fork;
@@ -102,11 +104,11 @@ public class DownCalls {
             int records = Native.loopPoll(connected.loop.id, -1);
             ByteBuffer output = connected.loop.output;
             for (int record = 0; record < records; record++) {
-                int at = record * 32;
-                int count = output.getInt(at + 20);
-                int first = output.getInt(at + 24);
+                int at = record * EventRecord.BYTES;
+                int count = output.getInt(at + EventRecord.COUNT);
+                int first = output.getInt(at + EventRecord.FIRST);
                 for (int entry = first; entry < first + count; entry++) {
-                    int offset = output.getInt(RECORDS * 32 + entry * 16);
+                    int offset = output.getInt(RECORDS * EventRecord.BYTES + entry * Entry.BYTES + Entry.OFFSET);
                     sum += connected.loop.input.get(offset);
                 }
                 come += count;
@@ -168,7 +170,8 @@ public class DownCalls {
     private static final class Loop {
         final ByteBuffer input = ByteBuffer.allocateDirect(INPUT);
         final ByteBuffer output =
-                ByteBuffer.allocateDirect(RECORDS * 32 + ENTRIES * 16 + REST).order(ByteOrder.nativeOrder());
+                ByteBuffer.allocateDirect(RECORDS * EventRecord.BYTES + ENTRIES * Entry.BYTES + REST)
+                        .order(ByteOrder.nativeOrder());
         final long runtime;
         final long listener;
         final long id;

@@ -1,4 +1,4 @@
-#include "page_parts.h"
+#include "page_assets.h"
 
 const char page_style[] =
     ":root{color-scheme:light dark;--back:#f5f6f8;--card:#fff;--text:#1c2430;--soft:#657080;"
@@ -31,7 +31,7 @@ const char page_style[] =
 
 /* Elements name the member of /status.json that they show: data-count, data-size, data-days and
  * data-duration by how it is written, data-line for the points of a line in the picture
- * data-picture. The forms are those of page.c. */
+ * data-picture. The forms are those of page_numbers.c. */
 const char page_script[] =
     "'use strict';\n"
     "const at=(o,path)=>path.split('.').reduce((o,key)=>o[key],o);\n"
