@@ -6,7 +6,6 @@ mod c_programs;
 /// The same source as in the library for Java, which no test can link; here nothing is written to
 /// Java.
 #[path = "../bindings/jni/src/numbers.rs"]
-#[allow(dead_code)]
 mod numbers;
 
 use c_programs::root;
