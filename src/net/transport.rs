@@ -24,13 +24,21 @@ pub(crate) enum Transport {
     Tcp(TcpStream),
     /// Closed before the connection has ended.
     Gone,
-    /// A wire of a simulated world.
-    #[cfg(any(test, fuzzing))]
-    Simulated(Box<dyn Wire>),
+    /// A wire of a simulated world; without tests there is none.
+    #[cfg_attr(not(any(test, fuzzing)), allow(dead_code))]
+    Simulated(Simulated),
 }
 
-/// What a simulated wire does in place of a socket.
 #[cfg(any(test, fuzzing))]
+pub(crate) type Simulated = Box<dyn Wire>;
+#[cfg(not(any(test, fuzzing)))]
+pub(crate) type Simulated = NoWire;
+
+/// No value has this type, so that nothing is left of the arms for simulated wires.
+#[cfg(not(any(test, fuzzing)))]
+pub(crate) enum NoWire {}
+
+/// What a simulated wire does in place of a socket.
 pub(crate) trait Wire: Send {
     /// The connection has its place in a loop.
     fn register(&self, key: usize);
@@ -54,7 +62,6 @@ impl Transport {
                 registry.register(stream, Token(key), Interest::READABLE | Interest::WRITABLE)
             }
             Transport::Gone => Ok(()),
-            #[cfg(any(test, fuzzing))]
             Transport::Simulated(wire) => {
                 wire.register(key);
                 Ok(())
@@ -66,7 +73,6 @@ impl Transport {
         match self {
             Transport::Tcp(stream) => registry.deregister(stream),
             Transport::Gone => Ok(()),
-            #[cfg(any(test, fuzzing))]
             Transport::Simulated(_) => Ok(()),
         }
     }
@@ -84,7 +90,6 @@ impl Transport {
                 SockRef::from(stream).send_vectored_with_flags(slices, flags)
             }
             (Transport::Gone, _) => Err(ErrorKind::NotConnected.into()),
-            #[cfg(any(test, fuzzing))]
             (Transport::Simulated(wire), _) => wire.send(slices),
         }
     }
@@ -93,7 +98,6 @@ impl Transport {
         match self {
             Transport::Tcp(stream) => stream.read(buffer),
             Transport::Gone => Err(ErrorKind::NotConnected.into()),
-            #[cfg(any(test, fuzzing))]
             Transport::Simulated(wire) => wire.recv(buffer),
         }
     }
@@ -106,7 +110,6 @@ impl Transport {
         missing: usize,
         scratch: &mut [u8],
     ) -> io::Result<(usize, usize)> {
-        #[cfg(any(test, fuzzing))]
         if let Transport::Simulated(wire) = self {
             let (begin, spare) = (payload.len(), payload.capacity() - payload.len());
             payload.resize(begin + missing.min(spare), 0);
@@ -141,7 +144,6 @@ impl Transport {
                 let _ = stream.shutdown(Shutdown::Write);
             }
             Transport::Gone => {}
-            #[cfg(any(test, fuzzing))]
             Transport::Simulated(wire) => wire.shutdown_write(),
         }
     }
@@ -153,7 +155,6 @@ impl Transport {
                 let _ = SockRef::from(stream).set_linger(on.then_some(Duration::ZERO));
             }
             Transport::Gone => {}
-            #[cfg(any(test, fuzzing))]
             Transport::Simulated(wire) => {
                 if on {
                     wire.reset_on_close();
@@ -167,7 +168,6 @@ impl Transport {
         match self {
             Transport::Tcp(stream) => stream.take_error().ok().flatten(),
             Transport::Gone => None,
-            #[cfg(any(test, fuzzing))]
             Transport::Simulated(wire) => wire.take_error(),
         }
     }
@@ -186,7 +186,6 @@ impl Transport {
             #[cfg(not(any(target_os = "linux", target_os = "android")))]
             Transport::Tcp(_) => 0,
             Transport::Gone => 0,
-            #[cfg(any(test, fuzzing))]
             Transport::Simulated(wire) => wire.unacknowledged_bytes(),
         }
     }
@@ -196,10 +195,40 @@ impl Transport {
         let local = match self {
             Transport::Tcp(stream) => stream.local_addr().unwrap_or(unknown),
             Transport::Gone => unknown,
-            #[cfg(any(test, fuzzing))]
             Transport::Simulated(_) => unknown,
         };
         canonical(local)
+    }
+}
+
+#[cfg(not(any(test, fuzzing)))]
+impl Wire for NoWire {
+    fn register(&self, _: usize) {
+        match *self {}
+    }
+
+    fn send(&self, _: &[IoSlice<'_>]) -> io::Result<usize> {
+        match *self {}
+    }
+
+    fn recv(&self, _: &mut [u8]) -> io::Result<usize> {
+        match *self {}
+    }
+
+    fn shutdown_write(&self) {
+        match *self {}
+    }
+
+    fn reset_on_close(&self) {
+        match *self {}
+    }
+
+    fn take_error(&self) -> Option<io::Error> {
+        match *self {}
+    }
+
+    fn unacknowledged_bytes(&self) -> usize {
+        match *self {}
     }
 }
 
