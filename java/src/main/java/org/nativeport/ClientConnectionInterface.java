@@ -21,7 +21,8 @@ public interface ClientConnectionInterface extends AutoCloseable {
     /**
      * Ends listening at once; connections may go on, and those that have not ended when the time is over are cut.
      * A second call can only shorten the time. Callbacks that run are not waited for, nor is what hangs on {@code
-     * whenClosed}. Returns at once.
+     * whenClosed}. Returns at once. Do not join the stage inside of {@code onFrame}: the loop would wait for itself. A
+     * runtime that the program has built goes on; close it too.
      *
      * @param grace how long connections may go on, counted in milliseconds; negative is none
      * @return completes on a callback thread when the last connection has ended

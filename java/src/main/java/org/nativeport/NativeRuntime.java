@@ -187,7 +187,8 @@ public final class NativeRuntime implements AutoCloseable {
 
     /**
      * Ends listening on all ports; connections may go on, and those that have not ended when the time is over are
-     * cut. A second call can only shorten the time. Returns at once.
+     * cut. A second call can only shorten the time. Returns at once. Do not join the stage inside of {@code
+     * onFrame}: the loop would wait for itself.
      *
      * @param grace how long connections may go on, counted in milliseconds; negative is none
      * @return completes on a callback thread when all has ended

@@ -301,8 +301,7 @@ public final class NativeLoop implements Runnable {
         runTasks();
         hearOfExit();
         tryPostponed();
-        boolean looks = runtime.hasStopping() || postponed != null;
-        int count = Native.loopPoll(id, looks ? LOOK_MS : -1);
+        int count = Native.loopPoll(id, pollMillis());
         noteHeard();
         if (count == Status.STOPPED || count == Status.INVALID_HANDLE) {
             return false;
@@ -330,6 +329,15 @@ public final class NativeLoop implements Runnable {
         }
         forgetInterrupt();
         return true;
+    }
+
+    private long pollMillis() {
+        if (processEnds && !knowsThatProcessEnds) {
+            // The native hears of it in the poll, for which nothing else may ever come.
+            return 0;
+        }
+        boolean looks = runtime.hasStopping() || postponed != null;
+        return looks ? LOOK_MS : -1;
     }
 
     /** One that code of the host has left would reach the code of the next connection, and close its channels. */

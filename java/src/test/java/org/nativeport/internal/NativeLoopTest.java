@@ -232,4 +232,18 @@ class NativeLoopTest {
             }
         }
     }
+
+    @Test
+    void aLoopWithoutTrafficHearsThatTheProcessEnds() throws Exception {
+        RuntimeCore runtime = runtime(2);
+        listen(runtime);
+        Deadline patience = Deadline.after(600_000);
+        runtime.loops.forEach(loop -> loop.processEnds(connection -> {}));
+        // Nothing else will ever come to them.
+        while (!runtime.loops.stream().allMatch(NativeLoop::knowsThatProcessEnds)) {
+            assertTrue(!patience.isOver(), "a loop has not heard of it");
+            Thread.sleep(1);
+        }
+        runtime.stop(0).get();
+    }
 }
