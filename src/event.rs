@@ -1,4 +1,4 @@
-//! Stage 6: the narrow waist. A loop turns sockets into events; whatever stands above
+//! Stage 5: the narrow waist. A loop turns sockets into events; whatever stands above
 //! (callbacks, the C API, other consumers) only ever sees what is in this file.
 //!
 //! For one connection events never overlap and keep this order:

@@ -29,7 +29,7 @@
 //! | `status` | statuses, close reasons, errors |
 //! | `capi` | the C surface, one file per noun |
 //!
-//! A room uses only rooms below it in this order, which `tests/layers.rs` checks: `status`, `event`,
+//! A room uses only rooms that come earlier in this list; `tests/layers.rs` checks it: `status`, `event`,
 //! `base`, `frame`, `tls`, `config`, `net`, `limits`, `consumer`, `port`, `conn`, `reactor`, `accept`,
 //! `runtime`, `capi`. `CONTRIBUTING.md` has questions that this map must answer.
 #![deny(unsafe_code)]

@@ -76,8 +76,8 @@ pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> Option<R> {
     }
 }
 
-/// Drops what somebody panicked with. Its destructor may panic in turn, with something whose
-/// destructor does too; where that has no end, the last one is given up.
+/// Drops the payload of a panic. Its destructor may panic in turn, with a payload whose
+/// destructor panics too. After eight attempts the last payload is leaked.
 fn discard(mut payload: Box<dyn Any + Send>) {
     for _ in 0..8 {
         match catch_unwind(AssertUnwindSafe(|| drop(payload))) {

@@ -126,8 +126,8 @@ impl Ended {
             }
         }
         drop(ended);
-        // They have left their bodies. Looked at again and again, as joining has no time limit and would be
-        // under a lock that those need who only look.
+        // The threads have left their bodies. This polls, as a join has no time limit and would hold
+        // the lock that other callers of `are_gone` need.
         let mut pause = GONE_AFTER;
         while !are_gone() {
             may_wait()?;

@@ -1,4 +1,4 @@
-//! Stage 4: the first byte says what a connection is.
+//! Stage 3: the first byte says what a connection is.
 
 use crate::event::Protocol;
 

@@ -1,4 +1,4 @@
-//! What a host asks of a connection, in the order in which it does: sends among it.
+//! What a host requests of a connection, sends included, in the order of its calls.
 
 use super::output::Output;
 use crate::event::SendFlags;
@@ -84,7 +84,7 @@ pub(crate) struct Requests {
     pub deadline_cuts: bool,
 }
 
-/// The part of a connection that calls of its own callback reach.
+/// The part of a connection that calls from its own callback use directly.
 pub(crate) struct Reach {
     pub out: Output,
     pub requests: Requests,

@@ -1,7 +1,7 @@
-//! Stage 6: who gets the events of a connection, decided in one place.
+//! Stage 5: the one place that decides which consumer gets the events of a connection.
 //!
-//! A connection gives each event to its [`Delivery`], which passes it on in the way of its
-//! runtime's [`Consumer`], and which knows what of that has not been consumed yet. Other rooms name
+//! A connection gives each event to its [`Delivery`], which passes it on as its
+//! runtime's [`Consumer`] says. It also knows which events are not consumed yet. Other rooms name
 //! no kind of consumer; another kind is another variant here.
 //!
 //! | file | what it holds |
@@ -49,7 +49,7 @@ pub(crate) trait Owner: Send + Sync + 'static {
     fn is_paused(&self) -> bool;
     /// Its queue of output is at the high-water mark.
     fn is_over_mark(&self) -> bool;
-    /// Its loop may have to read on: `before` bytes waited, and now `bytes` less.
+    /// True if its loop may have to read on: `before` bytes waited, and the host took `bytes` of them.
     fn has_room_again(&self, before: usize, bytes: usize) -> bool;
     /// Its loop looks at it.
     fn touch(self: &Arc<Self>);
@@ -69,7 +69,7 @@ pub(crate) enum Put<'a> {
     Call(Arc<dyn Handler>, Event<'a>),
     /// It cannot be held: its connection ends for this reason.
     Failed(CloseReason),
-    /// A defect of ours: there is nobody here to whom it can be given.
+    /// A bug of the library: no round is open on this thread that could take the event.
     Lost,
 }
 
@@ -143,8 +143,8 @@ impl Delivery {
         }
     }
 
-    /// A frame on its own, whose memory goes to whoever keeps it: there may be none for a copy of
-    /// what a peer has sent. It comes back if it is to be put as an event.
+    /// Puts one frame without a copy, as there may be no memory for one. Returns the payload if the
+    /// caller must put it as an event instead.
     pub fn put_frame(
         &self,
         owner: &Arc<impl Owner>,
@@ -225,7 +225,7 @@ impl Delivery {
     /// More input may be put. `is_over_mark`: output of the connection is at its high-water mark.
     pub fn may_take(&self, window_bytes: usize, is_over_mark: bool) -> bool {
         match (&self.inbox, &self.way) {
-            // What goes there makes nobody send more; its window bounds it.
+            // Input in an inbox runs no callback that sends more. The window alone bounds it.
             (Some(_), _) => self.waiting_bytes() < window_bytes,
             (None, Way::Mailbox(_)) => !is_over_mark && self.waiting_bytes() < window_bytes,
             (None, Way::Callbacks | Way::Round(_)) => !is_over_mark,
@@ -251,7 +251,7 @@ impl Delivery {
         way_is && self.inbox.as_ref().is_none_or(|inbox| inbox.is_consumed())
     }
 
-    /// What was put last is with the host, and nobody says when that is done with it.
+    /// The host may still use the last input, and no call reports when it is done: check again later.
     pub fn look_again(&self) -> bool {
         let Way::Round(told_in) = &self.way else { return false };
         let told_in = told_in.load(Ordering::Relaxed);

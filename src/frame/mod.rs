@@ -1,4 +1,4 @@
-//! Stage 5: frames. A frame is a 4-byte big-endian header and its payload:
+//! Stage 4: frames. A frame is a 4-byte big-endian header and its payload:
 //!
 //! ```text
 //!  31 30                                 0

@@ -43,7 +43,7 @@ pub(crate) struct Commons {
 }
 
 impl Commons {
-    /// A line of the log, unless it has been there, or nobody would see it.
+    /// Logs a warning, unless it was logged before or the log does not take warnings.
     pub fn warn_once(&self, stage: &'static str, text: String) {
         if self.log.wants(crate::base::log::Level::Warn) && self.warned.lock().insert(text.clone())
         {

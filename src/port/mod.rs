@@ -201,7 +201,7 @@ impl Port {
         let _ = self.addresses.set(addresses);
     }
 
-    /// The handler of a protocol, and who is asked before it.
+    /// The handler of a protocol, and the handler that decides on admission before it.
     #[allow(clippy::type_complexity)]
     pub fn handlers_for(
         &self,

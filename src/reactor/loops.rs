@@ -16,10 +16,10 @@ use parking_lot::Mutex;
 use std::io;
 use std::sync::{Arc, OnceLock};
 
-/// So many newcomers may wait at all loops together until these look at them; more wait in the backlog.
+/// At most this many newcomers wait at all loops together. Further ones wait in the backlog.
 /// Accepters that look at the same time may each have a batch more.
-/// Otherwise a crowd that comes at once would be accepted faster than it is read, and those whose first
-/// byte has come and was not read yet would look as silent as the others.
+/// Without this limit accepters would accept a burst faster than loops read it. Newcomers whose first
+/// byte is not read yet would look as silent as peers that sent nothing.
 const AHEAD: usize = 128;
 /// What each loop may have of them at least.
 const AHEAD_OF_EACH: usize = 16;
@@ -81,11 +81,11 @@ impl Entrance {
         }
     }
 
-    /// The loop has ended: other loops get those who come from now on.
+    /// The loop has ended: new connections go to other loops.
     pub fn ends(&self) {
         self.load.store(usize::MAX / 2, Ordering::SeqCst);
         self.has_ended.store(true, Ordering::SeqCst);
-        // Whoever waits for room here has to look at the others again.
+        // Accepters that wait for this loop must check the other loops again.
         self.has_seen(0);
     }
 
@@ -209,7 +209,7 @@ impl Loops {
 
     /// One of the unidentified is evicted.
     pub fn evict(&self, ticket: Arc<Ticket>) {
-        // On its way to a loop, which then looks at its ticket, it has no place. Told to that loop alone: one
+        // A connection on its way has no place: its next loop checks the ticket. Only its loop is told: one
         // that is held up gets no more of these than it has connections.
         if let Some((loop_index, _)) = ticket.place()
             && let Some(entrance) = self.all().nth(loop_index)

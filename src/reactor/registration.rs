@@ -45,7 +45,7 @@ impl Loop {
             evicted: false,
         }));
         self.careful(key, Loop::settle_in);
-        // What it brought along is worked on before the loop waits: no edge comes for it.
+        // Its buffered input is processed before the loop waits: the poll reports no event for it.
         self.careful(key, Loop::visit_if_room);
     }
 

@@ -13,7 +13,7 @@ use crate::status::CloseReason;
 use std::io::{self, ErrorKind};
 
 impl Loop {
-    /// A connection's turn, or its place among those that come first in the next round.
+    /// Gives the connection its turn. If the round is full, the turn moves to the next round.
     pub(super) fn visit_if_room(&mut self, key: usize) {
         if self.gathers() && self.has_no_room() {
             self.visit_later(key);
@@ -51,7 +51,7 @@ impl Loop {
                 input.scratch[..rest.len()].copy_from_slice(rest);
                 input.filled = rest.len();
             } else {
-                // It has no place beside what else there is: it waits.
+                // It does not fit into the scratch buffer: the connection keeps it until a later turn.
                 conn.keep(rest);
                 has_place = false;
             }
@@ -234,7 +234,7 @@ impl Input<'_> {
     ) -> io::Result<Option<(usize, usize, usize)>> {
         let Some((mut payload, missing)) = conn.lend_large_frame() else { return Ok(None) };
         let scratch = &mut self.scratch[self.at..];
-        // Behind a part of the rest nothing may follow.
+        // If `most` cuts the rest of the frame, this read takes nothing that follows the frame.
         let (missing, scratch) =
             if missing > most { (most, &mut scratch[..0]) } else { (missing, scratch) };
         let room = missing.min(payload.capacity() - payload.len());
