@@ -70,7 +70,6 @@ mod switches {
     }
 
     /// The fault that is switched on for the calling thread.
-    #[cfg(test)]
     pub(crate) fn present() -> Option<Canary> {
         CANARY.get()
     }
