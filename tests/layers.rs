@@ -79,6 +79,57 @@ fn no_import_runs_against_the_order_of_the_rooms() {
     assert!(EXCEPTIONS.len() <= 5);
 }
 
+/// The functions of a file that have more than 60 lines.
+fn long_functions(lines: &[&str]) -> Vec<String> {
+    let mut long = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let Some((_, rest)) = line.split_once("fn ").filter(|_| !line.ends_with('}')) else {
+            continue;
+        };
+        let name = rest.split(['(', '<']).next().unwrap_or_default();
+        // Of a declaration in a trait there is no end at its own indentation that is its own.
+        let body = lines[at..].iter().position(|end| *end == format!("{indent}}}"));
+        let is_declared =
+            lines[at..].iter().take(12).find(|l| l.ends_with('{') || l.ends_with(';'));
+        if is_declared.is_some_and(|l| l.ends_with('{')) && body.is_some_and(|lines| lines >= 60) {
+            long.push(name.to_owned());
+        }
+    }
+    long
+}
+
+#[test]
+fn files_over_500_lines_and_functions_over_60_give_their_reason() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    let (mut wrong, mut long) = (Vec::new(), 0);
+    for file in files {
+        let name = file.strip_prefix(&src).unwrap().display().to_string();
+        if TESTS.iter().any(|test| name.starts_with(test)) || name.ends_with("tests.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        let code = &text[..text.find("\nmod tests {").unwrap_or(text.len())];
+        let head: Vec<&str> = text.lines().filter(|line| line.starts_with("//!")).collect();
+        let head = head.join(" ");
+        if text.lines().count() > 500 && !head.contains("This file is long: ") {
+            wrong.push(format!("{name} has {} lines", text.lines().count()));
+        }
+        for function in long_functions(&code.lines().collect::<Vec<_>>()) {
+            long += 1;
+            if !head.contains(&format!("`{function}` is long"))
+                && !head.contains(&format!("`{function}` is //! long"))
+            {
+                wrong.push(format!("{name}: {function} has more than 60 lines"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "give the reason in the first lines:\n{}", wrong.join("\n"));
+    assert!(long > 5, "only {long} long functions were found: does this test still read them?");
+}
+
 #[test]
 fn each_room_is_in_the_map() {
     let map = include_str!("../src/lib.rs");

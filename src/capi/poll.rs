@@ -2,6 +2,8 @@
 //!
 //! What an event points to lives in the core's loop until the next poll; here it only gets C's
 //! shape, in arrays that the `np_loop` keeps until then.
+//!
+//! `put` is long: one arm for each kind of event.
 
 use std::ffi::{CString, c_void};
 use std::ptr::{null, null_mut, with_exposed_provenance, with_exposed_provenance_mut};

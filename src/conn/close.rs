@@ -1,5 +1,7 @@
 //! The last steps of a connection: its flush, what is counted and logged, its closed event, and what
 //! it gives back.
+//!
+//! `close_step` is long: the steps of a close in their order, which the phase between them tells.
 
 use super::end::Cut;
 use super::end::Ending;

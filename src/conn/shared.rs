@@ -4,6 +4,8 @@
 //! Order: what one thread does before another thread's next call (by whatever means the
 //! two know of each other) also comes first on the wire. The loop merges foreign
 //! operations before it applies one of its own, and a closed connection takes no more.
+//!
+//! This file is long: what other rooms ask of a connection (three traits) stands beside what it answers from.
 
 use super::door::{Control, Door};
 use super::handles::{ConnInfo, UserData};

@@ -1,4 +1,6 @@
 //! Time, given from outside: stamps, and the deadline that comes first.
+//!
+//! `next_deadline` is long: the list of the deadlines of each phase, in one place.
 
 use super::end::{Cut, Ending};
 use super::requests::Reach;

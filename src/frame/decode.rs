@@ -4,6 +4,8 @@
 //! and small stays in the input (the caller keeps the rest); a larger one gets a buffer of
 //! its own that grows with what has arrived, never with what a header claims. All work is
 //! charged to the budget of the turn; an inflation that goes beyond it is suspended.
+//!
+//! `decode` is long: one loop over the states of a frame, whose arms share the input and the position in it.
 
 use super::deflate::{Inflated, Inflater, Inflaters, Reads};
 use super::{FrameRules, HEADER_BYTES, Header};

@@ -4,6 +4,8 @@
 //! what its [`Budget`](crate::base::budget::Budget) allows, then the run-again list); fire deadlines; settle all that were touched,
 //! which flushes each of them once. Handshake and I/O loops are the same with another role.
 //!
+//! `turn` is long: it is the list above.
+//!
 //! | file | what it holds |
 //! | --- | --- |
 //! | `turn` | one connection's visit, its budget, and how it is settled |

@@ -1,6 +1,6 @@
 //! One connection's turn: what is ready is read within a budget; then it is settled.
 //!
-//! `visit` has 99 lines, as its steps share the lent scratch buffer and the turn: parts of it would hand eight
+//! `visit` is long: its steps share the lent scratch buffer and the turn, and parts of it would hand eight
 //! references to one another.
 
 use super::wheel::Wheel;

@@ -1,4 +1,6 @@
 //! One port: bind, start, drain, stop.
+//!
+//! `start_threads` is long: steps in an order that matters, each with its own way back.
 
 use super::stats::Stats;
 use super::{Core, Runtime};

@@ -1,5 +1,7 @@
 //! Counters: kept per port and loop, so that loops share no cache line; added up when
 //! somebody asks.
+//!
+//! `prometheus` is long: it is the list of all families, one after the other.
 
 use super::Core;
 use crate::event::Protocol;

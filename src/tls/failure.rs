@@ -2,6 +2,8 @@
 //!
 //! Promises: one line; the alert number where one was sent or received; what the peer offered
 //! where that is the reason. Sending the alert is left to `engine`.
+//!
+//! `no_hello` is long: one arm for each kind of what may come first.
 
 use std::fmt::{self, Write};
 

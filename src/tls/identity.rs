@@ -7,6 +7,9 @@
 //! of the file. The text and the bytes of a key are wiped after loading, also on errors.
 //! Whether a certificate is still valid is not looked at here (`validity` tells). Keystores and
 //! passwords are not available in this version.
+//!
+//! This file is long: it has every message about a wrong certificate or key beside the step that finds it. `from_pem` is
+//! long, and `pair` is long: each is one list of such steps.
 
 use std::fs::File;
 use std::io::{self, Read};
