@@ -573,7 +573,7 @@ pub fn wait_for_count(what: &str, target: u64, mut count: impl FnMut() -> u64) {
 
 /// Between two looks at something that is waited for. One who looks without a pause takes the
 /// processor from those it waits for.
-fn look_again_soon() {
+pub fn look_again_soon() {
     std::thread::sleep(Duration::from_millis(1));
 }
 
