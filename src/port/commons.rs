@@ -1,7 +1,7 @@
 //! What all connections and ports of a runtime share.
 
 use crate::base::life::Life;
-use crate::base::log::Log;
+use crate::base::log::{Level, Log};
 use crate::consumer::Consumer;
 use crate::consumer::workers::Pool;
 use crate::frame::compressors::Compressors;
@@ -45,8 +45,7 @@ pub(crate) struct Commons {
 impl Commons {
     /// Logs a warning, unless it was logged before or the log does not take warnings.
     pub fn warn_once(&self, stage: &'static str, text: String) {
-        if self.log.wants(crate::base::log::Level::Warn) && self.warned.lock().insert(text.clone())
-        {
+        if self.log.wants(Level::Warn) && self.warned.lock().insert(text.clone()) {
             self.log.warn(stage, text);
         }
     }
