@@ -315,6 +315,23 @@ fn tls_keys() -> String {
     format!("sslSection = TLS\n[TLS]\ncertificate = {certificate}\nprivateKey = {key}\n")
 }
 
+#[test]
+fn an_end_of_tls_that_does_not_leave_is_no_loss() {
+    let mut scene = Scene::new(&tls_keys(), Consumer::Callbacks);
+    let (peer, _client) = scene.connect_with_tls();
+    let before = peer.takes_no_more();
+    scene.core.stop_port(&scene.port, 0);
+    let mut rounds = 0;
+    while scene.stats().closes.iter().sum::<u64>() == 0 {
+        rounds += 1;
+        assert!(rounds < 100, "it does not end");
+        scene.now_ms.fetch_add(100, Ordering::SeqCst);
+        scene.round(1);
+    }
+    assert_eq!(scene.stats().bytes_unsent, 0);
+    assert_eq!(peer.recv(usize::MAX).len(), before, "what was under way arrives");
+}
+
 /// A handshake loop evicts a connection in the turn in which the end of its handshake arrives,
 /// together with what its client has to say.
 fn is_evicted_as_its_handshake_ends(consumer: Consumer) {

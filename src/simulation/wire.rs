@@ -88,6 +88,13 @@ impl PeerEnd {
         }
     }
 
+    /// The system takes nothing more for this peer. Gives what is on the way.
+    pub fn takes_no_more(&self) -> usize {
+        let mut line = self.line();
+        line.capacity = line.to_peer.len();
+        line.capacity
+    }
+
     pub fn fin(&self) {
         let mut line = self.line();
         line.peer_fin = true;
